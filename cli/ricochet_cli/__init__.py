@@ -1,0 +1,1 @@
+"""Ricochet cli: the commands a person types."""

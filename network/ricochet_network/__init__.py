@@ -1,0 +1,1 @@
+"""Ricochet network: peers: transports, multiplexed requests, discovery."""

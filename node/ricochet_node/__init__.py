@@ -1,0 +1,1 @@
+"""Ricochet node: the key owner's program."""

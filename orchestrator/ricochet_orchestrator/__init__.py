@@ -1,0 +1,1 @@
+"""Ricochet orchestrator: the subscriber's program: documents, chains, routing, checkpoints."""

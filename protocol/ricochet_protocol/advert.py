@@ -1,0 +1,112 @@
+"""What a node offers, signed by its peer key, and the rules by which others believe it.
+
+An advert replaces the same peer's earlier one when its `seq` is higher. Its life (`ttl`) runs on
+the receiver's clock from first sight; `issued_at` only has to be plausible. Whether the operator
+really runs that peer is not said here: the registry on the chain maps operator to peer.
+"""
+
+from typing import Final
+
+import msgspec
+
+from ricochet_protocol.errors import garbage
+from ricochet_protocol.ids import Address, Hash32, ModelId, NetworkId, PeerId, address
+from ricochet_protocol.money import MAX_UNITS, PricePerMillion
+from ricochet_protocol.signing import keccak256, sign_statement, statement_is_from
+
+MAX_TTL: Final = 600
+"""Seconds; DESIGN §5."""
+CLOCK_TOLERANCE: Final = 15 * 60
+"""Seconds by which `issued_at` may differ from the receiver's clock."""
+MAX_ADVERT: Final = 16 * 1024
+MAX_MODELS: Final = 64
+MAX_ADDRESSES: Final = 8
+_KIND = b"ricochet/advert/1\0"
+
+
+class ModelOffer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model at one price; `context` is the window in tokens, `slots` the calls at once."""
+
+    id: ModelId
+    context: int
+    price_in: PricePerMillion
+    price_out: PricePerMillion
+    slots: int
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.id) <= 128 or not self.id.isprintable():
+            raise ValueError("a model id has 1 to 128 printable characters")
+        if not 0 < self.context <= 2**31 or not 0 < self.slots <= 4096:
+            raise ValueError("context or slots out of range")
+        if not (0 <= self.price_in <= MAX_UNITS and 0 <= self.price_out <= MAX_UNITS):
+            raise ValueError("price out of range")
+
+
+class Advert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A node's offers at a moment; `addresses` are multiaddrs, `issued_at` Unix seconds."""
+
+    peer: PeerId
+    addresses: tuple[str, ...]
+    operator: Address
+    network: NetworkId
+    models: tuple[ModelOffer, ...]
+    region: str
+    version: str
+    seq: int
+    issued_at: int
+    ttl: int
+
+    def __post_init__(self) -> None:
+        if self.operator != address(self.operator):
+            raise ValueError("accounts are written in lower case")
+        if len(self.peer) > 64 or not 0 < len(self.addresses) <= MAX_ADDRESSES:
+            raise ValueError(f"an advert names a peer and 1 to {MAX_ADDRESSES} addresses")
+        if any(len(text) > 256 for text in self.addresses):
+            raise ValueError("address too long")
+        if len(self.models) > MAX_MODELS:
+            raise ValueError(f"an advert offers at most {MAX_MODELS} models")
+        if len(self.region) > 32 or len(self.version) > 32 or len(self.network) > 128:
+            raise ValueError("region, version or network too long")
+        if not (0 <= self.seq < 2**63 and 0 <= self.issued_at < 2**63 and 0 < self.ttl <= MAX_TTL):
+            raise ValueError("seq, issued_at or ttl out of range")
+
+    def offer(self, model: ModelId) -> ModelOffer | None:
+        """The offer of `model`, None when the node has none."""
+        return next((offer for offer in self.models if offer.id == model), None)
+
+    def statement(self) -> bytes:
+        """The bytes the peer signs."""
+        return _KIND + _encoder.encode(self)
+
+    def digest(self) -> Hash32:
+        """What receipts cite."""
+        return keccak256(self.statement())
+
+
+class SignedAdvert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An advert as it travels."""
+
+    advert: Advert
+    signature: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def sign_advert(seed: bytes, advert: Advert) -> SignedAdvert:
+    """Sign with the peer's 32-byte Ed25519 seed."""
+    return SignedAdvert(advert=advert, signature=sign_statement(seed, advert.statement()))
+
+
+def check_advert_untrusted(signed: SignedAdvert, network: NetworkId, now: float) -> Advert:
+    """The advert, when its signature, network and time hold; RemoteFault otherwise."""
+    advert = signed.advert
+    if advert.network != network:
+        raise garbage("an advert of another network")
+    if abs(advert.issued_at - now) > CLOCK_TOLERANCE:
+        raise garbage("an advert from another time (check both clocks)")
+    if len(advert.statement()) > MAX_ADVERT:
+        raise garbage("an oversized advert")
+    if not statement_is_from(advert.peer, advert.statement(), signed.signature):
+        raise garbage("an advert with a false signature")
+    return advert

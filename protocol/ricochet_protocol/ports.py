@@ -1,0 +1,161 @@
+"""What the layers ask of each other, as protocols: implementations are chosen in the two apps.
+
+`Transport` moves frames between two peers and knows who the other is. `Peers` makes typed calls
+over it. `Settlement` is the contract as node and orchestrator see it. Every implementation of a
+port, twins in the tests included, passes that port's conformance suite.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import msgspec
+
+from ricochet_protocol.advert import Advert, SignedAdvert
+from ricochet_protocol.eip712 import Domain, SignedReservation, SignedVoucher
+from ricochet_protocol.ids import Address, PeerId, Period
+from ricochet_protocol.messages import Reply, Request
+from ricochet_protocol.money import Units
+
+
+class Connection(Protocol):
+    """One authenticated stream of frames to `remote`; `dialled` on the side that dialled."""
+
+    remote: PeerId
+    dialled: bool
+
+    async def send(self, payload: bytes) -> None:
+        """Queue one frame's payload; RemoteFault `disconnected` when the connection is gone.
+
+        Waits while the peer is slow. Cancelling the wait never damages the stream.
+        """
+
+    async def receive(self) -> bytes:
+        """The next frame's payload; RemoteFault `disconnected` at the end, `garbage` if cut."""
+
+    async def close(self) -> None:
+        """Close both directions; never raises, may be called twice."""
+
+
+class Transport(Protocol):
+    """Peers on one network; addresses are multiaddrs that end in `/p2p/<peer id>`."""
+
+    peer: PeerId
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where this peer listens, once started."""
+
+    async def start(self, accept: Callable[[Connection], Awaitable[None]]) -> None:
+        """Listen; `accept` owns each incoming connection until it returns.
+
+        LocalFault `port_in_use` when the address is taken.
+        """
+
+    async def dial(self, addresses: Sequence[str], peer: PeerId) -> Connection:
+        """Connect to `peer` at the first address that answers as that peer.
+
+        RemoteFault `unreachable` when none does.
+        """
+
+    async def stop(self) -> None:
+        """Close every connection and stop listening; may be called twice."""
+
+
+Handler = Callable[[PeerId, Request], AsyncIterator[Reply]]
+"""Serves one request of an authenticated peer. Raising RemoteFault or RicochetError fails the call
+with its code; being closed (`aclose`) means the caller has cancelled or vanished."""
+
+
+class Peers(Protocol):
+    """Typed calls to other peers, and the directory of what they offer."""
+
+    peer: PeerId
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where this peer can be dialled."""
+
+    def call(
+        self, peer: PeerId, request: Request
+    ) -> AbstractAsyncContextManager[AsyncIterator[Reply]]:
+        """Make one call; dials when needed. Leaving the context early cancels the call.
+
+        RemoteFault says why it failed; its code is the peer's own or `unreachable`,
+        `disconnected`, `garbage`.
+        """
+
+    def directory(self) -> tuple[SignedAdvert, ...]:
+        """The live adverts known now, one for each peer, this peer's own included."""
+
+    async def publish(self, advert: Advert) -> None:
+        """Sign the advert, keep it in the directory and pass it on."""
+
+
+class Subscription(msgspec.Struct, frozen=True):
+    """A subscriber's latest period; `start` and `end` are Unix seconds of the chain."""
+
+    subscriber: Address
+    delegate: Address
+    period: Period
+    budget: Units
+    committed: Units
+    paid: Units
+    start: int
+    end: int
+
+
+class Commitment(msgspec.Struct, frozen=True):
+    """What a period commits to one node, and how much of it the node has claimed."""
+
+    committed: Units
+    claimed: Units
+
+
+class NodeRecord(msgspec.Struct, frozen=True):
+    """A registry entry."""
+
+    operator: Address
+    peer: PeerId
+    addresses: tuple[str, ...]
+    payout: Address
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What the contract did with one entry of a batch: the amount it now holds, or why not."""
+
+    accepted: bool
+    reason: str = ""
+
+
+class Settlement(Protocol):
+    """The contract, read at the latest block and written with this process's gas key.
+
+    Every method raises ChainError when the chain cannot be reached or refuses.
+    """
+
+    domain: Domain
+
+    async def subscription(self, subscriber: Address) -> Subscription | None:
+        """The latest period, ended or not; None for an account that never subscribed."""
+
+    async def commitment(self, subscriber: Address, period: Period, node: Address) -> Commitment:
+        """Zeroes when nothing is committed."""
+
+    async def node(self, operator: Address) -> NodeRecord | None:
+        """The registry entry of an operator."""
+
+    async def nodes(self) -> tuple[NodeRecord, ...]:
+        """All registered operators, in order of registration."""
+
+    async def reserve(self, reservations: Sequence[SignedReservation]) -> tuple[Outcome, ...]:
+        """Relay reservations in one transaction, after simulating it; outcomes in their order."""
+
+    async def claim(self, vouchers: Sequence[SignedVoucher]) -> tuple[Outcome, ...]:
+        """Claim vouchers in one transaction; outcomes in their order."""
+
+    async def withdrawable(self, account: Address) -> Units:
+        """What `withdraw` would pay out."""
+
+    async def withdraw(self, account: Address) -> Units:
+        """Send an operator's earnings to its payout address; the amount, 0 when there is none."""

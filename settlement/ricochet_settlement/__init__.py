@@ -1,0 +1,1 @@
+"""Ricochet settlement: chain: contract client, wallets, audit, the embedded dev chain."""
