@@ -122,7 +122,10 @@ class NodeRecord(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What the contract did with one entry of a batch: the amount it now holds, or why not."""
+    """Whether the contract took one entry of a batch, or why not; `commitment` says what it holds.
+
+    A voucher is taken also when the budget covers only a part of it.
+    """
 
     accepted: bool
     reason: str = ""

@@ -1,0 +1,374 @@
+"""What every `ports.Settlement` must do; `test_settlement_conformance.py` runs it.
+
+A `World` is one fresh contract, or its twin, with the writes that tests need. Accounts are fixed
+keys, so that a failure reads the same everywhere.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from ricochet_protocol.eip712 import (
+    Reservation,
+    SignedReservation,
+    SignedVoucher,
+    Voucher,
+    sign_reservation,
+    sign_voucher,
+)
+from ricochet_protocol.ids import Address, PeerId, Period
+from ricochet_protocol.money import UNITS_PER_DOLLAR, Units, node_share
+from ricochet_protocol.ports import Commitment, NodeRecord, Outcome, Settlement
+from ricochet_protocol.signing import account_address, peer_of
+
+ALICE, DELEGATE, NEXT_DELEGATE, STRANGER = (bytes([n]) * 32 for n in (0xA1, 0xDE, 0xDF, 0x66))
+OPERATOR, OTHER_OPERATOR = (bytes([n]) * 32 for n in (0x0A, 0x0B))
+PAYOUT = Address("0x" + "9a" * 20)
+PEER = peer_of(bytes([1]) * 32)
+OTHER_PEER = peer_of(bytes([2]) * 32)
+ADDRESSES = ("/ip4/127.0.0.1/tcp/4001",)
+PERIOD_SECONDS = 30 * 24 * 3600
+WINDOW_SECONDS = 7 * 24 * 3600
+FEE = Units(10 * UNITS_PER_DOLLAR)
+DONE = Outcome(accepted=True)
+
+alice, node, other_node = (account_address(key) for key in (ALICE, OPERATOR, OTHER_OPERATOR))
+
+
+class World(Protocol):
+    """One contract and what tests do to it; keys are 32-byte private keys."""
+
+    settlement: Settlement
+    treasury: Address
+
+    async def subscribe(self, key: bytes, fee: Units, delegate: Address) -> Period: ...
+
+    async def top_up(self, key: bytes, amount: Units) -> None: ...
+
+    async def register_node(
+        self, key: bytes, peer: PeerId, addresses: tuple[str, ...], payout: Address
+    ) -> None: ...
+
+    async def warp(self, seconds: int) -> None: ...
+
+    async def received(self, account: Address) -> Units: ...
+
+
+def refused(reason: str) -> Outcome:
+    return Outcome(accepted=False, reason=reason)
+
+
+class SettlementConformance:
+    """Inherit, and give `world`."""
+
+    def world(self) -> AbstractAsyncContextManager[World]:
+        raise NotImplementedError
+
+    def run(self, body: Callable[[World], Awaitable[None]]) -> None:
+        async def main() -> None:
+            async with self.world() as world, asyncio.timeout(60):
+                await body(world)
+
+        asyncio.run(main())
+
+    def reservation(
+        self,
+        world: World,
+        total: int,
+        *,
+        key: bytes = DELEGATE,
+        period: int = 1,
+        to: Address = node,
+    ) -> SignedReservation:
+        value = Reservation(subscriber=alice, node=to, period=Period(period), total=Units(total))
+        return sign_reservation(key, world.settlement.domain, value)
+
+    def voucher(
+        self,
+        world: World,
+        cumulative: int,
+        *,
+        key: bytes = DELEGATE,
+        period: int = 1,
+        to: Address = node,
+    ) -> SignedVoucher:
+        value = Voucher(
+            subscriber=alice, node=to, period=Period(period), cumulative=Units(cumulative)
+        )
+        return sign_voucher(key, world.settlement.domain, value)
+
+    async def open(self, world: World, *, fee: Units = FEE, delegate: bytes = DELEGATE) -> None:
+        await world.register_node(OPERATOR, PEER, ADDRESSES, PAYOUT)
+        await world.subscribe(ALICE, fee, account_address(delegate))
+
+    # Reading.
+
+    def test_a_stranger_has_no_subscription_and_no_node(self) -> None:
+        async def body(world: World) -> None:
+            chain = world.settlement
+            assert await chain.subscription(alice) is None
+            assert await chain.node(node) is None
+            assert await chain.nodes() == ()
+            nothing = Commitment(committed=Units(0), claimed=Units(0))
+            assert await chain.commitment(alice, Period(1), node) == nothing
+            assert await chain.withdrawable(node) == 0
+            assert await chain.withdraw(node) == 0
+
+        self.run(body)
+
+    def test_a_subscription_shows_fee_delegate_and_span(self) -> None:
+        async def body(world: World) -> None:
+            assert await world.subscribe(ALICE, FEE, account_address(DELEGATE)) == 1
+            found = await world.settlement.subscription(alice)
+            assert found is not None
+            assert (found.subscriber, found.period, found.budget) == (alice, 1, FEE)
+            assert found.delegate == account_address(DELEGATE)
+            assert (found.committed, found.paid) == (0, 0)
+            assert found.end - found.start == PERIOD_SECONDS
+
+        self.run(body)
+
+    def test_the_latest_period_is_shown_after_renewal(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            await world.warp(PERIOD_SECONDS)
+            await world.subscribe(ALICE, Units(FEE // 2), account_address(NEXT_DELEGATE))
+            found = await world.settlement.subscription(alice)
+            assert found is not None
+            assert (found.period, found.budget) == (2, FEE // 2)
+            assert found.delegate == account_address(NEXT_DELEGATE)
+
+        self.run(body)
+
+    def test_nodes_come_in_order_of_registration_with_their_latest_entry(self) -> None:
+        async def body(world: World) -> None:
+            await world.register_node(OPERATOR, PEER, (), PAYOUT)
+            await world.register_node(OTHER_OPERATOR, OTHER_PEER, ADDRESSES, PAYOUT)
+            await world.register_node(OPERATOR, PEER, ADDRESSES * 2, PAYOUT)
+            first = NodeRecord(operator=node, peer=PEER, addresses=ADDRESSES * 2, payout=PAYOUT)
+            second = NodeRecord(
+                operator=other_node, peer=OTHER_PEER, addresses=ADDRESSES, payout=PAYOUT
+            )
+            assert await world.settlement.nodes() == (first, second)
+            assert await world.settlement.node(node) == first
+            assert await world.settlement.node(other_node) == second
+
+        self.run(body)
+
+    def test_an_entry_that_names_no_peer_is_not_shown(self) -> None:
+        async def body(world: World) -> None:
+            await world.register_node(OTHER_OPERATOR, PeerId("Buy now!"), ADDRESSES, PAYOUT)
+            await world.register_node(OPERATOR, PEER, ADDRESSES, PAYOUT)
+            assert await world.settlement.node(other_node) is None
+            assert [record.operator for record in await world.settlement.nodes()] == [node]
+
+        self.run(body)
+
+    # Reserving.
+
+    def test_the_delegate_and_the_subscriber_may_reserve(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            chain = world.settlement
+            assert await chain.reserve([self.reservation(world, 100)]) == (DONE,)
+            assert await chain.reserve([self.reservation(world, 150, key=ALICE)]) == (DONE,)
+            held = await chain.commitment(alice, Period(1), node)
+            assert held == Commitment(committed=Units(150), claimed=Units(0))
+            found = await chain.subscription(alice)
+            assert found is not None and found.committed == 150
+
+        self.run(body)
+
+    def test_bad_reservations_are_skipped_one_by_one(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            batch = [
+                self.reservation(world, 100),
+                self.reservation(world, 100),
+                self.reservation(world, 200, key=STRANGER),
+                self.reservation(world, 200, period=2),
+                self.reservation(world, FEE, to=other_node),
+                self.reservation(world, FEE - 100, to=other_node),
+            ]
+            assert await world.settlement.reserve(batch) == (
+                DONE,
+                refused("not_raised"),
+                refused("bad_signature"),
+                refused("no_period"),
+                refused("budget_exceeded"),
+                DONE,
+            )
+
+        self.run(body)
+
+    def test_a_batch_of_only_bad_reservations_changes_nothing(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            batch = [
+                self.reservation(world, 100, key=STRANGER),
+                self.reservation(world, FEE + 1),
+                self.reservation(world, 100, period=2),
+                self.reservation(world, 0),
+            ]
+            assert await world.settlement.reserve(batch) == (
+                refused("bad_signature"),
+                refused("budget_exceeded"),
+                refused("no_period"),
+                refused("not_raised"),
+            )
+            found = await world.settlement.subscription(alice)
+            assert found is not None and found.committed == 0
+            assert await world.settlement.reserve([]) == ()
+
+        self.run(body)
+
+    def test_a_top_up_can_be_reserved(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            beyond = self.reservation(world, FEE + 1)
+            assert await world.settlement.reserve([beyond]) == (refused("budget_exceeded"),)
+            await world.top_up(ALICE, Units(1))
+            assert await world.settlement.reserve([beyond]) == (DONE,)
+
+        self.run(body)
+
+    def test_reservations_end_with_the_period(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            await world.warp(PERIOD_SECONDS)
+            late = self.reservation(world, 100)
+            assert await world.settlement.reserve([late]) == (refused("period_ended"),)
+
+        self.run(body)
+
+    def test_a_mangled_signature_is_only_a_bad_signature(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            good = self.reservation(world, 100)
+            zeros = SignedReservation(reservation=good.reservation, signature=bytes(65))
+            outcomes = await world.settlement.reserve([zeros, good])
+            assert outcomes == (refused("bad_signature"), DONE)
+            paper = self.voucher(world, 100)
+            ones = SignedVoucher(voucher=paper.voucher, signature=b"\xff" * 65)
+            outcomes = await world.settlement.claim([ones, paper])
+            assert outcomes == (refused("bad_signature"), DONE)
+
+        self.run(body)
+
+    # Claiming.
+
+    def test_a_claim_pays_the_node_its_share_and_the_treasury_the_rest(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            chain = world.settlement
+            assert await chain.claim([self.voucher(world, 101)]) == (DONE,)
+            assert await chain.withdrawable(node) == 70
+            assert await chain.withdrawable(world.treasury) == 31
+            held = await chain.commitment(alice, Period(1), node)
+            assert held == Commitment(committed=Units(101), claimed=Units(101))
+            found = await chain.subscription(alice)
+            assert found is not None and (found.committed, found.paid) == (101, 101)
+
+        self.run(body)
+
+    def test_splitting_a_claim_changes_nothing(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            batch = [self.voucher(world, amount) for amount in (1, 2, 4, 7, 9, 1003)]
+            assert await world.settlement.claim(batch) == (DONE,) * 6
+            assert await world.settlement.withdrawable(node) == node_share(Units(1003))
+
+        self.run(body)
+
+    def test_bad_vouchers_are_skipped_one_by_one(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            batch = [
+                self.voucher(world, 100),
+                self.voucher(world, 100),
+                self.voucher(world, 200, key=STRANGER),
+                self.voucher(world, 200, period=9),
+                self.voucher(world, 200, to=other_node),
+            ]
+            assert await world.settlement.claim(batch) == (
+                DONE,
+                refused("not_raised"),
+                refused("bad_signature"),
+                refused("no_period"),
+                refused("node_unknown"),
+            )
+
+        self.run(body)
+
+    def test_a_voucher_within_its_commitment_is_paid_whatever_others_claim(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            await world.register_node(OTHER_OPERATOR, OTHER_PEER, ADDRESSES, PAYOUT)
+            chain = world.settlement
+            await chain.reserve([self.reservation(world, 1000)])
+            greedy = self.voucher(world, 2 * FEE, to=other_node)
+            assert await chain.claim([greedy, self.voucher(world, 1000)]) == (DONE, DONE)
+            part = await chain.commitment(alice, Period(1), other_node)
+            assert part.claimed == FEE - 1000
+            whole = await chain.commitment(alice, Period(1), node)
+            assert whole.claimed == 1000
+            assert await chain.claim([greedy]) == (refused("nothing_payable"),)
+
+        self.run(body)
+
+    def test_the_rest_of_a_voucher_is_paid_after_a_top_up(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            chain = world.settlement
+            large = self.voucher(world, FEE + 500)
+            assert await chain.claim([large]) == (DONE,)
+            await world.top_up(ALICE, Units(500))
+            assert await chain.claim([large]) == (DONE,)
+            assert await chain.withdrawable(node) == node_share(Units(FEE + 500))
+
+        self.run(body)
+
+    def test_claims_are_taken_until_the_window_ends(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            await world.warp(PERIOD_SECONDS + WINDOW_SECONDS - 600)
+            assert await world.settlement.claim([self.voucher(world, 100)]) == (DONE,)
+            await world.warp(600)
+            late = self.voucher(world, 200)
+            assert await world.settlement.claim([late]) == (refused("window_ended"),)
+
+        self.run(body)
+
+    def test_old_and_new_delegates_may_sign_for_an_earlier_period(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            await world.warp(PERIOD_SECONDS)
+            await world.subscribe(ALICE, FEE, account_address(NEXT_DELEGATE))
+            batch = [
+                self.voucher(world, 100),
+                self.voucher(world, 200, key=NEXT_DELEGATE),
+                self.voucher(world, 100, period=2),
+                self.voucher(world, 100, key=NEXT_DELEGATE, period=2),
+            ]
+            outcomes = await world.settlement.claim(batch)
+            assert outcomes == (DONE, DONE, refused("bad_signature"), DONE)
+            assert await world.settlement.claim([]) == ()
+
+        self.run(body)
+
+    # Withdrawing.
+
+    def test_earnings_go_to_the_payout_once(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            chain = world.settlement
+            await chain.claim([self.voucher(world, 1000)])
+            assert await chain.withdraw(node) == 700
+            assert await chain.withdraw(node) == 0
+            assert await world.received(PAYOUT) == 700
+            assert await chain.withdrawable(node) == 0
+            assert await chain.withdraw(world.treasury) == 300
+            assert await world.received(world.treasury) == 300
+
+        self.run(body)

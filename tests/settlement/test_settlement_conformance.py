@@ -1,0 +1,40 @@
+"""The settlement suite on the in-memory twin and on the real contract."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from settlement_conformance import SettlementConformance, World
+
+from ricochet_protocol.ids import Address, PeerId, Period
+from ricochet_protocol.money import Units
+from ricochet_protocol.signing import account_address
+from twins.settlement import MemorySettlement
+
+
+class _TwinWorld:
+    def __init__(self) -> None:
+        self.settlement = MemorySettlement()
+        self.treasury = self.settlement.treasury
+
+    async def subscribe(self, key: bytes, fee: Units, delegate: Address) -> Period:
+        return self.settlement.subscribe(account_address(key), fee, delegate)
+
+    async def top_up(self, key: bytes, amount: Units) -> None:
+        self.settlement.top_up(account_address(key), amount)
+
+    async def register_node(
+        self, key: bytes, peer: PeerId, addresses: tuple[str, ...], payout: Address
+    ) -> None:
+        self.settlement.register_node(account_address(key), peer, addresses, payout)
+
+    async def warp(self, seconds: int) -> None:
+        self.settlement.warp(seconds)
+
+    async def received(self, account: Address) -> Units:
+        return Units(self.settlement.received.get(account, 0))
+
+
+class TestTwin(SettlementConformance):
+    @asynccontextmanager
+    async def world(self) -> AsyncIterator[World]:
+        yield _TwinWorld()

@@ -1,0 +1,267 @@
+"""An in-memory twin of the contract: same rules, same skip reasons, a clock that tests turn.
+
+It passes the conformance suite that the real contract passes on a real dev chain
+(`tests/settlement/settlement_conformance.py`). Where the contract reverts, the twin raises
+ChainError. Tokens are not modelled: subscribers can always pay.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ricochet_protocol.eip712 import (
+    Domain,
+    Reservation,
+    SignedReservation,
+    SignedVoucher,
+    Voucher,
+)
+from ricochet_protocol.errors import ChainError, RemoteFault
+from ricochet_protocol.ids import Address, PeerId, Period, peer_public_key
+from ricochet_protocol.money import UNITS_PER_DOLLAR, Units, node_share
+from ricochet_protocol.ports import Commitment, NodeRecord, Outcome, Subscription
+from ricochet_settlement.skip import Skip
+
+PERIOD = 30 * 24 * 3600
+CLAIM_WINDOW = 7 * 24 * 3600
+DOMAIN = Domain(chain_id=31337, contract=Address("0x" + "c0" * 20))
+TREASURY = Address("0x" + "7e" * 20)
+ZERO_ADDRESS = Address("0x" + "00" * 20)
+
+
+@dataclass
+class _Account:
+    committed: int = 0
+    claimed: int = 0
+
+
+@dataclass
+class _PeriodState:
+    delegate: Address
+    budget: int
+    start: int
+    committed: int = 0
+    paid: int = 0
+    accounts: dict[Address, _Account] = field(default_factory=dict)
+
+    @property
+    def end(self) -> int:
+        return self.start + PERIOD
+
+    def account(self, node: Address) -> _Account:
+        return self.accounts.setdefault(node, _Account())
+
+
+class MemorySettlement:
+    """Implements `ports.Settlement`; `reachable = False` makes every call of the port fail."""
+
+    def __init__(self, domain: Domain = DOMAIN, *, treasury: Address = TREASURY) -> None:
+        self.domain = domain
+        self.treasury = treasury
+        self.min_fee = 5 * UNITS_PER_DOLLAR
+        self.max_fee = 10 * UNITS_PER_DOLLAR
+        self.now = 1_800_000_000
+        self.reachable = True
+        self.received: dict[Address, int] = {}
+        """What withdrawals have sent to each payout address."""
+        self.transactions = 0
+        """Transactions sent through the port: none for a batch of reservations that all fail."""
+        self._periods: dict[Address, list[_PeriodState]] = {}
+        self._nodes: dict[Address, NodeRecord] = {}
+        self._withdrawable: dict[Address, int] = {}
+
+    # What tests do to the chain.
+
+    def subscribe(self, subscriber: Address, fee: int, delegate: Address) -> Period:
+        """Open the subscriber's next period; its ordinal."""
+        if not self.min_fee <= fee <= self.max_fee:
+            raise _reverted("FeeOutOfRange")
+        if delegate == ZERO_ADDRESS:
+            raise _reverted("ZeroAddress")
+        periods = self._periods.setdefault(subscriber, [])
+        if periods and self.now < periods[-1].end:
+            raise _reverted("AlreadySubscribed")
+        periods.append(_PeriodState(delegate=delegate, budget=fee, start=self.now))
+        return Period(len(periods))
+
+    def top_up(self, subscriber: Address, amount: int) -> None:
+        """Add to the budget of the running period."""
+        if amount <= 0:
+            raise _reverted("ZeroAmount")
+        periods = self._periods.get(subscriber, [])
+        if not periods or self.now >= periods[-1].end:
+            raise _reverted("NotSubscribed")
+        periods[-1].budget += amount
+
+    def register_node(
+        self, operator: Address, peer: PeerId, addresses: Sequence[str], payout: Address
+    ) -> None:
+        """Enter an operator, or change its peer and addresses."""
+        if not 0 < len(peer.encode()) <= 64:
+            raise _reverted("PeerIdLength")
+        if len(addresses) > 8:
+            raise _reverted("TooManyMultiaddrs")
+        if payout == ZERO_ADDRESS:
+            raise _reverted("ZeroAddress")
+        known = self._nodes.get(operator)
+        if known is not None and known.payout != payout:
+            raise _reverted("PayoutFixed")
+        if any(len(text.encode()) > 256 for text in addresses):
+            raise _reverted("MultiaddrTooLong")
+        self._nodes[operator] = NodeRecord(
+            operator=operator, peer=peer, addresses=tuple(addresses), payout=payout
+        )
+
+    def warp(self, seconds: int) -> None:
+        """Let chain time pass."""
+        self.now += seconds
+
+    # The port.
+
+    async def subscription(self, subscriber: Address) -> Subscription | None:
+        self._reach()
+        periods = self._periods.get(subscriber)
+        if not periods:
+            return None
+        latest = periods[-1]
+        return Subscription(
+            subscriber=subscriber,
+            delegate=latest.delegate,
+            period=Period(len(periods)),
+            budget=Units(latest.budget),
+            committed=Units(latest.committed),
+            paid=Units(latest.paid),
+            start=latest.start,
+            end=latest.end,
+        )
+
+    async def commitment(self, subscriber: Address, period: Period, node: Address) -> Commitment:
+        self._reach()
+        state = self._period(subscriber, period)
+        account = state.accounts.get(node, _Account()) if state else _Account()
+        return Commitment(committed=Units(account.committed), claimed=Units(account.claimed))
+
+    async def node(self, operator: Address) -> NodeRecord | None:
+        self._reach()
+        record = self._nodes.get(operator)
+        return record if record is not None and _names_a_peer(record) else None
+
+    async def nodes(self) -> tuple[NodeRecord, ...]:
+        self._reach()
+        return tuple(record for record in self._nodes.values() if _names_a_peer(record))
+
+    async def reserve(self, reservations: Sequence[SignedReservation]) -> tuple[Outcome, ...]:
+        self._reach()
+        outcomes = tuple(_outcome(self._reserve(entry)) for entry in reservations)
+        self.transactions += any(outcome.accepted for outcome in outcomes)
+        return outcomes
+
+    async def claim(self, vouchers: Sequence[SignedVoucher]) -> tuple[Outcome, ...]:
+        self._reach()
+        self.transactions += bool(vouchers)
+        return tuple(_outcome(self._claim(entry)) for entry in vouchers)
+
+    async def withdrawable(self, account: Address) -> Units:
+        self._reach()
+        return Units(self._withdrawable.get(account, 0))
+
+    async def withdraw(self, account: Address) -> Units:
+        self._reach()
+        amount = self._withdrawable.pop(account, 0)
+        if amount:
+            self.transactions += 1
+            payout = account if account == self.treasury else self._nodes[account].payout
+            self.received[payout] = self.received.get(payout, 0) + amount
+        return Units(amount)
+
+    # The rules, in the order in which the contract applies them.
+
+    def _reserve(self, entry: SignedReservation) -> Skip | None:
+        value = entry.reservation
+        state = self._period(value.subscriber, value.period)
+        if state is None:
+            return Skip.NO_PERIOD
+        if self.now >= state.end:
+            return Skip.PERIOD_ENDED
+        account = state.account(value.node)
+        if value.total <= account.committed:
+            return Skip.NOT_RAISED
+        if not self._signed(entry, value):
+            return Skip.BAD_SIGNATURE
+        if value.total - account.committed > state.budget - state.committed:
+            return Skip.BUDGET_EXCEEDED
+        self._commit(state, account, value.total)
+        return None
+
+    def _claim(self, entry: SignedVoucher) -> Skip | None:
+        value = entry.voucher
+        state = self._period(value.subscriber, value.period)
+        if state is None:
+            return Skip.NO_PERIOD
+        if self.now >= state.end + CLAIM_WINDOW:
+            return Skip.WINDOW_ENDED
+        if value.node not in self._nodes:
+            return Skip.NODE_UNKNOWN
+        account = state.account(value.node)
+        if value.cumulative <= account.claimed:
+            return Skip.NOT_RAISED
+        if not self._signed(entry, value):
+            return Skip.BAD_SIGNATURE
+        reachable = account.committed + state.budget - state.committed
+        cumulative = min(value.cumulative, reachable)
+        if cumulative == account.claimed:
+            return Skip.NOTHING_PAYABLE
+        if cumulative > account.committed:
+            self._commit(state, account, cumulative)
+        self._pay(state, account, value.node, cumulative)
+        return None
+
+    def _commit(self, state: _PeriodState, account: _Account, total: int) -> None:
+        state.committed += total - account.committed
+        account.committed = total
+
+    def _pay(self, state: _PeriodState, account: _Account, node: Address, cumulative: int) -> None:
+        paid = cumulative - account.claimed
+        share = node_share(Units(cumulative), Units(account.claimed))
+        account.claimed = cumulative
+        state.paid += paid
+        self._withdrawable[node] = self._withdrawable.get(node, 0) + share
+        commission = self._withdrawable.get(self.treasury, 0) + paid - share
+        self._withdrawable[self.treasury] = commission
+
+    def _signed(
+        self, entry: SignedReservation | SignedVoucher, value: Reservation | Voucher
+    ) -> bool:
+        try:
+            signer = entry.signer(self.domain)
+        except RemoteFault:
+            return False
+        periods = self._periods[value.subscriber]
+        delegates = (periods[value.period - 1].delegate, periods[-1].delegate)
+        return signer == value.subscriber or signer in delegates
+
+    def _period(self, subscriber: Address, period: int) -> _PeriodState | None:
+        periods = self._periods.get(subscriber, [])
+        return periods[period - 1] if 0 < period <= len(periods) else None
+
+    def _reach(self) -> None:
+        if not self.reachable:
+            raise ChainError(
+                "chain_unreachable", "the twin's chain is switched off", "Set reachable = True."
+            )
+
+
+def _outcome(skip: Skip | None) -> Outcome:
+    return Outcome(accepted=True) if skip is None else Outcome(accepted=False, reason=skip)
+
+
+def _names_a_peer(record: NodeRecord) -> bool:
+    """The registry takes any text as a peer id; readers see only entries that name a peer."""
+    try:
+        peer_public_key(record.peer)
+    except ValueError:
+        return False
+    return True
+
+
+def _reverted(error: str) -> ChainError:
+    return ChainError("chain_refused", f"the contract refused: {error}")
