@@ -1,0 +1,74 @@
+"""Which contract on which chain this home folder works with: the file `network.json`.
+
+Everything else about the network follows from it: the domain that signatures are bound to, the
+registry, and the first peers. The file holds no secret; people pass it on by hand, so it is
+checked as a whole when it is read.
+"""
+
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ricochet_protocol.eip712 import Domain
+from ricochet_protocol.errors import ConfigurationError
+from ricochet_protocol.ids import Address, address
+from ricochet_settlement.private_file import write_private
+
+FILE_NAME: Final = "network.json"
+_HOW: Final = (
+    "Run `ricochet demo --keep` for a network of your own on this machine, "
+    "or copy the network.json of the network you want to join to {path}."
+)
+
+
+class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`rpc` is the chain's URL; `bootstrap` are multiaddrs; `development` allows free money."""
+
+    rpc: str
+    chain_id: int
+    contract: Address
+    token: Address
+    bootstrap: tuple[str, ...] = ()
+    development: bool = False
+
+    def __post_init__(self) -> None:
+        for account in (self.contract, self.token):
+            if account != address(account):
+                raise ValueError("accounts are written in lower case")
+        if not 0 < self.chain_id < 2**63:
+            raise ValueError("chain_id out of range")
+        url = urlsplit(self.rpc)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("rpc is not an http(s) URL")
+
+    @property
+    def domain(self) -> Domain:
+        """What signatures are bound to."""
+        return Domain(chain_id=self.chain_id, contract=self.contract)
+
+
+def load(home: Path) -> Deployment:
+    """The deployment of this home; ConfigurationError `no_network` or `bad_network`."""
+    path = home / FILE_NAME
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Deployment)
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "no_network", f"no network is configured: {path} is missing", _HOW.format(path=path)
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(
+            "bad_network", f"cannot read {path}: {error.strerror}", "Check who owns the file."
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigurationError(
+            "bad_network", f"{path} is not a network's description: {error}", _HOW.format(path=path)
+        ) from None
+
+
+def save(home: Path, deployment: Deployment) -> None:
+    """Write `network.json`, replacing an earlier one; LocalFault when it cannot be written."""
+    data = msgspec.json.format(msgspec.json.encode(deployment), indent=2)
+    write_private(home / FILE_NAME, data + b"\n")
