@@ -155,6 +155,7 @@ describe("claim", () => {
     await time.increaseTo(world.end);
     await world.ricochet.connect(world.alice).subscribe(FEE, world.relayer);
     await claim(world, await voucher(world, 10n));
+    expect(await world.ricochet.withdrawable(world.node)).to.equal(7n);
     await claim(world, await voucher(world, 20n, { signer: world.relayer }));
     expect(await world.ricochet.withdrawable(world.node)).to.equal(14n);
   });

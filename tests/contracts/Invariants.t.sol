@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.24;
+
+import {Ricochet} from "../../contracts/Ricochet.sol";
+import {IRicochet} from "../../contracts/interfaces/IRicochet.sol";
+import {Handler} from "./Handler.sol";
+
+/// @notice What holds after any sequence of calls. Sums are taken over everything the handler can touch,
+/// from the views alone, so that no counter of the contract vouches for itself.
+contract InvariantsTest {
+    Handler private handler;
+    Ricochet private ricochet;
+
+    function setUp() public {
+        handler = new Handler();
+        ricochet = handler.ricochet();
+    }
+
+    function targetContracts() public view returns (address[] memory targets) {
+        targets = new address[](1);
+        targets[0] = address(handler);
+    }
+
+    function invariant_balanceCoversLiabilities() public view {
+        uint256 held = handler.usd().balanceOf(address(ricochet));
+        require(held == ricochet.liabilities() + handler.donated(), "balance is not liabilities and donations");
+    }
+
+    function invariant_liabilitiesAreWhatIsOwed() public view {
+        uint256 owed = ricochet.withdrawable(handler.TREASURY());
+        for (uint256 n; n < handler.NODES(); ++n) {
+            owed += ricochet.withdrawable(handler.nodeAt(n));
+        }
+        for (uint256 s; s < handler.SUBSCRIBERS(); ++s) {
+            address subscriber = handler.subscriberAt(s);
+            owed += ricochet.refundable(subscriber);
+            for (uint32 p = 1; p <= ricochet.currentPeriod(subscriber); ++p) {
+                IRicochet.Period memory period = ricochet.periodOf(subscriber, p);
+                if (!period.closed) owed += period.budget - period.paid;
+            }
+        }
+        require(owed == ricochet.liabilities(), "liabilities are not what is owed");
+    }
+
+    function invariant_depositsAreConserved() public view {
+        uint256 sent = handler.usd().balanceOf(handler.TREASURY()) + handler.refunded();
+        for (uint256 n; n < handler.NODES(); ++n) {
+            sent += handler.usd().balanceOf(handler.payoutAt(n));
+        }
+        require(handler.deposited() == sent + ricochet.liabilities(), "deposits are not conserved");
+    }
+
+    function invariant_commitmentsFitTheBudget() public view {
+        for (uint256 s; s < handler.SUBSCRIBERS(); ++s) {
+            address subscriber = handler.subscriberAt(s);
+            for (uint32 p = 1; p <= ricochet.currentPeriod(subscriber); ++p) {
+                IRicochet.Period memory period = ricochet.periodOf(subscriber, p);
+                uint256 committed;
+                uint256 paid;
+                for (uint256 n; n < handler.NODES(); ++n) {
+                    IRicochet.Account memory account = ricochet.accountOf(subscriber, p, handler.nodeAt(n));
+                    require(account.claimed <= account.committed, "paid beyond a commitment");
+                    committed += account.committed;
+                    paid += account.claimed;
+                }
+                require(committed == period.committed && paid == period.paid, "sums differ from the period's");
+                require(committed <= period.budget, "commitments exceed the budget");
+            }
+        }
+    }
+
+    /// Whatever the steps: each account brings its node the floor of 70 %, and the treasury the rest.
+    function invariant_incomeIsTheShareOfWhatWasPaid() public view {
+        uint256 commission;
+        for (uint256 n; n < handler.NODES(); ++n) {
+            address node = handler.nodeAt(n);
+            uint256 income;
+            for (uint256 s; s < handler.SUBSCRIBERS(); ++s) {
+                address subscriber = handler.subscriberAt(s);
+                for (uint32 p = 1; p <= ricochet.currentPeriod(subscriber); ++p) {
+                    uint256 claimed = ricochet.accountOf(subscriber, p, node).claimed;
+                    income += (claimed * 7) / 10;
+                    commission += claimed - (claimed * 7) / 10;
+                }
+            }
+            uint256 received = ricochet.withdrawable(node) + handler.usd().balanceOf(handler.payoutAt(n));
+            require(received == income, "a node's income is not its share");
+        }
+        address treasury = handler.TREASURY();
+        uint256 taken = ricochet.withdrawable(treasury) + handler.usd().balanceOf(treasury);
+        require(taken == commission, "commission is not the rest");
+    }
+
+    function invariant_everyStepKeptItsRules() public view {
+        require(bytes(handler.broken()).length == 0, handler.broken());
+    }
+}
