@@ -1,0 +1,249 @@
+"""A network inside one process that tests and simulations can bend: `Transport` without sockets.
+
+Frames travel through bounded queues in order, exactly as over libp2p, and the same conformance
+suite holds for both. `MemoryNetwork` is where the harm is done: partitions and stalls hold frames
+back silently as a lost link does, `drop` and `kill` close connections as a dead process does, and
+`latency` delays each frame by the event loop's clock (run on `virtual_time`, it costs no time).
+"""
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from ricochet_protocol.errors import LocalFault, RemoteCode, RemoteFault
+from ricochet_protocol.framing import encode_frame
+from ricochet_protocol.ids import PeerId
+from ricochet_protocol.ports import Connection
+from ricochet_protocol.signing import peer_of
+
+QUEUE: Final = 256 * 1024
+"""Bytes under way in one direction before senders wait: a TCP connection's worth of buffers."""
+_log = logging.getLogger(__name__)
+
+
+class MemoryNetwork:
+    """The wires between the peers made by `transport`; every frame takes `latency` seconds."""
+
+    def __init__(self, latency: float = 0.0) -> None:
+        self.latency = latency
+        self._peers: dict[PeerId, MemoryTransport] = {}
+        self._wires: list[_Wire] = []
+        self._partitions: set[frozenset[PeerId]] = set()
+        self._stalled: set[PeerId] = set()
+        self._changed = asyncio.Event()
+        self._places = itertools.count(1)
+
+    def transport(self, seed: bytes) -> "MemoryTransport":
+        """A peer with this 32-byte Ed25519 seed, reachable once it has started."""
+        return MemoryTransport(self, seed, next(self._places))
+
+    def partition(self, a: PeerId, b: PeerId) -> None:
+        """Hold back every frame between the two and refuse dials, until `heal`."""
+        self._partitions.add(frozenset((a, b)))
+
+    def heal(self, a: PeerId, b: PeerId) -> None:
+        """End a partition; held frames arrive now."""
+        self._partitions.discard(frozenset((a, b)))
+        self._notify()
+
+    def stall(self, peer: PeerId) -> None:
+        """Make a peer hang like a stopped process: it neither sends, receives nor answers dials."""
+        self._stalled.add(peer)
+
+    def resume(self, peer: PeerId) -> None:
+        """End a stall."""
+        self._stalled.discard(peer)
+        self._notify()
+
+    def drop(self, a: PeerId, b: PeerId) -> None:
+        """Cut every connection between the two; new ones may be dialled."""
+        for wire in [wire for wire in self._wires if {a, b} == {wire.dialler, wire.acceptor}]:
+            wire.cut()
+
+    def kill(self, peer: PeerId) -> None:
+        """Take a peer off the network as `kill -9` does; a new transport may take its seed."""
+        self._peers.pop(peer, None)
+        for wire in [wire for wire in self._wires if peer in (wire.dialler, wire.acceptor)]:
+            wire.cut()
+
+    def connections(self, a: PeerId, b: PeerId) -> int:
+        """How many connections are open between the two."""
+        return sum({a, b} == {wire.dialler, wire.acceptor} for wire in self._wires)
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _held(self, a: PeerId, b: PeerId) -> bool:
+        return frozenset((a, b)) in self._partitions or not self._stalled.isdisjoint((a, b))
+
+    async def _passable(self, a: PeerId, b: PeerId) -> None:
+        while self._held(a, b):
+            await self._changed.wait()
+
+    def _join(self, transport: "MemoryTransport") -> None:
+        if transport.peer in self._peers:
+            raise LocalFault(
+                "port_in_use", "a peer with this seed has started", "use another seed or stop it"
+            )
+        self._peers[transport.peer] = transport
+
+    def _leave(self, transport: "MemoryTransport") -> None:
+        if self._peers.get(transport.peer) is transport:
+            self.kill(transport.peer)
+
+    async def _connect(
+        self, dialler: "MemoryTransport", addresses: Sequence[str], peer: PeerId
+    ) -> Connection:
+        if frozenset((dialler.peer, peer)) not in self._partitions:
+            await self._passable(dialler.peer, peer)
+            await asyncio.sleep(2 * self.latency)
+            target = self._peers.get(peer)
+            if (
+                self._peers.get(dialler.peer) is dialler
+                and target is not None
+                and not set(target.addresses).isdisjoint(addresses)
+            ):
+                wire = _Wire(self, dialler.peer, peer)
+                self._wires.append(wire)
+                target.incoming(wire.end(dialled=False))
+                return wire.end(dialled=True)
+        raise RemoteFault(RemoteCode.UNREACHABLE, f"peer {peer} does not answer")
+
+
+class _Lane:
+    """One direction of a wire: frames with the loop time at which they arrive."""
+
+    def __init__(self) -> None:
+        self.frames: deque[tuple[float, bytes]] = deque()
+        self.queued = 0
+        self.open = True
+        self.changed = asyncio.Event()
+
+    def notify(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class _Wire:
+    """Both directions of one connection."""
+
+    def __init__(self, network: MemoryNetwork, dialler: PeerId, acceptor: PeerId) -> None:
+        self.network = network
+        self.dialler = dialler
+        self.acceptor = acceptor
+        self._there, self._back = _Lane(), _Lane()
+
+    def end(self, *, dialled: bool) -> "MemoryConnection":
+        if dialled:
+            return MemoryConnection(self, self.acceptor, True, self._there, self._back)
+        return MemoryConnection(self, self.dialler, False, self._back, self._there)
+
+    async def passable(self) -> None:
+        await self.network._passable(self.dialler, self.acceptor)
+
+    def cut(self) -> None:
+        for lane in (self._there, self._back):
+            lane.open = False
+            lane.notify()
+        if self in self.network._wires:
+            self.network._wires.remove(self)
+
+
+class MemoryConnection:
+    """One end of a wire; implements `ports.Connection`."""
+
+    def __init__(
+        self, wire: _Wire, remote: PeerId, dialled: bool, outgoing: _Lane, incoming: _Lane
+    ) -> None:
+        self.remote = remote
+        self.dialled = dialled
+        self._wire = wire
+        self._outgoing = outgoing
+        self._incoming = incoming
+        self._closed = False
+
+    async def send(self, payload: bytes) -> None:
+        lane = self._outgoing
+        size = len(encode_frame(payload))
+        while lane.open and lane.queued >= QUEUE:
+            await lane.changed.wait()
+        if not lane.open:
+            raise _disconnected()
+        arrival = asyncio.get_running_loop().time() + self._wire.network.latency
+        lane.frames.append((arrival, payload))
+        lane.queued += size
+        lane.notify()
+
+    async def receive(self) -> bytes:
+        lane = self._incoming
+        while True:
+            await self._wire.passable()
+            if self._closed or not (lane.frames or lane.open):
+                raise _disconnected()
+            if not lane.frames:
+                await lane.changed.wait()
+                continue
+            wait = lane.frames[0][0] - asyncio.get_running_loop().time()
+            if wait > 0:
+                await asyncio.sleep(wait)
+                continue
+            _, payload = lane.frames.popleft()
+            lane.queued -= len(encode_frame(payload))
+            lane.notify()
+            return payload
+
+    async def close(self) -> None:
+        self._closed = True
+        self._wire.cut()
+
+
+class MemoryTransport:
+    """A peer of a `MemoryNetwork`; implements `ports.Transport`."""
+
+    def __init__(self, network: MemoryNetwork, seed: bytes, place: int) -> None:
+        self.peer = peer_of(seed)
+        self._network = network
+        self._place = place
+        self._accept: Callable[[Connection], Awaitable[None]] | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return (f"/memory/{self._place}/p2p/{self.peer}",)
+
+    async def start(self, accept: Callable[[Connection], Awaitable[None]]) -> None:
+        self._network._join(self)
+        self._accept = accept
+
+    async def dial(self, addresses: Sequence[str], peer: PeerId) -> Connection:
+        return await self._network._connect(self, addresses, peer)
+
+    async def stop(self) -> None:
+        self._network._leave(self)
+        serving = tuple(self._serving)
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+
+    def incoming(self, connection: Connection) -> None:
+        """Hand a connection that another peer has dialled to `accept`; for the network."""
+        task = asyncio.create_task(self._own(connection))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _own(self, connection: Connection) -> None:
+        try:
+            if self._accept is not None:
+                await self._accept(connection)
+        except Exception as error:
+            _log.error("serving a connection failed: %s", type(error).__name__)
+        finally:
+            await connection.close()
+
+
+def _disconnected() -> RemoteFault:
+    return RemoteFault(RemoteCode.DISCONNECTED, "the connection is closed")
