@@ -5,6 +5,7 @@ describe("deployment", () => {
   it("fixes token, treasury, fee bounds and split", async () => {
     const { ricochet, usd, treasury } = await loadFixture(fixture);
     expect(await ricochet.token()).to.equal(await usd.getAddress());
+    expect(await usd.decimals()).to.equal(6n);
     expect(await ricochet.treasury()).to.equal(treasury.address);
     expect(await ricochet.minFee()).to.equal(MIN_FEE);
     expect(await ricochet.maxFee()).to.equal(MAX_FEE);
