@@ -1,0 +1,183 @@
+"""Provider keys at rest: `keys.json`, readable by its owner only, each key sealed on its own.
+
+What a key is for (id, provider, origin, last four characters) stands in clear, so that listing
+needs no passphrase, and is sealed with the key, so that changing it breaks the seal. The first key
+added sets the passphrase; a `check` box tells a wrong passphrase from a damaged record. Only the
+vault calls `unlock`.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ricochet_node.origin import parse_origin
+from ricochet_node.sealing import Box, Kdf, SealBroken, master_key, new_kdf, seal, unseal
+from ricochet_protocol.errors import ConfigurationError, UsageError
+from ricochet_settlement.private_file import read_private, write_private
+
+FILE_NAME: Final = "keys.json"
+_ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_SECRET: Final = re.compile(r"[!-~]{4,512}")
+_CHECK: Final = b"ricochet/keystore/1"
+_SHOWN_FROM: Final = 16
+"""Shorter secrets show nothing: four characters would be too large a part of them."""
+
+
+class KeyInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What may be known of a key; `origin` is the only place it is ever sent to."""
+
+    id: str
+    provider: str
+    origin: str
+    last4: str
+
+    def statement(self) -> bytes:
+        """The associated data of the seal."""
+        fields = (self.id, self.provider, self.origin, self.last4)
+        return _CHECK + b"\0" + msgspec.json.encode(fields)
+
+
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    info: KeyInfo
+    box: Box
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    version: int
+    kdf: Kdf
+    check: Box
+    keys: tuple[_Entry, ...]
+
+    def __post_init__(self) -> None:
+        if self.version != 1:
+            raise ValueError("version is not 1")
+
+
+class Keystore:
+    """The keys of one home folder; nothing is cached, the file is the state."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def list(self) -> tuple[KeyInfo, ...]:
+        """What is known of each key, in the order of adding; empty without a file."""
+        file = self._load()
+        return tuple(entry.info for entry in file.keys) if file else ()
+
+    def add(self, passphrase: str, key_id: str, provider: str, origin: str, secret: str) -> KeyInfo:
+        """Seal a key to `origin`. UsageError names the argument that is wrong.
+
+        ConfigurationError `wrong_passphrase` when it is not the one the other keys have.
+        """
+        secret = secret.strip()
+        _check_name("key id", key_id)
+        _check_name("provider", provider)
+        _check_secret(secret)
+        last4 = secret[-4:] if len(secret) >= _SHOWN_FROM else ""
+        info = KeyInfo(id=key_id, provider=provider, origin=parse_origin(origin).text, last4=last4)
+        file = self._load()
+        if file is not None and any(entry.info.id == key_id for entry in file.keys):
+            raise UsageError(
+                "duplicate_key",
+                f"there is a key {key_id!r} already",
+                f"choose another id, or run `ricochet keys remove {key_id}` first",
+            )
+        if file is None or not file.keys:
+            kdf = new_kdf()
+            key = master_key(passphrase, kdf)
+            file = _File(version=1, kdf=kdf, check=seal(key, _CHECK, _CHECK), keys=())
+        else:
+            key = self._key(passphrase, file)
+        entry = _Entry(info=info, box=seal(key, secret.encode(), info.statement()))
+        self._save(msgspec.structs.replace(file, keys=(*file.keys, entry)))
+        return info
+
+    def remove(self, key_id: str) -> KeyInfo:
+        """Forget a key; ConfigurationError `no_key` when there is none of this id."""
+        file = self._load()
+        entry = self._entry(file, key_id)
+        assert file is not None
+        rest = tuple(other for other in file.keys if other is not entry)
+        self._save(msgspec.structs.replace(file, keys=rest))
+        return entry.info
+
+    def unlock(self, passphrase: str, key_id: str) -> str:
+        """The secret itself, for the vault.
+
+        ConfigurationError `no_key`, `wrong_passphrase` or `keystore_damaged`.
+        """
+        file = self._load()
+        entry = self._entry(file, key_id)
+        assert file is not None
+        key = self._key(passphrase, file)
+        try:
+            return unseal(key, entry.box, entry.info.statement()).decode()
+        except SealBroken:
+            raise self._damaged(f"the record of key {key_id!r} was changed") from None
+
+    def _entry(self, file: _File | None, key_id: str) -> _Entry:
+        for entry in file.keys if file else ():
+            if entry.info.id == key_id:
+                return entry
+        raise ConfigurationError(
+            "no_key",
+            f"there is no provider key {key_id!r} in {self._path}",
+            "run `ricochet keys list` to see the keys, `ricochet keys add` to add one",
+        )
+
+    def _key(self, passphrase: str, file: _File) -> bytes:
+        key = master_key(passphrase, file.kdf)
+        try:
+            unseal(key, file.check, _CHECK)
+        except SealBroken:
+            raise ConfigurationError(
+                "wrong_passphrase",
+                f"the passphrase does not open {self._path}",
+                "try again; it was chosen when the first key was added",
+            ) from None
+        return key
+
+    def _load(self) -> _File | None:
+        if not self._path.exists():
+            return None
+        try:
+            file = msgspec.json.decode(read_private(self._path), type=_File)
+            for entry in file.keys:
+                _check_name("key id", entry.info.id)
+                _check_name("provider", entry.info.provider)
+                parse_origin(entry.info.origin)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise self._damaged(str(error)) from None
+        except UsageError as error:
+            raise self._damaged(error.message) from None
+        return file
+
+    def _save(self, file: _File) -> None:
+        write_private(self._path, msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
+
+    def _damaged(self, why: str) -> ConfigurationError:
+        return ConfigurationError(
+            "keystore_damaged",
+            f"{self._path} is damaged or was tampered with: {why}",
+            "restore it from a backup, or move it away and add the keys again",
+        )
+
+
+def _check_name(what: str, text: str) -> None:
+    if not _ID.fullmatch(text):
+        raise UsageError(
+            "bad_name",
+            f"not a {what}: {text[:64]!r}",
+            "use 1 to 32 of a-z, 0-9, - and _, beginning with a letter or digit",
+        )
+
+
+def _check_secret(secret: str) -> None:
+    if not _SECRET.fullmatch(secret):
+        raise UsageError(
+            "bad_key",
+            "the provider key is not one line of 4 to 512 printable characters without spaces",
+            "paste the key exactly as the provider shows it",
+        )
