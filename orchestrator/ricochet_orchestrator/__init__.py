@@ -1,1 +1,1 @@
-"""Ricochet orchestrator: the subscriber's program: documents, chains, routing, checkpoints."""
+"""Ricochet orchestrator: the subscriber's program, which runs chains of models over documents."""
