@@ -34,7 +34,7 @@ FAULTS = frozenset(
         "cut",  # the connection breaks after `after` words
         "stall",  # no token ever comes
         "stall_after",  # `after` words come, then nothing
-        "echo_key",  # the answer contains the API key, cut in two chunks
+        "echo_key",  # the answer contains the API key
         "no_usage",  # a provider that does not report usage
         "greedy",  # usage a hundred times too high
         "endless",  # words without end, far above max_tokens
@@ -191,8 +191,7 @@ class UpstreamDouble:
         words = answer_to(prompt, limit)
         finish = "length" if len(words) == limit else "stop"
         if kind == "echo_key":
-            middle = len(key) // 2
-            words = ["key", f"is:{key[:middle]}", key[middle:]]
+            words = ["your", "key", "is", key]
         factor = 100 if kind == "greedy" else 1
         usage = {
             "prompt_tokens": len(prompt.split()) * factor,
@@ -201,10 +200,9 @@ class UpstreamDouble:
         usage["total_tokens"] = sum(usage.values())
         if not body.get("stream"):
             return _completion(body["model"], " ".join(words), finish, usage)
-        joint = "" if kind == "echo_key" else " "
-        pieces = iter([words[0]] + [joint + word for word in words[1:]])
+        pieces = iter([words[0]] + [" " + word for word in words[1:]])
         if kind == "endless":
-            pieces = iter(lambda: " word", "")
+            pieces = iter(lambda: " word" * 10_000, "")
         asked = bool((body.get("stream_options") or {}).get("include_usage"))
         return await self._stream(
             request, fault, pieces, finish, usage if asked and kind != "no_usage" else None
