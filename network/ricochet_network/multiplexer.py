@@ -1,0 +1,401 @@
+"""Many calls over one connection: each streams replies under its own credit, none blocks another.
+
+A call belongs to the side that made it; ids rise by two, odd for the dialling side, so an id tells
+whose call it is and whether it is new. The table below is the whole protocol: a frame that finds
+no entry for its call is a violation, and so are bytes beyond the window, a message beyond
+`MAX_MESSAGE`, an empty fragment and a call beyond `MAX_CALLS`. A violation ends the connection.
+The callee always answers a call's last state with `End` or `Fail`, also after `Cancel`; until then
+the caller keeps the id, so both sides agree on how many calls are open.
+
+    caller   WAITING  --we leave early, Cancel sent-->  LEAVING      both until End or Fail
+    callee   ABSENT --first Data--> ASSEMBLING --last Data--> SERVING --End or Fail sent--> ENDED
+             SERVING --Cancel--> STOPPING (the handler is being closed) --End sent--> ENDED
+             ASSEMBLING --Cancel, End sent--> ENDED;  ENDED still takes what crossed on the wire
+
+Memory is bounded by credit: complete messages are credited when consumed, and of the requests
+that are still arriving only the oldest is credited ahead, so one peer holds at most `MAX_MESSAGE`
+plus `MAX_CALLS` windows. Any frame is a sign of life; after three silent beats the peer is gone.
+"""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from enum import Enum, auto
+from typing import Final
+
+from ricochet_network.faults import fail_of, fault_untrusted
+from ricochet_network.outbox import Outbox
+from ricochet_protocol.errors import LocalFault, RemoteCode, RemoteFault, garbage
+from ricochet_protocol.mux import (
+    FRAGMENT,
+    MAX_CALLS,
+    MAX_MESSAGE,
+    WINDOW,
+    AnyFrame,
+    Cancel,
+    Credit,
+    Data,
+    End,
+    Fail,
+    Frame,
+    Ping,
+    Pong,
+    decode_untrusted,
+)
+from ricochet_protocol.ports import Connection
+
+HEARTBEAT: Final = 2.0
+"""Seconds between beats: a stopped peer is noticed within eight seconds."""
+SILENT_BEATS: Final = 3
+"""More than one, so that a loop of ours that was blocked reads its backlog before it judges."""
+CREDIT_STEP: Final = WINDOW // 4
+"""Consumed bytes that are worth a Credit frame; small chunks would otherwise cost one each."""
+
+Serve = Callable[[bytes], AsyncGenerator[bytes, None]]
+"""Answers one request message with reply messages; closed when the caller leaves or vanishes."""
+
+
+class State(Enum):
+    """Where a call is; see the module's text."""
+
+    WAITING = auto()
+    LEAVING = auto()
+    ABSENT = auto()
+    ASSEMBLING = auto()
+    SERVING = auto()
+    STOPPING = auto()
+    ENDED = auto()
+
+
+ON_FRAME: Final[Mapping[tuple[State, type[Frame]], State]] = {
+    (State.WAITING, Data): State.WAITING,
+    (State.WAITING, Credit): State.WAITING,
+    (State.WAITING, End): State.ENDED,
+    (State.WAITING, Fail): State.ENDED,
+    (State.LEAVING, Data): State.LEAVING,
+    (State.LEAVING, Credit): State.LEAVING,
+    (State.LEAVING, End): State.ENDED,
+    (State.LEAVING, Fail): State.ENDED,
+    (State.ABSENT, Data): State.ASSEMBLING,
+    (State.ASSEMBLING, Data): State.ASSEMBLING,
+    (State.ASSEMBLING, Cancel): State.ENDED,
+    (State.SERVING, Credit): State.SERVING,
+    (State.SERVING, Cancel): State.STOPPING,
+    (State.STOPPING, Credit): State.STOPPING,
+    (State.ENDED, Credit): State.ENDED,
+    (State.ENDED, Cancel): State.ENDED,
+}
+"""What a peer's frame does to its call; anything else is a violation."""
+
+
+class _Call:
+    """One call on either side: its state, what has arrived of it, and the credit of both ways."""
+
+    def __init__(self, call_id: int, state: State) -> None:
+        self.id = call_id
+        self.state = state
+        self.sendable = WINDOW
+        self.ending: End | Fail = End(call_id)
+        self.task: asyncio.Task[None] | None = None
+        self.messages: deque[bytes] = deque()
+        self._waiting = 0
+        self._partial = bytearray()
+        self._uncredited = 0
+        self.changed = asyncio.Event()
+
+    def take_untrusted(self, data: Data) -> None:
+        """Add a fragment; RemoteFault when it breaks a bound."""
+        self._uncredited += len(data.body)
+        if not data.body:
+            raise garbage("an empty fragment")
+        if self._uncredited > WINDOW:
+            raise garbage("more bytes than its credit")
+        if len(self._partial) + len(data.body) > MAX_MESSAGE:
+            raise garbage("a message above the limit")
+        self._partial += data.body
+        if not data.more:
+            self.messages.append(bytes(self._partial))
+            self._waiting += len(self._partial)
+            self._partial.clear()
+
+    def take_message(self) -> bytes:
+        """The oldest complete message; there must be one."""
+        message = self.messages.popleft()
+        self._waiting -= len(message)
+        return message
+
+    def take_credit(self) -> int:
+        """Bytes to return to the sender now, 0 when too few to be worth a frame.
+
+        Uncredited bytes are the last ones received. Those of complete messages that wait, and of
+        what arrives behind them, stay uncredited; a message that nothing waits before does not.
+        """
+        held = self._waiting + len(self._partial) if self.messages else 0
+        amount = self._uncredited - held
+        if amount < CREDIT_STEP:
+            return 0
+        self._uncredited -= amount
+        return amount
+
+    def credit_untrusted(self, credit: Credit) -> None:
+        """Widen what may be sent; RemoteFault when it was never sent."""
+        self.sendable += credit.bytes
+        if self.sendable > WINDOW:
+            raise garbage("a credit for bytes it never got")
+
+    def notify(self) -> None:
+        """Wake whoever waits for this call to change."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class Multiplexer:
+    """Runs the calls of one connection; `run` does the work and must be awaited by an owner."""
+
+    def __init__(self, connection: Connection, serve: Serve, heartbeat: float = HEARTBEAT) -> None:
+        self._connection = connection
+        self._serve = serve
+        self._heartbeat = heartbeat
+        self._ours: dict[int, _Call] = {}
+        self._theirs: dict[int, _Call] = {}
+        self._next_id = 1 if connection.dialled else 2
+        self._highest_theirs = 0
+        self._outbox = Outbox()
+        self._heard = True
+        self._end: RemoteFault | None = None
+        self._changed = asyncio.Event()
+        self._tasks: asyncio.TaskGroup
+
+    @property
+    def idle(self) -> bool:
+        """Whether no call is open in either direction."""
+        return not self._ours and not self._theirs
+
+    async def run(self) -> RemoteFault:
+        """Serve and carry calls until the connection ends; why it ended, `garbage` or another."""
+        end = RemoteFault(RemoteCode.DISCONNECTED, "the connection is closed")
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._tasks.create_task(self._read())
+                self._tasks.create_task(self._outbox.drain(self._connection.send))
+                self._tasks.create_task(self._beat())
+        except* RemoteFault as faults:
+            end = _first(faults)
+        finally:
+            self._end = end
+            self._outbox.close()
+            self._notify()
+            for call in self._ours.values():
+                call.notify()
+            await self._connection.close()
+        return end
+
+    @asynccontextmanager
+    async def call(self, request: bytes) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Send a request and receive its replies; leaving early cancels the call.
+
+        RemoteFault with the peer's own code, or with the reason of the connection's end. Waits
+        while `MAX_CALLS` calls are open. LocalFault `too_long` above `MAX_MESSAGE` bytes.
+        """
+        _check_size(request)
+        call = await self._open()
+        try:
+            await self._send(call, request)
+            yield _Replies(self, call)
+        finally:
+            self._leave(call)
+
+    # The caller's side.
+
+    async def _open(self) -> _Call:
+        while True:
+            self._check_end()
+            if len(self._ours) >= MAX_CALLS:
+                await self._changed.wait()
+            elif self._outbox.full:
+                await self._outbox.room()
+            else:
+                break
+        # No pause between this and the first fragment: ids must rise on the wire.
+        call = _Call(self._next_id, State.WAITING)
+        self._next_id += 2
+        self._ours[call.id] = call
+        return call
+
+    async def next_reply(self, call: _Call) -> bytes:
+        """The next message of a call of ours; for its iterator."""
+        while not call.messages:
+            if isinstance(call.ending, Fail):
+                raise fault_untrusted(call.ending)
+            if call.state is not State.WAITING:
+                raise StopAsyncIteration
+            self._check_end()
+            await call.changed.wait()
+        message = call.take_message()
+        self._return_credit(call)
+        return message
+
+    def _leave(self, call: _Call) -> None:
+        if call.state is State.WAITING:
+            call.state = State.LEAVING
+            call.messages.clear()
+            self._outbox.post(Cancel(call.id))
+
+    # Both sides.
+
+    async def _send(self, call: _Call, message: bytes) -> None:
+        start = 0
+        while start < len(message) and call.state is not State.ENDED:
+            self._check_end()
+            if not call.sendable:
+                await call.changed.wait()
+                continue
+            if self._outbox.full:
+                await self._outbox.room()
+                continue
+            body = message[start : start + min(FRAGMENT, call.sendable)]
+            start += len(body)
+            call.sendable -= len(body)
+            self._outbox.post(Data(call.id, body, more=start < len(message)))
+
+    def _return_credit(self, call: _Call) -> None:
+        if call.state in (State.WAITING, State.ASSEMBLING) and (amount := call.take_credit()):
+            self._outbox.post(Credit(call.id, amount))
+
+    def _check_end(self) -> None:
+        if self._end is not None:
+            raise RemoteFault(self._end.code, self._end.message, self._end.hint)
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _beat(self) -> None:
+        silent = 0
+        for number in itertools.count():
+            await asyncio.sleep(self._heartbeat)
+            silent = 0 if self._heard else silent + 1
+            self._heard = False
+            if silent == SILENT_BEATS:
+                raise RemoteFault(RemoteCode.DISCONNECTED, "the peer has fallen silent")
+            if silent:
+                self._outbox.post(Ping(number))
+
+    # What the peer sends. Nothing here waits, so no call can hold up another.
+
+    async def _read(self) -> None:
+        while True:
+            frame = decode_untrusted(await self._connection.receive())
+            self._heard = True
+            self._take_untrusted(frame)
+            self._outbox.check_flood_untrusted()
+
+    def _take_untrusted(self, frame: AnyFrame) -> None:
+        if isinstance(frame, Ping):
+            self._outbox.post(Pong(frame.n))
+        elif not isinstance(frame, Pong):
+            ours = frame.id % 2 == self._next_id % 2
+            call = self._ours.get(frame.id) if ours else self._their_call(frame.id)
+            state = None if call is None else ON_FRAME.get((call.state, type(frame)))
+            if call is None or state is None:
+                raise garbage("a frame that its call does not expect")
+            previous, call.state = call.state, state
+            if ours:
+                self._take_reply_untrusted(call, frame)
+            else:
+                self._take_request_untrusted(call, frame, previous)
+            call.notify()
+
+    def _their_call(self, call_id: int) -> _Call:
+        new = State.ABSENT if call_id > self._highest_theirs else State.ENDED
+        return self._theirs.get(call_id) or _Call(call_id, new)
+
+    def _take_reply_untrusted(
+        self, call: _Call, frame: Data | End | Fail | Cancel | Credit
+    ) -> None:
+        if isinstance(frame, Data) and call.state is State.WAITING:
+            call.take_untrusted(frame)
+            self._return_credit(call)
+        elif isinstance(frame, Credit):
+            call.credit_untrusted(frame)
+        elif isinstance(frame, End | Fail):
+            call.ending = frame
+            del self._ours[call.id]
+            self._notify()
+
+    def _take_request_untrusted(
+        self, call: _Call, frame: Data | End | Fail | Cancel | Credit, previous: State
+    ) -> None:
+        if isinstance(frame, Data):
+            if previous is State.ABSENT:
+                self._admit_untrusted(call)
+            call.take_untrusted(frame)
+            if call.messages:
+                call.state = State.SERVING
+                call.task = self._tasks.create_task(self._answer(call, call.take_message()))
+                call.task.add_done_callback(lambda _: self._finish(call))
+            self._credit_oldest_request()
+        elif isinstance(frame, Credit) and previous is not State.ENDED:
+            call.credit_untrusted(frame)
+        elif isinstance(frame, Cancel) and call.task is not None:
+            call.task.cancel()
+        elif isinstance(frame, Cancel) and previous is State.ASSEMBLING:
+            self._finish(call)
+            self._credit_oldest_request()
+
+    def _admit_untrusted(self, call: _Call) -> None:
+        if len(self._theirs) >= MAX_CALLS:
+            raise garbage(f"more than {MAX_CALLS} calls at once")
+        self._highest_theirs = call.id
+        self._theirs[call.id] = call
+
+    def _credit_oldest_request(self) -> None:
+        arriving = (call for call in self._theirs.values() if call.state is State.ASSEMBLING)
+        if oldest := next(arriving, None):
+            self._return_credit(oldest)
+
+    async def _answer(self, call: _Call, request: bytes) -> None:
+        try:
+            async with aclosing(self._serve(request)) as replies:
+                async for reply in replies:
+                    _check_size(reply)
+                    await self._send(call, reply)
+        except Exception as error:
+            call.ending = fail_of(call.id, error)
+
+    def _finish(self, call: _Call) -> None:
+        """A call of theirs is over; also when its task was cancelled before it began."""
+        call.state = State.ENDED
+        del self._theirs[call.id]
+        self._outbox.post(call.ending)
+
+
+class _Replies:
+    """The replies of one call of ours."""
+
+    def __init__(self, multiplexer: Multiplexer, call: _Call) -> None:
+        self._multiplexer = multiplexer
+        self._call = call
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await self._multiplexer.next_reply(self._call)
+
+
+def _check_size(message: bytes) -> None:
+    if not 0 < len(message) <= MAX_MESSAGE:
+        raise LocalFault(
+            RemoteCode.TOO_LONG,
+            f"a message of {len(message)} bytes; between 1 and {MAX_MESSAGE} can be sent",
+            "cut the text into smaller segments",
+        )
+
+
+def _first(faults: ExceptionGroup[RemoteFault]) -> RemoteFault:
+    """Why the connection ended: what the peer did wrong says more than that it is closed."""
+    found = [fault for fault in faults.exceptions if isinstance(fault, RemoteFault)]
+    return next((fault for fault in found if fault.code == RemoteCode.GARBAGE), found[0])
