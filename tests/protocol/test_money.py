@@ -1,8 +1,8 @@
 """Integer money: roundings go where the module says, and nothing is lost."""
 
-import json
-from importlib.resources import files
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ricochet_protocol.money import (
     MAX_UNITS,
+    NODE_BPS,
     PricePerMillion,
     Units,
     cost,
@@ -69,8 +70,6 @@ def test_dollars_for_people() -> None:
 
 
 def test_the_share_is_the_contracts_constant() -> None:
-    # NODE_BPS is a public constant, so its value stands in the source that the artifact was built
-    # from; the ABI proves that it is there, the Hardhat suite that it is 7000.
-    artifact = json.loads(files("ricochet_settlement").joinpath("abi/Ricochet.json").read_text())
-    assert "NODE_BPS" in {entry.get("name") for entry in artifact["abi"]}
-    assert node_share(Units(10_000)) == 7_000
+    source = (Path(__file__).parents[2] / "contracts" / "Ricochet.sol").read_text("utf-8")
+    found = re.search(r"uint256 public constant NODE_BPS = ([0-9_]+);", source)
+    assert found and int(found[1]) == NODE_BPS
