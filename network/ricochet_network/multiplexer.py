@@ -170,8 +170,8 @@ class Multiplexer:
 
     @property
     def idle(self) -> bool:
-        """Whether no call is open in either direction."""
-        return not self._ours and not self._theirs
+        """Whether no call is open in either direction; always so once the connection has ended."""
+        return self._end is not None or not (self._ours or self._theirs)
 
     async def run(self) -> RemoteFault:
         """Serve and carry calls until the connection ends; why it ended, `garbage` or another."""
@@ -191,6 +191,10 @@ class Multiplexer:
                 call.notify()
             await self._connection.close()
         return end
+
+    async def close(self) -> None:
+        """Close the connection, so that `run` ends."""
+        await self._connection.close()
 
     @asynccontextmanager
     async def call(self, request: bytes) -> AsyncIterator[AsyncIterator[bytes]]:

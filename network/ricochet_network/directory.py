@@ -1,0 +1,109 @@
+"""What other peers offer: at most one advert for each, and only while it can be believed.
+
+A higher `seq` replaces a lower one; the ttl runs on our clock from the first sight of a `seq`, so a
+copy that reaches us late or twice lives no longer. A peer that was removed stays known by its
+`seq` until that advert's `issued_at` is too old to pass: others may still hold it, and only the
+peer itself can bring it back. When full, the directory keeps what it has and refuses strangers.
+
+Nothing here reads a clock: `now` is the loop's time, `unix` the time of day.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from ricochet_protocol.advert import (
+    CLOCK_TOLERANCE,
+    MAX_ADVERT,
+    SignedAdvert,
+    check_advert_untrusted,
+)
+from ricochet_protocol.errors import garbage
+from ricochet_protocol.ids import NetworkId, PeerId
+from ricochet_protocol.messages import MAX_ADVERTS
+from ricochet_protocol.mux import MAX_MESSAGE
+
+MAX_PEERS: Final = 2048
+"""Adverts remembered, removed ones included: 32 MiB at their largest."""
+BATCH: Final = min(MAX_ADVERTS, MAX_MESSAGE // (2 * MAX_ADVERT))
+"""Adverts in one message; even the largest ones fit, with room for signatures."""
+
+
+class _Entry(msgspec.Struct):
+    signed: SignedAdvert
+    first_seen: float
+    present: bool = True
+
+    def live(self, now: float) -> bool:
+        return self.present and now < self.first_seen + self.signed.advert.ttl
+
+
+class Directory:
+    """The adverts known to `own`, its own included."""
+
+    def __init__(self, own: PeerId, network: NetworkId) -> None:
+        self._own = own
+        self._network = network
+        self._entries: dict[PeerId, _Entry] = {}
+
+    def publish(self, signed: SignedAdvert, now: float) -> None:
+        """Keep our own advert; ValueError when it is not ours or its `seq` has been used."""
+        advert, known = signed.advert, self._entries.get(self._own)
+        if advert.peer != self._own or advert.network != self._network:
+            raise ValueError("an advert of another peer or network")
+        if known is not None and advert.seq <= known.signed.advert.seq:
+            raise ValueError(f"seq {advert.seq} is not above {known.signed.advert.seq}")
+        self._entries[self._own] = _Entry(signed, now)
+
+    def own(self, now: float) -> SignedAdvert | None:
+        """Our own advert while it lives."""
+        return self.get(self._own, now)
+
+    def offer_untrusted(
+        self, signed: SignedAdvert, source: PeerId, now: float, unix: float
+    ) -> bool:
+        """Take an advert that `source` sent; True when it is news, RemoteFault when it is false."""
+        peer = signed.advert.peer
+        known = self._entries.get(peer)
+        if peer == self._own or (known and signed.advert.seq < known.signed.advert.seq):
+            return False
+        if known and signed.advert.seq == known.signed.advert.seq:
+            back = not known.present and source == peer and signed == known.signed
+            known.present = known.present or back
+            return back and known.live(now)
+        check_advert_untrusted(signed, self._network, unix)
+        if known is None:
+            self._make_room_untrusted(now, unix)
+        self._entries[peer] = _Entry(signed, now)
+        return True
+
+    def remove(self, peer: PeerId) -> None:
+        """Forget what a peer offers until it speaks again; our own advert stays."""
+        if peer != self._own and (entry := self._entries.get(peer)):
+            entry.present = False
+
+    def get(self, peer: PeerId, now: float) -> SignedAdvert | None:
+        """The live advert of a peer."""
+        entry = self._entries.get(peer)
+        return entry.signed if entry and entry.live(now) else None
+
+    def live(self, now: float) -> tuple[SignedAdvert, ...]:
+        """All live adverts, in the order in which their peers were first heard of."""
+        return tuple(entry.signed for entry in self._entries.values() if entry.live(now))
+
+    def _make_room_untrusted(self, now: float, unix: float) -> None:
+        if len(self._entries) < MAX_PEERS:
+            return
+        for peer, entry in tuple(self._entries.items()):
+            if not entry.live(now) and entry.signed.advert.issued_at + CLOCK_TOLERANCE < unix:
+                del self._entries[peer]
+        if len(self._entries) >= MAX_PEERS:
+            raise garbage("an advert more than the directory holds")
+
+
+def batches(adverts: Iterable[SignedAdvert]) -> Iterator[tuple[SignedAdvert, ...]]:
+    """The adverts cut into messages that peers accept."""
+    everything = tuple(adverts)
+    for start in range(0, len(everything), BATCH):
+        yield everything[start : start + BATCH]

@@ -1,0 +1,130 @@
+"""How adverts spread: news is passed on at once, a snapshot fills whatever was missed.
+
+Each new link begins with a greeting: both sides announce their own advert and pull the other's
+directory, so a newcomer is complete in one round trip. An advert that is new to us is announced to
+every other link. Every half minute one random peer is asked for its directory again, which repairs
+what was lost on the way. All of it are ordinary calls (ADR 001 says why not gossipsub).
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
+
+from ricochet_network.directory import Directory, batches
+from ricochet_network.links import Link
+from ricochet_network.task_owner import TaskOwner
+from ricochet_protocol.advert import SignedAdvert
+from ricochet_protocol.errors import RemoteFault, garbage
+from ricochet_protocol.ids import PeerId
+from ricochet_protocol.messages import (
+    Adverts,
+    Announce,
+    GetAdverts,
+    Reply,
+    encode,
+    reply_untrusted,
+)
+
+REPAIR: Final = 30.0
+"""Seconds between snapshots from one random peer."""
+EXCHANGE: Final = 10.0
+"""Seconds that one announcement or snapshot may take."""
+_log = logging.getLogger(__name__)
+
+
+class Gossip:
+    """Keeps `directory` in step with those of the peers that `links` returns.
+
+    `clock` tells Unix seconds, `news` is called when the directory has changed.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        links: Callable[[], tuple[Link, ...]],
+        clock: Callable[[], float],
+        rng: random.Random,
+        news: Callable[[], None],
+    ) -> None:
+        self._directory = directory
+        self._links = links
+        self._clock = clock
+        self._rng = rng
+        self._news = news
+        self._tasks = TaskOwner()
+
+    def start(self) -> None:
+        """Begin the periodic repair."""
+        self._tasks.spawn(self._repair())
+
+    async def stop(self) -> None:
+        """End every exchange."""
+        await self._tasks.stop()
+
+    async def greet(self, link: Link) -> None:
+        """The first exchange on a new link; a peer that fails it is left as it is."""
+        if own := self._directory.own(_now()):
+            await self._announce(link, (own,))
+        await self._pull(link)
+
+    def spread(self, adverts: Sequence[SignedAdvert], source: PeerId | None = None) -> None:
+        """Pass adverts on to every linked peer except `source`."""
+        for link in self._links():
+            if link.peer != source:
+                for batch in batches(adverts):
+                    self._tasks.spawn(self._announce(link, batch))
+
+    def hear_untrusted(self, source: PeerId, adverts: Sequence[SignedAdvert]) -> None:
+        """Take what is believable and new of a peer's adverts and pass that on."""
+        new = []
+        for signed in adverts:
+            try:
+                if self._directory.offer_untrusted(signed, source, _now(), self._clock()):
+                    new.append(signed)
+            except RemoteFault as fault:
+                _log.info("refused an advert from %s: %s", source, fault.message)
+        if new:
+            self.spread(new, source)
+            self._news()
+
+    async def snapshot(self) -> AsyncIterator[Reply]:
+        """Our directory, as replies to `GetAdverts`."""
+        for batch in batches(self._directory.live(_now())):
+            yield Adverts(batch)
+
+    async def _repair(self) -> None:
+        while True:
+            await asyncio.sleep(REPAIR)
+            if links := self._links():
+                await self._pull(self._rng.choice(links))
+
+    async def _pull(self, link: Link) -> None:
+        try:
+            async with (
+                asyncio.timeout(EXCHANGE),
+                link.multiplexer.call(encode(GetAdverts())) as replies,
+            ):
+                async for data in replies:
+                    reply = reply_untrusted(data)
+                    if not isinstance(reply, Adverts):
+                        raise garbage("a reply that is not adverts")
+                    self.hear_untrusted(link.peer, reply.adverts)
+        except (RemoteFault, TimeoutError) as error:
+            _log.info("no directory from %s: %s", link.peer, type(error).__name__)
+
+    async def _announce(self, link: Link, adverts: tuple[SignedAdvert, ...]) -> None:
+        try:
+            async with (
+                asyncio.timeout(EXCHANGE),
+                link.multiplexer.call(encode(Announce(adverts))) as replies,
+            ):
+                async for _ in replies:
+                    raise garbage("a reply to an announcement")
+        except (RemoteFault, TimeoutError) as error:
+            _log.info("%s took no announcement: %s", link.peer, type(error).__name__)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

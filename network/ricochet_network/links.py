@@ -1,0 +1,203 @@
+"""One connection to each peer: dialled on demand, shared by all calls, dialled again after loss.
+
+Two peers that dial each other at the same moment get two connections. Both sides then prefer the
+one dialled by the lower peer id, put no new call on the other and close it once it is idle. A
+connection that comes later than that replaces the older one: its peer knows that the old is dead.
+
+A dial that fails, or a connection that does not last, postpones the next dial to that peer; until
+then a call fails at once instead of waiting for what has just failed.
+"""
+
+import asyncio
+import functools
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Final
+
+import msgspec
+
+from ricochet_network.multiplexer import Multiplexer
+from ricochet_network.task_owner import TaskOwner
+from ricochet_protocol.errors import RemoteCode, RemoteFault
+from ricochet_protocol.ids import PeerId
+from ricochet_protocol.ports import Connection, Transport
+
+DIAL_TIMEOUT: Final = 5.0
+"""Seconds for a dial, its handshakes included; on loopback it takes 10 to 40 ms."""
+SIMULTANEOUS: Final = DIAL_TIMEOUT
+"""Seconds within which two connections to one peer count as dialled at the same moment."""
+GRACE: Final = 1.0
+"""Seconds in which calls that are already under way to a surplus connection arrive."""
+FIRST_DELAY: Final = 0.5
+LAST_DELAY: Final = 30.0
+LASTING: Final = 10.0
+"""Seconds after which a connection was a good one, and its loss is followed by a dial at once."""
+
+
+class Link:
+    """A running connection; `greeted` is set when the first exchange of adverts is over."""
+
+    def __init__(self, multiplexer: Multiplexer, peer: PeerId, dialler: PeerId, since: float):
+        self.multiplexer = multiplexer
+        self.peer = peer
+        self.dialler = dialler
+        self.since = since
+        self.greeted = asyncio.Event()
+
+
+class _Backoff(msgspec.Struct, frozen=True):
+    until: float
+    delay: float
+
+
+class Links:
+    """The connections of one peer.
+
+    `addresses` tells where a peer may be dialled, `greet` runs once on each new link, `lost` is
+    told of a peer without a link after it had one, `unreachable` of a peer that a dial missed.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        serve: Callable[[PeerId, bytes], AsyncGenerator[bytes, None]],
+        addresses: Callable[[PeerId], tuple[str, ...]],
+        greet: Callable[[Link], Awaitable[None]],
+        lost: Callable[[PeerId], None],
+        unreachable: Callable[[PeerId], None],
+        heartbeat: float,
+    ) -> None:
+        self._transport = transport
+        self._serve = serve
+        self._addresses = addresses
+        self._greet = greet
+        self._lost = lost
+        self._unreachable = unreachable
+        self._heartbeat = heartbeat
+        self._links: dict[PeerId, Link] = {}
+        self._dials: dict[PeerId, asyncio.Task[Link | RemoteFault]] = {}
+        self._backoffs: dict[PeerId, _Backoff] = {}
+        self._tasks = TaskOwner()
+
+    async def start(self) -> None:
+        """Listen for other peers; LocalFault `port_in_use` when that is not possible."""
+        await self._transport.start(self._accept)
+
+    async def stop(self) -> None:
+        """Close every connection and stop listening."""
+        await self._tasks.stop()
+        await self._transport.stop()
+
+    def current(self) -> tuple[Link, ...]:
+        """The link of each connected peer."""
+        return tuple(self._links.values())
+
+    def should_dial(self, peer: PeerId) -> bool:
+        """Whether a dial would begin now: no link, no dial under way, none failed lately."""
+        busy = peer in self._links or peer in self._dials or peer == self._transport.peer
+        return not busy and not self._postponed(peer)
+
+    async def get(self, peer: PeerId) -> Link:
+        """The link to a peer, dialled when there is none; RemoteFault `unreachable`."""
+        if link := self._links.get(peer):
+            return link
+        if peer not in self._dials:
+            if not self.should_dial(peer):
+                raise _unreachable(f"peer {peer} did not answer a moment ago")
+            self._dials[peer] = self._tasks.spawn(self._dial(peer))
+        dial = self._dials[peer]
+        await asyncio.wait((dial,))
+        if dial.cancelled():
+            raise _unreachable("this peer has stopped")
+        result = dial.result()
+        if isinstance(result, RemoteFault):
+            raise RemoteFault(result.code, result.message, result.hint)
+        return result
+
+    async def _dial(self, peer: PeerId) -> Link | RemoteFault:
+        try:
+            addresses = self._addresses(peer)
+            if not addresses:
+                return _unreachable(f"no address of peer {peer} is known")
+            self._postpone(peer)
+            async with asyncio.timeout(DIAL_TIMEOUT):
+                connection = await self._transport.dial(addresses, peer)
+            link = self._adopt(connection)
+            self._tasks.spawn(self._carry(link, connection))
+            return self._links[peer]
+        except (RemoteFault, TimeoutError) as error:
+            if peer in self._links:
+                return self._links[peer]
+            self._unreachable(peer)
+            slow = f"peer {peer} did not answer within {DIAL_TIMEOUT:.0f} seconds"
+            return error if isinstance(error, RemoteFault) else _unreachable(slow)
+        finally:
+            del self._dials[peer]
+
+    async def _accept(self, connection: Connection) -> None:
+        await self._carry(self._adopt(connection), connection)
+
+    def _adopt(self, connection: Connection) -> Link:
+        """Make a link of a connection, and the link of its peer if it is the better one."""
+        peer = connection.remote
+        dialler = self._transport.peer if connection.dialled else peer
+        serve = functools.partial(self._serve, peer)
+        multiplexer = Multiplexer(connection, serve, self._heartbeat)
+        link = Link(multiplexer, peer, dialler, _now())
+        other = self._links.get(peer)
+        if other is None or _replaces(link, other):
+            self._links[peer] = link
+        if other is not None:
+            surplus = other if self._links[peer] is link else link
+            self._tasks.spawn(_close_when_idle(surplus))
+        return link
+
+    async def _carry(self, link: Link, connection: Connection) -> None:
+        greeting = self._tasks.spawn(self._greeting(link))
+        try:
+            await link.multiplexer.run()
+        finally:
+            greeting.cancel()
+            link.greeted.set()
+            if self._links.get(link.peer) is link:
+                del self._links[link.peer]
+                if _now() - link.since >= LASTING:
+                    self._backoffs.pop(link.peer, None)
+                self._lost(link.peer)
+
+    async def _greeting(self, link: Link) -> None:
+        await self._greet(link)
+        link.greeted.set()
+
+    def _postponed(self, peer: PeerId) -> bool:
+        return peer in self._backoffs and _now() < self._backoffs[peer].until
+
+    def _postpone(self, peer: PeerId) -> None:
+        last, now = self._backoffs.get(peer), _now()
+        delay = min(2 * last.delay, LAST_DELAY) if last else FIRST_DELAY
+        forgotten = now - 2 * LAST_DELAY
+        self._backoffs = {
+            known: backoff for known, backoff in self._backoffs.items() if backoff.until > forgotten
+        }
+        self._backoffs[peer] = _Backoff(now + delay, delay)
+
+
+def _replaces(new: Link, old: Link) -> bool:
+    if new.dialler == old.dialler or new.since - old.since > SIMULTANEOUS:
+        return True
+    return new.dialler < old.dialler
+
+
+async def _close_when_idle(link: Link) -> None:
+    await asyncio.sleep(GRACE)
+    # Looking once a second at the rare surplus connection is simpler than an event on every call.
+    while not link.multiplexer.idle:  # noqa: ASYNC110
+        await asyncio.sleep(GRACE)
+    await link.multiplexer.close()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _unreachable(message: str) -> RemoteFault:
+    return RemoteFault(RemoteCode.UNREACHABLE, message, "ask another peer")

@@ -1,0 +1,215 @@
+"""Typed calls between peers, and the directory of what they offer: the network as the apps see it.
+
+`PeerNetwork` joins the parts: links carry calls, gossip keeps the directory, and requests that are
+about adverts are answered here while all others go to the app's handler. Whatever a peer sends
+becomes a typed value or a `RemoteFault` before anything else sees it.
+
+Every peer keeps links to its bootstrap peers and to the peers it hears of, up to `MESH` of them. A
+lost link is dialled again at once; a peer that does not answer leaves the directory.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from ricochet_network.directory import Directory
+from ricochet_network.gossip import Gossip
+from ricochet_network.links import Links
+from ricochet_network.multiplexer import HEARTBEAT
+from ricochet_network.task_owner import TaskOwner
+from ricochet_protocol.advert import Advert, SignedAdvert, sign_advert
+from ricochet_protocol.errors import ConfigurationError, RemoteCode, RemoteFault
+from ricochet_protocol.ids import NetworkId, PeerId, peer_public_key
+from ricochet_protocol.messages import (
+    Announce,
+    GetAdverts,
+    Reply,
+    Request,
+    encode,
+    reply_untrusted,
+    request_untrusted,
+)
+from ricochet_protocol.ports import Handler, Transport
+
+MESH: Final = 64
+"""Peers that links are kept to; others are dialled when called."""
+TEND: Final = 1.0
+"""Seconds between looks at who should be dialled; changes are looked at immediately."""
+JOIN: Final = 5.0
+"""Seconds `start` gives the bootstrap peers to answer; it goes on without them."""
+
+
+class PeerNetwork:
+    """Implements `ports.Peers` over any transport.
+
+    `bootstrap` are multiaddrs that end in `/p2p/<peer id>`; ConfigurationError for others. Without
+    a `handler` this peer only makes calls. `clock` tells Unix seconds.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        seed: bytes,
+        network: NetworkId,
+        bootstrap: Sequence[str] = (),
+        handler: Handler | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+        heartbeat: float = HEARTBEAT,
+    ) -> None:
+        self.peer = transport.peer
+        self._transport = transport
+        self._seed = seed
+        self._bootstrap = _by_peer(bootstrap, self.peer)
+        self._handler = handler
+        self._directory = Directory(self.peer, network)
+        # Any fixed seed will do, as long as peers differ.
+        rng = rng or random.Random(self.peer)  # noqa: S311 - spreads load, guards nothing
+        self._attention = asyncio.Event()
+        self._gossip = Gossip(
+            self._directory, lambda: self._links.current(), clock, rng, self._attention.set
+        )
+        self._links = Links(
+            transport,
+            self._serve,
+            self._addresses_of,
+            greet=self._gossip.greet,
+            lost=lambda _: self._attention.set(),
+            unreachable=self._directory.remove,
+            heartbeat=heartbeat,
+        )
+        self._tasks = TaskOwner()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where this peer can be dialled, once started."""
+        return self._transport.addresses
+
+    async def start(self) -> None:
+        """Listen and join; returns when each bootstrap peer has answered, failed or taken `JOIN`.
+
+        LocalFault `port_in_use` when it cannot listen. Unanswered bootstrap peers are retried.
+        """
+        await self._links.start()
+        self._gossip.start()
+        joins = [self._tasks.spawn(self._join(peer)) for peer in self._bootstrap]
+        if joins:
+            await asyncio.wait(joins, timeout=JOIN)
+        self._tasks.spawn(self._tend())
+
+    async def stop(self) -> None:
+        """Close everything; may be called twice, and after a failed start."""
+        await self._tasks.stop()
+        await self._gossip.stop()
+        await self._links.stop()
+
+    @asynccontextmanager
+    async def call(self, peer: PeerId, request: Request) -> AsyncIterator[AsyncIterator[Reply]]:
+        """Make one call; see `ports.Peers`."""
+        link = await self._links.get(peer)
+        async with link.multiplexer.call(encode(request)) as replies:
+            yield _Replies(replies)
+
+    def directory(self) -> tuple[SignedAdvert, ...]:
+        """The live adverts known now, one for each peer, this peer's own included."""
+        return self._directory.live(_now())
+
+    async def publish(self, advert: Advert) -> None:
+        """Sign the advert, keep it in the directory and pass it on.
+
+        ValueError when it names another peer or network, or its `seq` does not rise. Publish again
+        before the ttl ends: every directory drops it then.
+        """
+        signed = sign_advert(self._seed, advert)
+        self._directory.publish(signed, _now())
+        self._gossip.spread((signed,))
+
+    def _addresses_of(self, peer: PeerId) -> tuple[str, ...]:
+        known = self._directory.get(peer, _now())
+        offered = known.advert.addresses if known else ()
+        return tuple(dict.fromkeys((*self._bootstrap.get(peer, ()), *offered)))
+
+    async def _serve(self, peer: PeerId, data: bytes) -> AsyncGenerator[bytes, None]:
+        replies = self._answer(peer, request_untrusted(data))
+        try:
+            async for reply in replies:
+                yield encode(reply)
+        finally:
+            # The port promises an iterator; async generators, the usual kind, can be closed.
+            if isinstance(replies, AsyncGenerator):
+                await replies.aclose()
+
+    def _answer(self, peer: PeerId, request: Request) -> AsyncIterator[Reply]:
+        if isinstance(request, GetAdverts):
+            return self._gossip.snapshot()
+        if isinstance(request, Announce):
+            return self._heard(peer, request)
+        if self._handler is None:
+            raise RemoteFault(RemoteCode.REFUSED, "this peer serves no calls", "ask a node")
+        return self._handler(peer, request)
+
+    async def _heard(self, peer: PeerId, request: Announce) -> AsyncIterator[Reply]:
+        self._gossip.hear_untrusted(peer, request.adverts)
+        return
+        yield  # makes this a generator: an announcement is answered by its end alone
+
+    async def _join(self, peer: PeerId) -> None:
+        try:
+            link = await self._links.get(peer)
+        except RemoteFault:
+            return
+        await link.greeted.wait()
+
+    async def _tend(self) -> None:
+        while True:
+            self._attention.clear()
+            known = [signed.advert.peer for signed in self.directory()[:MESH]]
+            for peer in dict.fromkeys((*self._bootstrap, *known)):
+                if self._links.should_dial(peer):
+                    self._tasks.spawn(self._join(peer))
+            try:
+                async with asyncio.timeout(TEND):
+                    await self._attention.wait()
+            except TimeoutError:
+                continue
+
+
+class _Replies:
+    """The typed replies of one call."""
+
+    def __init__(self, replies: AsyncIterator[bytes]) -> None:
+        self._replies = replies
+
+    def __aiter__(self) -> AsyncIterator[Reply]:
+        return self
+
+    async def __anext__(self) -> Reply:
+        return reply_untrusted(await anext(self._replies))
+
+
+def _by_peer(bootstrap: Sequence[str], own: PeerId) -> dict[PeerId, tuple[str, ...]]:
+    """Bootstrap addresses by peer, without our own: a node may be given its own list."""
+    found: dict[PeerId, tuple[str, ...]] = {}
+    for address in bootstrap:
+        _, separator, name = address.rpartition("/p2p/")
+        try:
+            peer_public_key(peer := PeerId(name))
+        except ValueError:
+            separator = ""
+        if not separator:
+            raise ConfigurationError(
+                "bad_bootstrap",
+                f"not the address of a peer: {address!r}",
+                "write it as /ip4/HOST/tcp/PORT/p2p/PEER, as `ricochet node start` prints it",
+            )
+        if peer != own:
+            found[peer] = (*found.get(peer, ()), address)
+    return found
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
