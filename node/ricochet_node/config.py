@@ -1,0 +1,235 @@
+"""What the owner decides: `node.yaml`, the offers, where to listen, when to claim.
+
+Prices and amounts are written in dollars, as text or whole numbers, never as floats. Everything is
+checked when the file is read: a field nobody knows is a spelling mistake, not something to ignore.
+Example:
+
+    offers:
+      - {model: smollm2-135m-instruct, upstream_model: smollm2, key: local, context: 2304,
+         price_in: "0.10", price_out: "0.40", slots: 3}
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from ricochet_protocol.advert import MAX_MODELS, ModelOffer
+from ricochet_protocol.errors import ConfigurationError, UsageError
+from ricochet_protocol.ids import ModelId
+from ricochet_protocol.money import UNITS_PER_DOLLAR, PricePerMillion, Units, parse_dollars
+
+FILE_NAME: Final = "node.yaml"
+ANY_PORT: Final = ("/ip4/127.0.0.1/tcp/0",)
+"""This machine only: reaching beyond it is for the owner to decide."""
+MAX_PRICE: Final = 1_000_000 * UNITS_PER_DOLLAR
+"""A million dollars per million tokens: a higher price is a slip of the unit."""
+
+
+class ClaimSettings(msgspec.Struct, frozen=True):
+    """Vouchers are claimed every `interval` seconds once they add up to `minimum`."""
+
+    minimum: Units = Units(50_000)
+    interval: int = 600
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """A model for sale: what peers see of it, and how the owner's provider calls it."""
+
+    shown: ModelOffer
+    upstream_model: str
+    key: str
+
+    @property
+    def model(self) -> ModelId:
+        return self.shown.id
+
+
+class NodeConfig(msgspec.Struct, frozen=True):
+    """`unpaid_limit` is what one subscriber may owe before he must hand over a voucher."""
+
+    offers: tuple[Offer, ...]
+    listen: tuple[str, ...] = ANY_PORT
+    region: str = ""
+    claim: ClaimSettings = ClaimSettings()
+    unpaid_limit: Units = Units(50_000)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The key ids the offers use, each once."""
+        return tuple(dict.fromkeys(offer.key for offer in self.offers))
+
+
+Dollars = str | int
+
+
+class _Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    model: str
+    upstream_model: str
+    key: str
+    context: int
+    price_in: Dollars
+    price_out: Dollars
+    slots: int = 1
+
+
+class _Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    minimum: Dollars = "0.05"
+    interval: int = 600
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    offers: tuple[_Offer, ...] = ()
+    listen: tuple[str, ...] = ANY_PORT
+    region: str = ""
+    claim: _Claim = _Claim()
+    unpaid_limit: Dollars = "0.05"
+
+
+class _Wrong(Exception):
+    """A value that cannot be used; the text names field and reason."""
+
+
+def load(home: Path) -> NodeConfig:
+    """The checked configuration; ConfigurationError names file, field and fix."""
+    path = home / FILE_NAME
+    if not path.exists():
+        raise ConfigurationError(
+            "no_offers",
+            f"this node offers nothing yet: {path} is missing",
+            "run `ricochet node offer` or write the file; its fields are in README.md",
+        )
+    try:
+        return _checked(_read(path))
+    except _Wrong as wrong:
+        raise _bad(path, str(wrong)) from None
+
+
+def write_offer(home: Path, offer: Offer) -> NodeConfig:
+    """Add an offer to `node.yaml`, or replace the one of the same model; the new configuration.
+
+    Comments in the file are lost. ConfigurationError when the file or the offer is wrong.
+    """
+    import yaml
+
+    path = home / FILE_NAME
+    file = _read(path) if path.exists() else _File()
+    written = _Offer(
+        model=offer.model,
+        upstream_model=offer.upstream_model,
+        key=offer.key,
+        context=offer.shown.context,
+        price_in=_as_text(offer.shown.price_in),
+        price_out=_as_text(offer.shown.price_out),
+        slots=offer.shown.slots,
+    )
+    others = tuple(other for other in file.offers if other.model != written.model)
+    file = msgspec.structs.replace(file, offers=(*others, written))
+    try:
+        config = _checked(file)
+    except _Wrong as wrong:
+        raise _bad(path, str(wrong)) from None
+    # Not a secret, yet written in one step: a crash must not leave half a price list.
+    from ricochet_settlement.private_file import write_private
+
+    text: str = yaml.safe_dump(msgspec.to_builtins(file), sort_keys=False)
+    write_private(path, text.encode())
+    return config
+
+
+def new_offer(
+    *,
+    model: str,
+    upstream_model: str,
+    key: str,
+    context: int,
+    price_in: str,
+    price_out: str,
+    slots: int = 1,
+) -> Offer:
+    """An offer from a command's arguments; prices in dollars per million tokens. UsageError."""
+    try:
+        return _offer(
+            _Offer(model, upstream_model, key, context, price_in, price_out, slots), "offer"
+        )
+    except _Wrong as wrong:
+        raise UsageError("bad_offer", str(wrong), "correct it and run the command again") from None
+
+
+def _read(path: Path) -> _File:
+    import yaml
+
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return msgspec.convert(content if content is not None else {}, _File)
+    except OSError as error:
+        raise _bad(path, f"it cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise _bad(path, "it is not text in UTF-8") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" near line {mark.line + 1}" if mark else ""
+        raise _bad(path, f"it is not YAML{where}") from None
+    except (msgspec.ValidationError, ValueError) as error:
+        # msgspec ends with the place, such as "- at `$.offers[0].slots`".
+        raise _bad(path, str(error)) from None
+
+
+def _checked(file: _File) -> NodeConfig:
+    if not 0 < len(file.offers) <= MAX_MODELS:
+        raise _Wrong(f"offers: there must be 1 to {MAX_MODELS}")
+    offers = tuple(_offer(offer, f"offers[{i}]") for i, offer in enumerate(file.offers))
+    if len({offer.model for offer in offers}) < len(offers):
+        raise _Wrong("offers: two of them have the same model")
+    if not file.listen or not all(text.startswith("/") for text in file.listen):
+        raise _Wrong('listen: give multiaddrs such as ["/ip4/0.0.0.0/tcp/4001"]')
+    if len(file.region) > 32 or not (file.region.isprintable() or not file.region):
+        raise _Wrong("region: at most 32 printable characters")
+    if not 1 <= file.claim.interval <= 24 * 3600:
+        raise _Wrong("claim.interval: 1 to 86400 seconds")
+    return NodeConfig(
+        offers=offers,
+        listen=file.listen,
+        region=file.region,
+        claim=ClaimSettings(_units(file.claim.minimum, "claim.minimum"), file.claim.interval),
+        unpaid_limit=_units(file.unpaid_limit, "unpaid_limit"),
+    )
+
+
+def _offer(offer: _Offer, place: str) -> Offer:
+    if not offer.upstream_model or not offer.upstream_model.isprintable():
+        raise _Wrong(f"{place}.upstream_model: the model's name at the provider is missing")
+    if not offer.key:
+        raise _Wrong(f"{place}.key: the id of a key from `ricochet keys list` is missing")
+    try:
+        shown = ModelOffer(
+            id=ModelId(offer.model),
+            context=offer.context,
+            price_in=PricePerMillion(_units(offer.price_in, f"{place}.price_in")),
+            price_out=PricePerMillion(_units(offer.price_out, f"{place}.price_out")),
+            slots=offer.slots,
+        )
+    except ValueError as error:
+        raise _Wrong(f"{place}: {error}") from None
+    return Offer(shown=shown, upstream_model=offer.upstream_model, key=offer.key)
+
+
+def _units(value: Dollars, place: str) -> Units:
+    try:
+        units = parse_dollars(str(value))
+    except ValueError:
+        raise _Wrong(f'{place}: an amount in dollars, quoted, such as "0.25"') from None
+    if units > MAX_PRICE:
+        raise _Wrong(f"{place}: above a million dollars")
+    return units
+
+
+def _as_text(price: int) -> str:
+    whole, fraction = divmod(price, UNITS_PER_DOLLAR)
+    return f"{whole}.{fraction:06d}"
+
+
+def _bad(path: Path, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        "bad_node_config", f"{path}: {why}", f"edit {path} and start the node again"
+    )

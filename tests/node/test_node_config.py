@@ -1,0 +1,130 @@
+"""node.yaml: what is read back, and how each mistake is told."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ricochet_node import config
+from ricochet_node.config import ClaimSettings, load, new_offer, write_offer
+from ricochet_protocol.errors import ConfigurationError, UsageError
+
+GOOD = """
+offers:
+  - {model: small, upstream_model: up, key: local, context: 2304,
+     price_in: "0.10", price_out: 2, slots: 3}
+"""
+
+
+def written(home: Path, text: str) -> Path:
+    (home / config.FILE_NAME).write_text(text)
+    return home
+
+
+def test_prices_become_units_and_the_rest_has_defaults(tmp_path: Path) -> None:
+    read = load(written(tmp_path, GOOD))
+    (offer,) = read.offers
+    assert (offer.shown.price_in, offer.shown.price_out) == (100_000, 2_000_000)
+    assert (offer.model, offer.upstream_model, offer.key) == ("small", "up", "local")
+    assert (offer.shown.context, offer.shown.slots) == (2304, 3)
+    assert read.listen == ("/ip4/127.0.0.1/tcp/0",)
+    assert read.claim == ClaimSettings(minimum=50_000, interval=600)  # type: ignore[arg-type] # Units
+    assert read.keys == ("local",)
+
+
+def test_everything_can_be_set(tmp_path: Path) -> None:
+    text = GOOD + (
+        'listen: ["/ip4/0.0.0.0/tcp/4001"]\nregion: eu\n'
+        'claim: {minimum: "1.5", interval: 60}\nunpaid_limit: "0.002"\n'
+    )
+    read = load(written(tmp_path, text))
+    assert read.listen == ("/ip4/0.0.0.0/tcp/4001",)
+    assert (read.region, read.unpaid_limit) == ("eu", 2_000)
+    assert (read.claim.minimum, read.claim.interval) == (1_500_000, 60)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "offers"),
+        ("offers: []", "offers"),
+        ("[1, 2]", "object"),
+        ("offers: [", "YAML near line"),
+        ("a: !!python/object:os.system {}", "YAML"),
+        (GOOD + "regoin: eu", "regoin"),
+        (GOOD.replace("slots", "slotz"), "slotz"),
+        (GOOD.replace('"0.10"', "0.10"), "price_in"),
+        (GOOD.replace('"0.10"', '"-1"'), "price_in"),
+        (GOOD.replace('"0.10"', '"0.1234567"'), "price_in"),
+        (GOOD.replace('"0.10"', '"99999999"'), "price_in"),
+        (GOOD.replace("2304", "0"), "context"),
+        (GOOD.replace("slots: 3", "slots: 0"), "slots"),
+        (GOOD.replace("model: small", 'model: ""'), "model"),
+        (GOOD.replace("upstream_model: up", 'upstream_model: ""'), "upstream_model"),
+        (GOOD.replace("key: local", 'key: ""'), "keys list"),
+        (GOOD + GOOD.removeprefix("\noffers:\n"), "same model"),
+        (GOOD + "listen: []", "listen"),
+        (GOOD + "listen: [localhost]", "listen"),
+        (GOOD + f"region: {'x' * 33}", "region"),
+        (GOOD + "claim: {interval: 0}", "claim.interval"),
+        (GOOD + "claim: {minimum: x}", "claim.minimum"),
+        (GOOD + "unpaid_limit: 1.5", "unpaid_limit"),
+    ],
+)
+def test_mistakes_are_named_with_file_and_field(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(written(tmp_path, text))
+    assert caught.value.code == "bad_node_config"
+    assert said in caught.value.message
+    assert str(tmp_path / "node.yaml") in caught.value.message
+    assert "edit" in caught.value.hint
+
+
+def test_binary_rubbish_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "node.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path)
+    assert caught.value.code == "bad_node_config"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(text=st.text(max_size=120) | st.text(max_size=60).map(lambda text: GOOD + text))
+def test_any_text_is_a_configuration_or_an_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "node.yaml").write_bytes(text.encode(errors="surrogatepass"))
+    try:
+        load(tmp_path)
+    except ConfigurationError as error:
+        assert error.code == "bad_node_config"
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path)
+    assert caught.value.code == "no_offers"
+    assert "ricochet node offer" in caught.value.hint
+
+
+def test_an_offer_is_added_and_replaced_keeping_the_rest(tmp_path: Path) -> None:
+    written(tmp_path, GOOD + "region: eu\n")
+    terms = {"upstream_model": "b", "key": "local", "context": 8, "price_out": "1"}
+    write_offer(tmp_path, new_offer(model="other", price_in="0.000001", **terms))  # type: ignore[arg-type] # mixed values
+    read = write_offer(tmp_path, new_offer(model="other", price_in="0.5", **terms))  # type: ignore[arg-type] # mixed values
+    assert read == load(tmp_path)
+    assert [offer.model for offer in read.offers] == ["small", "other"]
+    assert read.offers[1].shown.price_in == 500_000
+    assert read.region == "eu"
+
+
+def test_a_first_offer_makes_the_file(tmp_path: Path) -> None:
+    offer = new_offer(
+        model="small", upstream_model="up", key="k", context=9, price_in="0.1", price_out="0"
+    )
+    assert write_offer(tmp_path / "home", offer).offers == (offer,)
+
+
+def test_a_wrong_offer_is_a_usage_error() -> None:
+    with pytest.raises(UsageError) as caught:
+        new_offer(model="m", upstream_model="u", key="k", context=0, price_in="x", price_out="1")
+    assert caught.value.code == "bad_offer"
+    assert "price_in" in caught.value.message

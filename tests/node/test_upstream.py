@@ -1,0 +1,146 @@
+"""Calls through a real vault to the provider double: text, usage, and every way to fail."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from doubles.upstream import UpstreamDouble, answer_to
+from ricochet_node import upstream as upstream_module
+from ricochet_node.keystore import Keystore
+from ricochet_node.upstream import KeyRefused, Upstream, Usage
+from ricochet_node.vault_process import VaultProcess
+from ricochet_protocol.errors import RemoteCode, RemoteFault
+from ricochet_protocol.ids import ModelId, Period, RequestId
+from ricochet_protocol.messages import Ask, Turn
+
+KEY = "sk-test-0123456789abcdef"
+
+
+def ask(prompt: str = "tell me all of it", max_tokens: int = 50) -> Ask:
+    return Ask(
+        request_id=RequestId("0" * 32),
+        period=Period(1),
+        model=ModelId("m"),
+        turns=(Turn("user", prompt),),
+        max_tokens=max_tokens,
+        deadline=60,
+    )
+
+
+Scenario = Callable[[UpstreamDouble, Upstream], Awaitable[None]]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Callable[[Scenario], None]:
+    """Runs a scenario with a provider and a vault."""
+
+    @contextlib.asynccontextmanager
+    async def running() -> AsyncIterator[tuple[UpstreamDouble, Upstream]]:
+        async with UpstreamDouble([KEY]) as double, aiohttp.ClientSession() as client:
+            keys = tmp_path / "keys.json"
+            Keystore(keys).add("words", "main", "double", double.base_url, KEY)
+            vault = await VaultProcess.start(keys, "words", ["main"])
+            try:
+                yield double, Upstream(client, vault.base_url, vault.token)
+            finally:
+                await vault.stop()
+
+    def run(scenario: Scenario) -> None:
+        async def inner() -> None:
+            async with running() as (double, upstream):
+                await scenario(double, upstream)
+
+        asyncio.run(inner())
+
+    return run
+
+
+async def collect(upstream: Upstream, value: Ask) -> tuple[str, Usage]:
+    *text, usage = [piece async for piece in upstream.stream("main", "real-model", value)]
+    assert isinstance(usage, Usage)
+    return "".join(str(piece) for piece in text), usage
+
+
+def test_text_then_usage(bench: Callable[[Scenario], None]) -> None:
+    async def scenario(double: UpstreamDouble, upstream: Upstream) -> None:
+        words = answer_to("tell me all of it", 50)
+        text, usage = await collect(upstream, ask())
+        assert text == " ".join(words)
+        assert usage == Usage(finish="stop", tokens=(5, len(words)))
+        (request,) = double.requests
+        assert request["model"] == "real-model"
+        assert request["messages"] == [{"role": "user", "content": "tell me all of it"}]
+        assert (request["max_tokens"], request["temperature"]) == (50, 0.0)
+        _, usage = await collect(upstream, ask(max_tokens=3))
+        assert usage == Usage(finish="length", tokens=(5, 3))
+        double.fault("no_usage", times=1)
+        assert (await collect(upstream, ask()))[1] == Usage(finish="stop", tokens=None)
+
+    bench(scenario)
+
+
+def test_every_fault_has_its_code(bench: Callable[[Scenario], None]) -> None:
+    expected: dict[str, str] = {
+        "401": RemoteCode.UPSTREAM_AUTH,
+        "429": RemoteCode.BUSY,
+        "500": RemoteCode.UPSTREAM,
+        "too_long": RemoteCode.TOO_LONG,
+        "redirect": RemoteCode.UPSTREAM,
+        "garbage": RemoteCode.UPSTREAM,
+        "cut": RemoteCode.UPSTREAM,
+    }
+
+    async def scenario(double: UpstreamDouble, upstream: Upstream) -> None:
+        for kind, code in expected.items():
+            double.heal()
+            double.fault(kind)
+            with pytest.raises(RemoteFault) as caught:
+                await collect(upstream, ask())
+            assert caught.value.code == code, kind
+            assert isinstance(caught.value, KeyRefused) == (kind == "401")
+            assert KEY not in str(caught.value)
+
+    bench(scenario)
+
+
+@pytest.mark.parametrize("kind", ["stall", "stall_after"])
+def test_silence_is_a_timeout_and_ends_the_call(
+    bench: Callable[[Scenario], None], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(upstream_module, "FIRST_BYTE_SECONDS", 0.2)
+
+    async def scenario(double: UpstreamDouble, upstream: Upstream) -> None:
+        double.fault(kind)
+        with pytest.raises(RemoteFault) as caught:
+            await collect(upstream, ask())
+        assert caught.value.code == RemoteCode.TIMEOUT
+        await double.until(lambda counts: counts.abandoned == 1)
+
+    bench(scenario)
+
+
+def test_closing_the_stream_ends_the_call(bench: Callable[[Scenario], None]) -> None:
+    async def scenario(double: UpstreamDouble, upstream: Upstream) -> None:
+        double.fault("stall_after")
+        stream: Any = upstream.stream("main", "real-model", ask())
+        assert await anext(stream)
+        await stream.aclose()
+        await double.until(lambda counts: counts.abandoned == 1)
+
+    bench(scenario)
+
+
+def test_without_a_vault_the_fault_is_the_nodes(bench: Callable[[Scenario], None]) -> None:
+    async def scenario(double: UpstreamDouble, upstream: Upstream) -> None:
+        async with aiohttp.ClientSession() as client:
+            gone = Upstream(client, "http://127.0.0.1:9", "token")
+            with pytest.raises(RemoteFault) as caught:
+                await collect(gone, ask())
+            assert caught.value.code == RemoteCode.UPSTREAM
+
+    bench(scenario)
