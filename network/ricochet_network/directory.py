@@ -2,8 +2,8 @@
 
 A higher `seq` replaces a lower one; the ttl runs on our clock from the first sight of a `seq`, so a
 copy that reaches us late or twice lives no longer. A peer that was removed stays known by its
-`seq` until that advert's `issued_at` is too old to pass: others may still hold it, and only the
-peer itself can bring it back. When full, the directory keeps what it has and refuses strangers.
+`seq`, because others may still hold its advert: for `ABSENCE` only the peer itself can bring it
+back, later anyone can. When full, the directory keeps what it has and refuses strangers.
 
 Nothing here reads a clock: `now` is the loop's time, `unix` the time of day.
 """
@@ -28,15 +28,18 @@ MAX_PEERS: Final = 2048
 """Adverts remembered, removed ones included: 32 MiB at their largest."""
 BATCH: Final = min(MAX_ADVERTS, MAX_MESSAGE // (2 * MAX_ADVERT))
 """Adverts in one message; even the largest ones fit, with room for signatures."""
+ABSENCE: Final = 60.0
+"""Seconds for which the word of others cannot bring back a peer that did not answer us: time for
+them to notice as well, short enough to mend a link that only we had lost."""
 
 
 class _Entry(msgspec.Struct):
     signed: SignedAdvert
     first_seen: float
-    present: bool = True
+    removed: float | None = None
 
     def live(self, now: float) -> bool:
-        return self.present and now < self.first_seen + self.signed.advert.ttl
+        return self.removed is None and now < self.first_seen + self.signed.advert.ttl
 
 
 class Directory:
@@ -69,19 +72,17 @@ class Directory:
         if peer == self._own or (known and signed.advert.seq < known.signed.advert.seq):
             return False
         if known and signed.advert.seq == known.signed.advert.seq:
-            back = not known.present and source == peer and signed == known.signed
-            known.present = known.present or back
-            return back and known.live(now)
+            return signed == known.signed and _bring_back(known, source, now)
         check_advert_untrusted(signed, self._network, unix)
         if known is None:
             self._make_room_untrusted(now, unix)
         self._entries[peer] = _Entry(signed, now)
         return True
 
-    def remove(self, peer: PeerId) -> None:
-        """Forget what a peer offers until it speaks again; our own advert stays."""
+    def remove(self, peer: PeerId, now: float) -> None:
+        """Forget what a peer offers until it is back; our own advert stays."""
         if peer != self._own and (entry := self._entries.get(peer)):
-            entry.present = False
+            entry.removed = now
 
     def get(self, peer: PeerId, now: float) -> SignedAdvert | None:
         """The live advert of a peer."""
@@ -100,6 +101,15 @@ class Directory:
                 del self._entries[peer]
         if len(self._entries) >= MAX_PEERS:
             raise garbage("an advert more than the directory holds")
+
+
+def _bring_back(entry: _Entry, source: PeerId, now: float) -> bool:
+    """Whether a removed peer is live again by the word of `source`."""
+    if entry.removed is None:
+        return False
+    if source == entry.signed.advert.peer or now >= entry.removed + ABSENCE:
+        entry.removed = None
+    return entry.live(now)
 
 
 def batches(adverts: Iterable[SignedAdvert]) -> Iterator[tuple[SignedAdvert, ...]]:

@@ -79,7 +79,7 @@ class PeerNetwork:
             self._addresses_of,
             greet=self._gossip.greet,
             lost=lambda _: self._attention.set(),
-            unreachable=self._directory.remove,
+            unreachable=lambda peer: self._directory.remove(peer, _now()),
             heartbeat=heartbeat,
         )
         self._tasks = TaskOwner()
