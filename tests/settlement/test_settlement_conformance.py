@@ -1,8 +1,10 @@
 """The settlement suite on the in-memory twin and on the real contract."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import pytest
+from chain_world import open_world
 from settlement_conformance import SettlementConformance, World
 
 from ricochet_protocol.ids import Address, PeerId, Period
@@ -38,3 +40,12 @@ class TestTwin(SettlementConformance):
     @asynccontextmanager
     async def world(self) -> AsyncIterator[World]:
         yield _TwinWorld()
+
+
+class TestContract(SettlementConformance):
+    @pytest.fixture(autouse=True)
+    def chain(self, chain_url: str) -> None:
+        self.url = chain_url
+
+    def world(self) -> AbstractAsyncContextManager[World]:
+        return open_world(self.url)

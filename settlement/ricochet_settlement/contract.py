@@ -1,0 +1,160 @@
+"""The contract as node and orchestrator see it: `ports.Settlement` over a chain's JSON-RPC.
+
+Writes go through one sender with the process's gas key, which has no rights in the contract.
+Outcomes are what the transaction's events say, never what was hoped for.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from web3 import Web3
+
+from ricochet_protocol.eip712 import SignedReservation, SignedVoucher
+from ricochet_protocol.errors import RemoteFault
+from ricochet_protocol.ids import Address, Period
+from ricochet_protocol.money import Units
+from ricochet_protocol.ports import Commitment, NodeRecord, Outcome, Subscription
+from ricochet_settlement.deployment import Deployment
+from ricochet_settlement.link import Network
+from ricochet_settlement.reading import (
+    events_of,
+    read_commitment,
+    read_node,
+    read_nodes,
+    read_subscription,
+    unexpected_events,
+)
+from ricochet_settlement.sender import Sender
+from ricochet_settlement.skip import SKIPS, Skip
+
+_DONE = Outcome(accepted=True)
+
+
+class ContractSettlement:
+    """Made by `connect`, closed by its owner; belongs to one event loop."""
+
+    def __init__(self, network: Network, sender: Sender) -> None:
+        self.domain = network.deployment.domain
+        self._network = network
+        self._sender = sender
+
+    @classmethod
+    async def connect(cls, deployment: Deployment, gas_key: bytes) -> "ContractSettlement":
+        """Connect; ConfigurationError `wrong_chain` or `wrong_contract`, or ChainError."""
+        network = await Network.open(deployment)
+        return cls(network, Sender(network.link, gas_key))
+
+    async def close(self) -> None:
+        """Close the connections; may be called twice."""
+        await self._network.close()
+
+    async def subscription(self, subscriber: Address) -> Subscription | None:
+        return await read_subscription(self._network, subscriber)
+
+    async def commitment(self, subscriber: Address, period: Period, node: Address) -> Commitment:
+        return await read_commitment(self._network, subscriber, period, node)
+
+    async def node(self, operator: Address) -> NodeRecord | None:
+        return await read_node(self._network, operator)
+
+    async def nodes(self) -> tuple[NodeRecord, ...]:
+        return await read_nodes(self._network)
+
+    async def reserve(self, reservations: Sequence[SignedReservation]) -> tuple[Outcome, ...]:
+        expected = [await self._foresee(entry) for entry in reservations]
+        if all(skip is not None for skip in expected):
+            # The first entry that could pass alone passes in the batch too, so here none would.
+            return tuple(Outcome(accepted=False, reason=skip) for skip in expected if skip)
+        rows = [
+            (_checksummed(value.subscriber), _checksummed(value.node), value.period, value.total)
+            for value in (entry.reservation for entry in reservations)
+        ]
+        signatures = [entry.signature for entry in reservations]
+        return await self._batch("reserve", rows, signatures, "Reserved", "ReservationSkipped")
+
+    async def claim(self, vouchers: Sequence[SignedVoucher]) -> tuple[Outcome, ...]:
+        if not vouchers:
+            return ()
+        rows = [
+            (
+                _checksummed(value.subscriber),
+                _checksummed(value.node),
+                value.period,
+                value.cumulative,
+            )
+            for value in (entry.voucher for entry in vouchers)
+        ]
+        signatures = [entry.signature for entry in vouchers]
+        return await self._batch("claim", rows, signatures, "Claimed", "VoucherSkipped")
+
+    async def withdrawable(self, account: Address) -> Units:
+        view = self._network.ricochet.functions.withdrawable(_checksummed(account))
+        return Units(await self._network.link.ask(view.call()))
+
+    async def withdraw(self, account: Address) -> Units:
+        if not await self.withdrawable(account):
+            return Units(0)
+        receipt = await self._transact("withdraw", _checksummed(account))
+        return Units(
+            sum(
+                event["args"]["amount"]
+                for event in events_of(self._network, receipt, ["Withdrawn"])
+            )
+        )
+
+    async def _batch(
+        self,
+        function: str,
+        rows: Sequence[Any],
+        signatures: Sequence[bytes],
+        done: str,
+        skipped: str,
+    ) -> tuple[Outcome, ...]:
+        receipt = await self._transact(function, rows, signatures)
+        events = events_of(self._network, receipt, [done, skipped])
+        if len(events) != len(rows):
+            raise unexpected_events(len(events), len(rows))
+        return tuple(
+            _DONE
+            if event["event"] == done
+            else Outcome(accepted=False, reason=SKIPS[event["args"]["reason"]])
+            for event in events
+        )
+
+    async def _transact(self, function: str, *arguments: Any) -> Any:
+        ricochet = self._network.ricochet
+        data = bytes.fromhex(ricochet.encode_abi(function, arguments)[2:])
+        return await self._sender.send(self._network.deployment.contract, data)
+
+    async def _foresee(self, entry: SignedReservation) -> Skip | None:
+        """What the contract would do with this entry alone; the order of its checks is kept.
+
+        `reserve` returns nothing and a call shows no events, so the simulation is done here.
+        """
+        value = entry.reservation
+        ask, views = self._network.link.ask, self._network.ricochet.functions
+        subscriber = _checksummed(value.subscriber)
+        period = await ask(views.periodOf(subscriber, value.period).call())
+        _, budget, committed, _, _, end, _ = period
+        if end == 0:
+            return Skip.NO_PERIOD
+        latest = await ask(self._network.link.web3.eth.get_block("latest"))
+        if latest["timestamp"] >= end:
+            return Skip.PERIOD_ENDED
+        held = await self.commitment(value.subscriber, value.period, value.node)
+        if value.total <= held.committed:
+            return Skip.NOT_RAISED
+        delegate = await ask(views.delegateOf(subscriber).call())
+        try:
+            signer = entry.signer(self.domain)
+        except RemoteFault:
+            return Skip.BAD_SIGNATURE
+        if signer not in (value.subscriber, delegate.lower()):
+            return Skip.BAD_SIGNATURE
+        if value.total - held.committed > budget - committed:
+            return Skip.BUDGET_EXCEEDED
+        return None
+
+
+def _checksummed(account: Address) -> str:
+    return Web3.to_checksum_address(account)

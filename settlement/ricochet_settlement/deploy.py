@@ -1,0 +1,72 @@
+"""Putting the contract on a chain: once for each network, by its platform.
+
+On a dev chain the test dollar is deployed with it. Elsewhere the token is a real stablecoin, whose
+choice is for ever: the contract is immutable.
+"""
+
+from typing import Final
+
+from web3 import Web3
+
+from ricochet_protocol.errors import ChainError, UsageError
+from ricochet_protocol.ids import Address, address
+from ricochet_protocol.money import UNITS_PER_DOLLAR
+from ricochet_settlement.artifact import ContractName, artifact
+from ricochet_settlement.deployment import Deployment
+from ricochet_settlement.devchain.accounts import DEV_CHAIN_ID
+from ricochet_settlement.link import Link
+from ricochet_settlement.sender import Sender
+
+MIN_FEE: Final = 5 * UNITS_PER_DOLLAR
+MAX_FEE: Final = 10 * UNITS_PER_DOLLAR
+"""The least and greatest price of a period; DESIGN §4."""
+
+
+async def deploy(
+    rpc: str, key: bytes, treasury: Address, token: Address | None = None
+) -> Deployment:
+    """Deploy with the account of `key`; commission goes to `treasury`. No bootstrap address yet.
+
+    UsageError `token_needed` when a chain that is not a dev chain is given no token.
+    """
+    link = Link(rpc)
+    try:
+        chain_id = await link.ask(link.web3.eth.chain_id)
+        sender = Sender(link, key)
+        if token is None:
+            if chain_id != DEV_CHAIN_ID:
+                raise UsageError(
+                    "token_needed",
+                    f"chain {chain_id} is not a dev chain, so a test dollar is no money there",
+                    "Name the stablecoin's address.",
+                )
+            token = await _create(link, sender, "TestUSD")
+        contract = await _create(
+            link,
+            sender,
+            "Ricochet",
+            Web3.to_checksum_address(token),
+            Web3.to_checksum_address(treasury),
+            MIN_FEE,
+            MAX_FEE,
+        )
+    finally:
+        await link.close()
+    return Deployment(
+        rpc=rpc,
+        chain_id=chain_id,
+        contract=contract,
+        token=token,
+        development=chain_id == DEV_CHAIN_ID,
+    )
+
+
+async def _create(link: Link, sender: Sender, name: ContractName, *arguments: object) -> Address:
+    compiled = artifact(name)
+    factory = link.web3.eth.contract(abi=compiled.abi, bytecode=compiled.bytecode)
+    data = factory.constructor(*arguments).data_in_transaction
+    receipt = await sender.send(None, bytes.fromhex(data.removeprefix("0x")))
+    created = receipt["contractAddress"]
+    if created is None:
+        raise ChainError("no_contract", f"the chain at {link.rpc} created no contract for {name}")
+    return address(created)

@@ -1,0 +1,130 @@
+"""What the contract says, as the protocol's values; the registry's text is untrusted.
+
+Anyone may write anything into the registry, so an entry that names no peer, or is not even text, is
+no entry: one prankster must not be able to hide the others.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from web3 import Web3
+from web3.contract.async_contract import AsyncContractEvent
+from web3.exceptions import LogTopicError
+from web3.types import EventData, LogReceipt, TxReceipt
+
+from ricochet_protocol.errors import ChainError
+from ricochet_protocol.ids import Address, PeerId, Period, address, peer_public_key
+from ricochet_protocol.money import Units
+from ricochet_protocol.ports import Commitment, NodeRecord, Subscription
+from ricochet_settlement.link import Network
+
+ZERO_ADDRESS = Address("0x" + "00" * 20)
+
+
+async def read_subscription(network: Network, subscriber: Address) -> Subscription | None:
+    """The latest period; None for an account that never subscribed."""
+    ask, views = network.link.ask, network.ricochet.functions
+    account = Web3.to_checksum_address(subscriber)
+    period = await ask(views.currentPeriod(account).call())
+    if period == 0:
+        return None
+    _, budget, committed, paid, start, end, _ = await ask(views.periodOf(account, period).call())
+    return Subscription(
+        subscriber=subscriber,
+        delegate=address(await ask(views.delegateOf(account).call())),
+        period=Period(period),
+        budget=Units(budget),
+        committed=Units(committed),
+        paid=Units(paid),
+        start=start,
+        end=end,
+    )
+
+
+async def read_commitment(
+    network: Network, subscriber: Address, period: Period, node: Address
+) -> Commitment:
+    """A node's account within a period; zeroes when there is none."""
+    call = network.ricochet.functions.accountOf(
+        Web3.to_checksum_address(subscriber), period, Web3.to_checksum_address(node)
+    )
+    committed, claimed = await network.link.ask(call.call())
+    return Commitment(committed=Units(committed), claimed=Units(claimed))
+
+
+async def read_node(network: Network, operator: Address) -> NodeRecord | None:
+    """The operator's registry entry, if it names a peer."""
+    call = network.ricochet.functions.nodeOf(Web3.to_checksum_address(operator))
+    try:
+        peer, addresses, payout = await network.link.ask(call.call())
+    except UnicodeDecodeError:
+        return None
+    return _record_untrusted(operator, peer, addresses, address(payout))
+
+
+async def read_nodes(network: Network) -> tuple[NodeRecord, ...]:
+    """Every operator that names a peer, in order of first registration."""
+    latest: dict[Address, NodeRecord | None] = {}
+    event = network.ricochet.events.NodeRegistered()
+    for log in await read_logs(network, event):
+        operator = Address("0x" + bytes(log["topics"][1])[-20:].hex())
+        try:
+            values: dict[str, Any] = dict(event.process_log(log)["args"])
+        except (UnicodeDecodeError, LogTopicError):
+            latest[operator] = None
+            continue
+        latest[operator] = _record_untrusted(
+            operator, values["peerId"], values["multiaddrs"], address(values["payout"])
+        )
+    return tuple(record for record in latest.values() if record is not None)
+
+
+async def read_logs(network: Network, event: AsyncContractEvent) -> Sequence[LogReceipt]:
+    """All logs of one kind that the contract ever wrote, oldest first."""
+    return await network.link.ask(
+        network.link.web3.eth.get_logs(
+            {
+                "address": network.ricochet.address,
+                "fromBlock": 0,
+                "toBlock": "latest",
+                "topics": [event.topic],
+            }
+        )
+    )
+
+
+def events_of(network: Network, receipt: TxReceipt, names: Sequence[str]) -> list[EventData]:
+    """The contract's events of these names in one transaction, in the order they were written."""
+    kinds = {}
+    for name in names:
+        event = network.ricochet.events[name]()
+        kinds[event.topic.removeprefix("0x")] = event
+    found = []
+    for log in receipt["logs"]:
+        kind = kinds.get(bytes(log["topics"][0]).hex()) if log["topics"] else None
+        if kind is not None and log["address"] == network.ricochet.address:
+            found.append(kind.process_log(log))
+    return found
+
+
+def _record_untrusted(
+    operator: Address, peer: str, addresses: Sequence[str], payout: Address
+) -> NodeRecord | None:
+    if payout == ZERO_ADDRESS:
+        return None
+    try:
+        peer_public_key(PeerId(peer))
+    except ValueError:
+        return None
+    return NodeRecord(
+        operator=operator, peer=PeerId(peer), addresses=tuple(addresses), payout=payout
+    )
+
+
+def unexpected_events(found: int, expected: int) -> ChainError:
+    """The error for a transaction whose events do not answer for each entry."""
+    return ChainError(
+        "unexpected_events",
+        f"the contract wrote {found} events for {expected} entries",
+        "Check that `contract` in network.json is the contract of this version of Ricochet.",
+    )

@@ -1,0 +1,77 @@
+"""A fresh contract on the dev chain, with the accounts and writes that tests need."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from web3 import Web3
+
+from ricochet_protocol.ids import Address, PeerId, Period
+from ricochet_protocol.money import UNITS_PER_DOLLAR, Units
+from ricochet_protocol.signing import account_address
+from ricochet_settlement import deploy, faucet, operator, subscriber
+from ricochet_settlement.contract import ContractSettlement
+from ricochet_settlement.deployment import Deployment
+from ricochet_settlement.devchain.accounts import dev_key
+from ricochet_settlement.link import Network
+
+TREASURY = Address("0x" + "7e" * 20)
+RELAYER = 1
+"""The dev account whose key pays for gas of reserve, claim and withdraw."""
+
+
+class ChainWorld:
+    """Implements the conformance suite's `World` on the real contract."""
+
+    def __init__(self, deployment: Deployment, settlement: ContractSettlement) -> None:
+        self.deployment = deployment
+        self.settlement = settlement
+        self.treasury = TREASURY
+        self._funded: set[bytes] = set()
+
+    async def fund(self, key: bytes, units: int = 100 * UNITS_PER_DOLLAR) -> Address:
+        """Ether and test dollars for an account, once."""
+        account = account_address(key)
+        if key not in self._funded:
+            await faucet.give(self.deployment, account, wei=10**18, units=Units(units))
+            self._funded.add(key)
+        return account
+
+    async def subscribe(self, key: bytes, fee: Units, delegate: Address) -> Period:
+        await self.fund(key)
+        return (await subscriber.subscribe(self.deployment, key, fee, delegate)).period
+
+    async def top_up(self, key: bytes, amount: Units) -> None:
+        await subscriber.top_up(self.deployment, key, amount)
+
+    async def register_node(
+        self, key: bytes, peer: PeerId, addresses: tuple[str, ...], payout: Address
+    ) -> None:
+        await self.fund(key)
+        await operator.register_node(self.deployment, key, peer, addresses, payout)
+
+    async def warp(self, seconds: int) -> None:
+        network = await Network.open(self.deployment)
+        try:
+            done = await network.link.web3.provider.make_request("evm_increaseTime", [seconds])
+            assert "error" not in done
+        finally:
+            await network.close()
+
+    async def received(self, account: Address) -> Units:
+        network = await Network.open(self.deployment)
+        try:
+            view = network.token.functions.balanceOf(Web3.to_checksum_address(account))
+            return Units(await view.call())
+        finally:
+            await network.close()
+
+
+@asynccontextmanager
+async def open_world(url: str) -> AsyncIterator[ChainWorld]:
+    """Deploy, connect, and close at the end."""
+    deployment = await deploy.deploy(url, dev_key(0), TREASURY)
+    settlement = await ContractSettlement.connect(deployment, dev_key(RELAYER))
+    try:
+        yield ChainWorld(deployment, settlement)
+    finally:
+        await settlement.close()
