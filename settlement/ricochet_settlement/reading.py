@@ -10,7 +10,7 @@ from typing import Any
 from web3 import Web3
 from web3.contract.async_contract import AsyncContractEvent
 from web3.exceptions import LogTopicError
-from web3.types import EventData, LogReceipt, TxReceipt
+from web3.types import BlockIdentifier, EventData, LogReceipt, TxReceipt
 
 from ricochet_protocol.errors import ChainError
 from ricochet_protocol.ids import Address, PeerId, Period, address, peer_public_key
@@ -79,14 +79,16 @@ async def read_nodes(network: Network) -> tuple[NodeRecord, ...]:
     return tuple(record for record in latest.values() if record is not None)
 
 
-async def read_logs(network: Network, event: AsyncContractEvent) -> Sequence[LogReceipt]:
-    """All logs of one kind that the contract ever wrote, oldest first."""
+async def read_logs(
+    network: Network, event: AsyncContractEvent, last: BlockIdentifier = "latest"
+) -> Sequence[LogReceipt]:
+    """All logs of one kind that the contract wrote up to a block, oldest first."""
     return await network.link.ask(
         network.link.web3.eth.get_logs(
             {
                 "address": network.ricochet.address,
                 "fromBlock": 0,
-                "toBlock": "latest",
+                "toBlock": last,
                 "topics": [event.topic],
             }
         )
