@@ -10,7 +10,7 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """Exit codes of every command; STYLE and `docs/exit-codes.md` list them."""
+    """Exit codes of every command; `ricochet --help` and the README list them."""
 
     OK = 0
     FAILURE = 1

@@ -51,7 +51,11 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load(home: Path) -> Deployment:
     """The deployment of this home; ConfigurationError `no_network` or `bad_network`."""
-    path = home / FILE_NAME
+    return load_file(home / FILE_NAME)
+
+
+def load_file(path: Path) -> Deployment:
+    """A deployment that somebody handed over as a file; the same errors."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Deployment)
     except FileNotFoundError:

@@ -1,0 +1,39 @@
+"""Runs a chain in the foreground: progress on stderr; Ctrl-C once stops in order, twice at once."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+from ricochet_cli.console import say
+from ricochet_cli.progress_view import ProgressView
+from ricochet_orchestrator.app import run_chain
+from ricochet_orchestrator.result import RunResult
+from ricochet_protocol.ids import ModelId
+
+
+def run_with_view(home: Path, document: Path, chain: str, model: str | None) -> RunResult:
+    """Run to the end or to an interruption; KeyboardInterrupt when stopped at once."""
+    return asyncio.run(_run(home, document, chain, None if model is None else ModelId(model)))
+
+
+async def _run(home: Path, document: Path, chain: str, model: ModelId | None) -> RunResult:
+    stop = asyncio.Event()
+    run = asyncio.ensure_future(run_chain(home, document, chain, ProgressView(), stop, model=model))
+
+    def interrupted() -> None:
+        if stop.is_set():
+            run.cancel()
+        else:
+            say("\nstopping: finished steps are kept (once more to stop at once)")
+            stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted)
+    try:
+        result = await run
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    if result.hint:
+        say(result.hint)
+    return result

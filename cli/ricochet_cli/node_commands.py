@@ -1,0 +1,110 @@
+"""`ricochet node`: offer models and serve them with your own keys."""
+
+from typing import Annotated
+
+import typer
+
+from ricochet_cli.console import print_json, say, table
+from ricochet_cli.home import AsJson, Home
+from ricochet_cli.secret_input import PassphraseFile, passphrase
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="The key owner's program: offer models, serve calls, earn.",
+)
+
+
+@app.command("offer")
+def offer(
+    home: Home,
+    model: Annotated[str, typer.Argument(help="The model's name on the network.")],
+    key: Annotated[str, typer.Option(help="Which of your keys serves it: ricochet keys list.")],
+    price_in: Annotated[str, typer.Option(help="Dollars per million tokens in, such as 0.40.")],
+    price_out: Annotated[str, typer.Option(help="Dollars per million tokens out.")],
+    context: Annotated[int, typer.Option(min=1, help="The model's window in tokens.")],
+    slots: Annotated[int, typer.Option(min=1, help="Calls served at once.")] = 1,
+    upstream_model: Annotated[
+        str | None, typer.Option(help="The provider's name for it. [default: the same]")
+    ] = None,
+) -> None:
+    """Write an offer into node.yaml; the node advertises it at its next start."""
+    from ricochet_node.config import new_offer, write_offer
+
+    made = new_offer(
+        model=model,
+        upstream_model=upstream_model or model,
+        key=key,
+        context=context,
+        price_in=price_in,
+        price_out=price_out,
+        slots=slots,
+    )
+    write_offer(home, made)
+    say(f"{model} is offered at ${price_in} in, ${price_out} out per million tokens")
+    say("next: ricochet node start")
+
+
+@app.command("start")
+def start(
+    home: Home,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(help="Multiaddr to listen on; may be repeated. [default: loopback]"),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Run the node until Ctrl-C: advertise your offers, serve calls, claim what you earned.
+
+    Provider keys are decrypted in a separate vault process only. The first start registers the
+    node on the chain with your wallet; later ones do not touch it.
+    """
+    from ricochet_cli.node_runner import run_in_foreground
+
+    run_in_foreground(home, passphrase(passphrase_file), tuple(listen or ()))
+
+
+@app.command("status")
+def status(home: Home, as_json: AsJson = False) -> None:
+    """Show what the running node offers and has served."""
+    import asyncio
+
+    from ricochet_node.admin import status as ask_status
+    from ricochet_protocol.money import Units, dollars
+
+    state = asyncio.run(ask_status(home))
+    if as_json:
+        print_json(state)
+        return
+    typer.echo(f"peer      {state['peer']}\noperator  {state['operator']}")
+    for text in state["addresses"]:
+        typer.echo(f"address   {text}")
+    rows = [
+        (
+            offer["model"],
+            str(offer["calls"]),
+            f"{offer['tokens_in']:,}",
+            f"{offer['tokens_out']:,}",
+        )
+        for offer in state["models"]
+    ]
+    typer.echo(table(("model", "calls", "tokens in", "tokens out"), rows))
+    typer.echo(f"earned    {dollars(Units(state['earned']))} (your 70 % of what was vouchered)")
+
+
+@app.command("settle")
+def settle(home: Home, as_json: AsJson = False) -> None:
+    """Claim all vouchers of the running node now, and withdraw to your payout address."""
+    import asyncio
+
+    from ricochet_node.admin import settle as ask_settle
+    from ricochet_protocol.money import Units, dollars
+
+    done = asyncio.run(ask_settle(home))
+    if as_json:
+        print_json(done)
+    else:
+        typer.echo(
+            f"claimed {dollars(Units(done['claimed']))}, "
+            f"withdrawn {dollars(Units(done['withdrawn']))}"
+        )

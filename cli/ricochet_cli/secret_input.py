@@ -1,0 +1,59 @@
+"""How secrets come in: a file, standard input or a hidden prompt; never an argument."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ricochet_protocol.errors import ConfigurationError
+
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        envvar="RICOCHET_PASSPHRASE_FILE",
+        dir_okay=False,
+        show_default=False,
+        help="Read the passphrase from this file instead of asking.",
+    ),
+]
+
+
+def passphrase(file: Path | None, *, new: bool = False) -> str:
+    """The passphrase from `file`, else from a hidden prompt (twice when it is `new`).
+
+    ConfigurationError `no_passphrase` when there is neither a file nor a terminal.
+    """
+    if file is not None:
+        return read_file(file, "passphrase")
+    if not sys.stdin.isatty():
+        raise ConfigurationError(
+            "no_passphrase",
+            "a passphrase is needed and there is no terminal to ask on",
+            "give --passphrase-file FILE or set RICOCHET_PASSPHRASE_FILE",
+        )
+    answer: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True)
+    return answer
+
+
+def read_file(file: Path, what: str) -> str:
+    """The first line of `file`; ConfigurationError when it cannot be read or is empty."""
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            "secret_file", f"cannot read the {what} from {file}", "check the path and its rights"
+        ) from error
+    return _first(lines, f"{file} holds no {what}")
+
+
+def read_stdin(what: str) -> str:
+    """The first line of standard input; ConfigurationError when it is empty."""
+    return _first(sys.stdin.read().splitlines(), f"standard input held no {what}")
+
+
+def _first(lines: list[str], message: str) -> str:
+    if not lines or not lines[0].strip():
+        raise ConfigurationError("secret_empty", message, "put it on the first line")
+    return lines[0].strip()

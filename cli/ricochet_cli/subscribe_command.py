@@ -1,0 +1,57 @@
+"""`ricochet subscribe`: pay a period on the chain and appoint this home's session key."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from ricochet_cli.console import print_json, say
+from ricochet_cli.home import AsJson, Home
+from ricochet_cli.secret_input import PassphraseFile, passphrase
+
+
+class Plan(StrEnum):
+    """Presets of the fee a period, in dollars; the contract takes $5 to $10."""
+
+    BASIC = "5"
+    PRO = "10"
+
+
+def subscribe(
+    home: Home,
+    plan: Annotated[Plan, typer.Option(help="Dollars for 30 days.")] = Plan.PRO,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Subscribe for 30 days. What you do not use stays yours.
+
+    The fee goes to the contract, not to the platform. Your wallet signs once; from then on a
+    session key in this home signs reservations and vouchers within that budget, unasked.
+    """
+    import asyncio
+
+    from ricochet_protocol.money import dollars, parse_dollars
+    from ricochet_protocol.signing import account_address
+    from ricochet_settlement.deployment import load
+    from ricochet_settlement.hot_key import load_or_create
+    from ricochet_settlement.subscriber import subscribe as pay
+    from ricochet_settlement.wallet import unlock
+
+    deployment = load(home)
+    key = unlock(home / "wallet.json", passphrase(passphrase_file))
+    delegate = account_address(load_or_create(home / "session.key"))
+    paid = asyncio.run(pay(deployment, key, parse_dollars(plan.value), delegate))
+    if as_json:
+        print_json(
+            {
+                "subscriber": paid.subscriber,
+                "delegate": paid.delegate,
+                "period": paid.period,
+                "budget": paid.budget,
+                "start": paid.start,
+                "end": paid.end,
+            }
+        )
+    else:
+        say(f"period {paid.period} is paid: budget {dollars(paid.budget)} for 30 days")
+        say("next: ricochet chain run FILE --chain overview")

@@ -1,0 +1,36 @@
+"""Fixtures of the command-line tests: a provider, and a network left running."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from live import Kept, Provider, processes_of, ricochet, run_provider
+
+
+@pytest.fixture
+def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+    yield from run_provider(tmp_path_factory.mktemp("provider"), delay_ms=20)
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    """One for all tests of the xdist group `kept`, which run in one worker."""
+    scratch = tmp_path_factory.mktemp("kept")
+    providers = run_provider(tmp_path_factory.mktemp("kept-provider"), delay_ms=100)
+    provider = next(providers)
+    done = ricochet(
+        *("demo", "--keep", "--json", "--upstream", provider.url),
+        *("--upstream-keys", str(provider.keys_file)),
+        TMPDIR=str(scratch),
+    )
+    folders = list(scratch.glob("ricochet-demo-*"))
+    try:
+        assert done.returncode == 0, done.stderr
+        yield Kept(folders[0], json.loads(done.stdout), provider)
+    finally:
+        for folder in folders:
+            stopped = ricochet("dev", "stop", str(folder))
+        providers.close()
+    assert stopped.returncode == 0, stopped.stderr
+    assert processes_of(scratch) == []
