@@ -76,6 +76,12 @@ def available(places: Sequence[Path]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def list_chains(home: Path, working: Path | None = None) -> tuple[Chain, ...]:
+    """Every chain that can be run from here, in order of name; UsageError for a broken file."""
+    places = folders(home, working or Path.cwd())
+    return tuple(read(path) for path in available(places).values())
+
+
 def get(name: str, places: Sequence[Path]) -> Chain:
     """The chain called `name`; UsageError that names the others when there is none."""
     known = available(places)

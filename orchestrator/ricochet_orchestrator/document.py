@@ -37,13 +37,13 @@ def load(path: Path | None) -> Document:
     UsageError for anything that is not text or has none.
     """
     if path is None:
-        return built_in()
+        return default_document()
     if path == STDIN:
         return from_bytes("standard input", sys.stdin.buffer.read())
     return from_bytes(path.name, _read(path))
 
 
-def built_in() -> Document:
+def default_document() -> Document:
     """The default document: "Compound statements" of the Python language reference."""
     from pydoc_data.topics import topics
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ricochet_orchestrator.chains import TEMPLATES, Chain, ChainStep, get
-from ricochet_orchestrator.document import built_in
+from ricochet_orchestrator.document import default_document
 from ricochet_orchestrator.plan import (
     Plan,
     Step,
@@ -44,8 +44,8 @@ def levels(plan: Plan, name: str) -> int:
     return max(depth.values())
 
 
-def test_the_built_in_document_is_eleven_analyses_four_summaries_one_overview() -> None:
-    plan = plan_of(built_in().text)
+def test_the_default_document_is_eleven_analyses_four_summaries_one_overview() -> None:
+    plan = plan_of(default_document().text)
     counts = [len(named(plan, name)) for name in ("analyzer", "summarizer", "integrator")]
     assert counts == [11, 4, 1]
     assert plan.outputs == (named(plan, "integrator")[0].id,)
@@ -95,7 +95,7 @@ def test_no_prompt_exceeds_the_window_and_every_segment_reaches_the_result(
 
 
 def test_a_changed_paragraph_changes_its_own_steps_and_what_depends_on_them() -> None:
-    text = built_in().text
+    text = default_document().text
     before, after = plan_of(text), plan_of(text[:-20] + "something else here.")
     kept = set(before.steps) & set(after.steps)
     assert len([s for s in named(before, "analyzer") if s.id in kept]) == 10

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ricochet_orchestrator.document import built_in
+from ricochet_orchestrator.document import default_document
 from ricochet_orchestrator.segment import MIN_BUDGET, pieces, segment
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.tokens import count_tokens
@@ -45,8 +45,8 @@ def test_cuts_fall_between_paragraphs_before_sentences_before_words() -> None:
     assert {word for part in by_word for word in part.split()} == {"word"}
 
 
-def test_the_built_in_document_makes_eleven_segments_of_the_local_model() -> None:
-    text = built_in().text
+def test_the_default_document_makes_eleven_segments_of_the_local_model() -> None:
+    text = default_document().text
     assert len(segment(text, 1_320, count_tokens)) == 11
 
 

@@ -1,0 +1,94 @@
+"""What the store keeps of a run, as values: where runs and steps stand, and what answers cost.
+
+Kept apart from the tables so that code which only shows or passes these values does not load the
+database library. Times are Unix seconds, durations seconds, amounts units of the token.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from ricochet_orchestrator.plan import StepId
+from ricochet_protocol.ids import Address, ModelId, PeerId, Period
+from ricochet_protocol.money import Units
+
+
+class Status(StrEnum):
+    """Where a step stands (DESIGN §7)."""
+
+    PENDING = "pending"
+    READY = "ready"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+
+
+class RunStatus(StrEnum):
+    """Where a run stands; `partial`: some steps failed for good, the same command tries again."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    PARTIAL = "partial"
+    COMPLETED = "completed"
+
+
+class RunRecord(msgspec.Struct, frozen=True):
+    """One run. `key` tells document, chain and models: an unfinished run with it is resumed.
+
+    `model` answers the steps that name none; `windows` are what the plan was made for, so that a
+    resumed run plans the same steps whoever offers the models by then. The answers of `outputs` are
+    the run's text.
+    """
+
+    id: str
+    key: str
+    document: str
+    chain: str
+    model: ModelId
+    windows: dict[ModelId, int]
+    status: RunStatus
+    created_at: float
+    outputs: tuple[StepId, ...]
+    seconds: float = 0.0
+
+
+class StepRecord(msgspec.Struct, frozen=True):
+    """A step of a run. `peer` and `advert` tell whom it was asked of last, and on what terms."""
+
+    id: StepId
+    name: str
+    role: str
+    model: ModelId
+    status: Status
+    peer: PeerId | None
+    advert: bytes | None
+    attempts: int
+    error: str
+    started_at: float | None
+    completed_at: float | None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A completed step: the answer and who gave it for what; `receipt` and `advert` are proof.
+
+    `run` is the run that paid for it: other runs that meet the same step use it for nothing.
+    """
+
+    step: StepId
+    run: str
+    text: str
+    finish: str
+    peer: PeerId
+    operator: Address
+    period: Period
+    tokens_in: int
+    tokens_out: int
+    exact: bool
+    cost: Units
+    first_token: float
+    seconds: float
+    receipt: bytes
+    advert: bytes
+    completed_at: float

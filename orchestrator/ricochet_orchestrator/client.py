@@ -1,0 +1,391 @@
+"""The payer's conversation with one node: session, reservation, ask, receipt, payment.
+
+Nothing a node says is taken on trust. Its receipt must cite the ask, the answer as it arrived and
+an advert that is known here; usage is compared with our own count; what it says about the account
+counts only where our own signature stands behind it. Whatever fails is a `RemoteFault`, and the
+caller goes elsewhere.
+
+Reservations are written to the store before they are sent, so that no crash forgets what was
+signed. A voucher that the node has not acknowledged is sent again at the next contact.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+
+from ricochet_orchestrator.account import (
+    FIRST_RESERVATION,
+    Account,
+    Payer,
+    covered,
+    funds,
+    reservation,
+    reservation_total,
+    resume,
+)
+from ricochet_orchestrator.progress import Event, Paid, Reserved
+from ricochet_orchestrator.segment import TokenCounter
+from ricochet_orchestrator.store import Store
+from ricochet_protocol.advert import ModelOffer, SignedAdvert
+from ricochet_protocol.eip712 import Session, sign_session
+from ricochet_protocol.errors import BudgetError, RemoteCode, RemoteFault, garbage
+from ricochet_protocol.ids import Hash32, Period
+from ricochet_protocol.messages import (
+    AccountState,
+    Answered,
+    Ask,
+    Chunk,
+    Hello,
+    Pay,
+    PaymentRequired,
+    Reply,
+    Request,
+    Reserve,
+)
+from ricochet_protocol.money import Units
+from ricochet_protocol.ports import Peers, Settlement
+from ricochet_protocol.receipt import (
+    Receipt,
+    SignedReceipt,
+    answer_digest,
+    check_receipt_untrusted,
+)
+from ricochet_protocol.usage import check_usage, most_tokens, worst_cost
+
+SESSION: Final = 3600
+"""Seconds a session is valid for: a stolen one is worth little, a run seldom needs a second."""
+SESSION_SPARE: Final = 60
+"""Seconds before its end at which a session is renewed."""
+STATE_WAIT: Final = 60.0
+"""Seconds for an answer about the account; a reservation waits for the chain."""
+STALL: Final = 120.0
+"""Seconds without a sign of life in an answer, the first token's wait included."""
+MAX_CHARS_PER_TOKEN: Final = 64
+"""More text than this is not an answer: tokens of prose have about four characters."""
+
+
+class Served(msgspec.Struct, frozen=True):
+    """An answer that passed every check, and the advert on whose terms it was given."""
+
+    text: str
+    finish: str
+    receipt: SignedReceipt
+    advert: SignedAdvert
+    first_token: float
+    seconds: float
+
+
+class NodeClient:
+    """One node in one of the subscriber's periods. Calls may run at the same time.
+
+    `clock` tells Unix seconds; `tell` hears of reservations and payments.
+    """
+
+    def __init__(
+        self,
+        peers: Peers,
+        settlement: Settlement,
+        store: Store,
+        payer: Payer,
+        period: Period,
+        advert: SignedAdvert,
+        count: TokenCounter,
+        clock: Callable[[], float],
+        tell: Callable[[Event], None],
+    ) -> None:
+        self.peer = advert.advert.peer
+        self.operator = advert.advert.operator
+        self.account = store.account(self.operator, period)
+        self._peers = peers
+        self._settlement = settlement
+        self._store = store
+        self._payer = payer
+        self._count = count
+        self._clock = clock
+        self._tell = tell
+        self.advert = advert
+        self._seen: dict[Hash32, SignedAdvert] = {advert.advert.digest(): advert}
+        self._expires = 0
+        self._due = Units(0)
+        self._in_flight = Units(0)
+        self._talk = asyncio.Lock()
+        self._payment = asyncio.Lock()
+
+    def saw(self, signed: SignedAdvert) -> None:
+        """Remember terms that the node's receipts may cite; the latest are those asked for."""
+        if signed is not self.advert:
+            self.advert = signed
+            self._seen[signed.advert.digest()] = signed
+
+    async def ask(
+        self,
+        ask: Ask,
+        earlier: SignedAdvert | None,
+        first_token: Callable[[float], None],
+    ) -> Served:
+        """Make the call, with all that has to happen before; the account is not changed yet.
+
+        `earlier` is the advert under which the same ask went out before: a replayed answer's
+        receipt cites it. RemoteFault when anything fails or does not add up, BudgetError when the
+        budget does not cover the call.
+        """
+        terms = self.advert
+        offer = terms.advert.offer(ask.model)
+        if offer is None:
+            raise RemoteFault(RemoteCode.NO_MODEL, "the peer no longer offers the model")
+        worst = worst_cost(offer, self._counted_in(ask), ask.max_tokens)
+        self._in_flight = Units(self._in_flight + worst)
+        try:
+            async with self._talk:
+                await self._open()
+                await self._cover(covered(self.account, self._due, self._in_flight))
+            for _ in range(2):
+                reply = await self._stream(ask, (terms, earlier), first_token)
+                if isinstance(reply, Served):
+                    return reply
+                await self._meet(reply)
+            raise RemoteFault(RemoteCode.PAYMENT_REQUIRED, "peer demands more than is owed to it")
+        finally:
+            self._in_flight = Units(self._in_flight - worst)
+
+    def refresh_account(self) -> None:
+        """Take up what the store says of the account: an answer was accepted."""
+        self.account = self._store.account(self.operator, self.account.period)
+
+    async def settle(self) -> None:
+        """Deliver the latest voucher unless the node has acknowledged it already."""
+        async with self._talk:
+            await self._open()
+        await self._pay()
+
+    async def _open(self) -> None:
+        """Say Hello unless the session is still good; the node's state is taken up."""
+        now = int(self._clock())
+        if self._expires - SESSION_SPARE > now:
+            return
+        period = self.account.period
+        chain = await self._settlement.commitment(self._payer.subscriber, period, self.operator)
+        # A home that lost its state has signed what the chain shows.
+        self._change(
+            lambda account: msgspec.structs.replace(
+                account, reserved=Units(max(account.reserved, chain.committed))
+            )
+        )
+        session = Session(
+            subscriber=self._payer.subscriber,
+            client_peer=self._peers.peer,
+            node_peer=self.peer,
+            expires=now + SESSION,
+        )
+        signed = sign_session(self._payer.key, self._payer.domain, session)
+        await self._request(Hello(session=signed))
+        self._expires = session.expires
+        await self._pay()
+
+    async def _pay(self) -> None:
+        # One at a time: a voucher covers all before it, so those that waited have nothing to send.
+        async with self._payment:
+            self.refresh_account()
+            voucher = self.account.voucher
+            if voucher is None or self.account.acknowledged >= self.account.accepted:
+                return
+            await self._request(Pay(voucher=voucher))
+            if self.account.acknowledged < voucher.voucher.cumulative:
+                raise RemoteFault(RemoteCode.REFUSED, "peer did not keep the voucher")
+            self._tell(Paid(peer=self.peer, cumulative=voucher.voucher.cumulative))
+
+    async def _cover(self, needed: Units) -> None:
+        """Have the chain commit at least `needed` to the node."""
+        if needed <= self.account.committed:
+            return
+        subscription = await self._settlement.subscription(self._payer.subscriber)
+        period = self.account.period
+        if subscription is None or subscription.period != period:
+            raise BudgetError(
+                "period_ended",
+                "The subscription's period has changed since the run began.",
+                "Nothing is lost. Run the same command again.",
+            )
+        left = funds(subscription, self._store.accounts(period))
+        before = self.account.reserved
+        account = self._change(
+            lambda account: msgspec.structs.replace(
+                account, reserved=reservation_total(account, needed, left)
+            )
+        )
+        if account.reserved > before:
+            self._tell(Reserved(peer=self.peer, total=account.reserved))
+        signed = reservation(self._payer, account, account.reserved)
+        await self._request(Reserve(reservation=signed))
+        if self.account.committed < needed:
+            raise RemoteFault(RemoteCode.REFUSED, "peer did not bring the reservation to the chain")
+
+    async def _meet(self, demand: PaymentRequired) -> None:
+        """Do what the node demands, as far as it agrees with our own account."""
+        async with self._talk:
+            self._take(demand.account)
+            await self._pay()
+            ours = covered(self.account, self._due, self._in_flight)
+            if demand.needed > ours + FIRST_RESERVATION:
+                raise RemoteFault(RemoteCode.REFUSED, "peer demands more than the call can cost")
+            await self._cover(Units(max(demand.needed, ours)))
+
+    async def _stream(
+        self,
+        ask: Ask,
+        terms: tuple[SignedAdvert, SignedAdvert | None],
+        first_token: Callable[[float], None],
+    ) -> Served | PaymentRequired:
+        """One try of the call; half an answer is never kept."""
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        first: float | None = None
+        pieces: list[str] = []
+        space = most_tokens(ask.max_tokens) * MAX_CHARS_PER_TOKEN
+        async with self._replies(ask, STALL) as replies:
+            async for reply in replies:
+                if isinstance(reply, PaymentRequired):
+                    return reply
+                if isinstance(reply, Answered):
+                    text = "".join(pieces)
+                    cited = self._check(ask, text, reply.receipt, terms)
+                    elapsed = loop.time() - begin
+                    return Served(
+                        text=text,
+                        finish=reply.finish,
+                        receipt=reply.receipt,
+                        advert=cited,
+                        first_token=elapsed if first is None else first,
+                        seconds=elapsed,
+                    )
+                if not isinstance(reply, Chunk):
+                    raise garbage("a reply that does not belong to an ask")
+                space -= len(reply.text)
+                if space < 0:
+                    raise garbage("more text than was asked for")
+                if first is None and reply.text:
+                    first = loop.time() - begin
+                    first_token(first)
+                pieces.append(reply.text)
+        raise garbage("an answer without a receipt")
+
+    def _check(
+        self,
+        ask: Ask,
+        text: str,
+        signed: SignedReceipt,
+        terms: tuple[SignedAdvert, SignedAdvert | None],
+    ) -> SignedAdvert:
+        """The advert that the receipt cites; RemoteFault when anything in it is not so."""
+        cited, offer = self._cited(ask, signed.receipt, terms)
+        expected = Receipt(
+            network=self._payer.domain.network,
+            subscriber=self._payer.subscriber,
+            operator=self.operator,
+            period=ask.period,
+            request_id=ask.request_id,
+            ask=ask.digest(),
+            advert=cited.advert.digest(),
+            answer=answer_digest(text),
+            tokens_in=0,
+            tokens_out=0,
+            exact=False,
+            cost=Units(0),
+            due=Units(0),
+        )
+        receipt = check_receipt_untrusted(signed, self.peer, expected)
+        counted_out = self._count(text)
+        if not text.strip() or counted_out > most_tokens(ask.max_tokens):
+            raise RemoteFault(RemoteCode.REFUSED, "peer's answer is blank or longer than asked for")
+        check_usage(receipt, offer, self._counted_in(ask), counted_out, ask.max_tokens)
+        self._due = Units(max(self._due, receipt.due))
+        return cited
+
+    def _cited(
+        self, ask: Ask, receipt: Receipt, terms: tuple[SignedAdvert, SignedAdvert | None]
+    ) -> tuple[SignedAdvert, ModelOffer]:
+        """Which advert the receipt means; it may be newer than the ask, but not dearer."""
+        heard = (one for one in self._peers.directory() if one.advert.peer == self.peer)
+        for signed in (*terms, *heard, *self._seen.values()):
+            if signed is None or signed.advert.digest() != receipt.advert:
+                continue
+            offer = signed.advert.offer(ask.model)
+            if offer is None or signed.advert.operator != self.operator:
+                break
+            if signed not in terms and _dearer(offer, terms[0].advert.offer(ask.model)):
+                raise RemoteFault(RemoteCode.REFUSED, "peer raised its price during the call")
+            return signed, offer
+        raise RemoteFault(RemoteCode.REFUSED, "peer's receipt cites an advert nobody has seen")
+
+    async def _request(self, request: Request) -> None:
+        """A call that is answered by the account's state, which is taken up."""
+        async with self._replies(request, STATE_WAIT) as replies:
+            async for reply in replies:
+                if not isinstance(reply, AccountState):
+                    raise garbage("something else than the account's state")
+                self._take(reply)
+                return
+        raise garbage("no answer about the account")
+
+    def _take(self, state: AccountState) -> None:
+        self._change(lambda account: resume(self._payer, account, state))
+        self._due = Units(max(state.due, 0))
+
+    def _change(self, change: Callable[[Account], Account]) -> Account:
+        self.account = self._store.change_account(self.operator, self.account.period, change)
+        return self.account
+
+    @asynccontextmanager
+    async def _replies(
+        self, request: Request, patience: float
+    ) -> AsyncIterator[AsyncIterator[Reply]]:
+        """The replies to one call; RemoteFault `timeout` when none comes for `patience` seconds."""
+        try:
+            async with (
+                asyncio.timeout(patience) as limit,
+                self._peers.call(self.peer, request) as replies,
+            ):
+                yield _Patient(replies, limit, patience)
+        except TimeoutError:
+            self._expires = 0
+            raise RemoteFault(RemoteCode.TIMEOUT, "peer went silent") from None
+        except RemoteFault as fault:
+            if fault.code in _SESSION_LOST:
+                self._expires = 0
+            raise
+
+    def _counted_in(self, ask: Ask) -> int:
+        return sum(self._count(turn.content) for turn in ask.turns)
+
+
+_SESSION_LOST: Final = frozenset(
+    {RemoteCode.NO_SESSION, RemoteCode.DISCONNECTED, RemoteCode.UNREACHABLE}
+)
+
+
+class _Patient:
+    """Passes replies on; each one restarts the time limit."""
+
+    def __init__(
+        self, replies: AsyncIterator[Reply], limit: asyncio.Timeout, patience: float
+    ) -> None:
+        self._replies = replies
+        self._limit = limit
+        self._patience = patience
+
+    def __aiter__(self) -> AsyncIterator[Reply]:
+        return self
+
+    async def __anext__(self) -> Reply:
+        reply = await anext(self._replies)
+        self._limit.reschedule(asyncio.get_running_loop().time() + self._patience)
+        return reply
+
+
+def _dearer(offer: ModelOffer, agreed: ModelOffer | None) -> bool:
+    return agreed is not None and (
+        offer.price_in > agreed.price_in or offer.price_out > agreed.price_out
+    )

@@ -1,0 +1,73 @@
+"""Which adverts are believed: those whose operator the registry on the chain maps to that peer.
+
+The directory is hearsay that any peer can fill; the contract's registry says who is paid. An advert
+counts only when both agree and the network is ours, so money cannot be steered to another peer. A
+confirmed pair is kept for the run; one the registry does not know yet is looked up again later.
+"""
+
+import asyncio
+from collections import Counter
+from typing import Final
+
+from ricochet_protocol.advert import SignedAdvert
+from ricochet_protocol.errors import ChainError
+from ricochet_protocol.ids import Address, ModelId, PeerId
+from ricochet_protocol.ports import Peers, Settlement
+
+RECHECK: Final = 5.0
+"""Seconds after which an unconfirmed advert is looked up again: registration may follow it."""
+
+
+class Offers:
+    """The believed part of a directory; `refresh` keeps it current."""
+
+    def __init__(self, peers: Peers, settlement: Settlement) -> None:
+        self._peers = peers
+        self._settlement = settlement
+        self._confirmed: set[tuple[Address, PeerId]] = set()
+        self._doubted: dict[tuple[Address, PeerId], float] = {}
+        self.unreachable: ChainError | None = None
+        """Why adverts could not be checked at the last refresh."""
+
+    async def refresh(self) -> None:
+        """Look up what is new in the directory; a failure of the chain is kept, not raised."""
+        now = asyncio.get_running_loop().time()
+        for signed in self._peers.directory():
+            pair = (signed.advert.operator, signed.advert.peer)
+            if pair in self._confirmed or self._doubted.get(pair, now) > now:
+                continue
+            try:
+                record = await self._settlement.node(signed.advert.operator)
+            except ChainError as error:
+                self.unreachable = error
+                return
+            if record is not None and record.peer == signed.advert.peer:
+                self._confirmed.add(pair)
+            else:
+                self._doubted[pair] = now + RECHECK
+        self.unreachable = None
+
+    def believed(self) -> tuple[SignedAdvert, ...]:
+        """Adverts of other peers that the registry confirms."""
+        network = self._settlement.domain.network
+        return tuple(
+            signed
+            for signed in self._peers.directory()
+            if (signed.advert.operator, signed.advert.peer) in self._confirmed
+            and signed.advert.network == network
+            and signed.advert.peer != self._peers.peer
+        )
+
+    def models(self) -> tuple[ModelId, ...]:
+        """Models on offer, those that most peers offer first."""
+        offered = Counter(offer.id for one in self.believed() for offer in one.advert.models)
+        return tuple(sorted(offered, key=lambda model: (-offered[model], model)))
+
+    def window(self, model: ModelId) -> int | None:
+        """The window to plan for: half of the peers or more have it; None without an offer."""
+        windows = sorted(
+            offer.context
+            for one in self.believed()
+            if (offer := one.advert.offer(model)) is not None
+        )
+        return windows[(len(windows) - 1) // 2] if windows else None

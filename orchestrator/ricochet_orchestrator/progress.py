@@ -1,0 +1,185 @@
+"""What a run tells about itself while it goes on: events, and the sum of them.
+
+Events are frozen values that say what happened; `Progress` folds them into what a person wants to
+know, and is pure, so that any view (a terminal, a log, a test) shows the same. Text that came from
+a peer passes through `printable` before it leaves the orchestrator, because a terminal obeys
+control characters.
+"""
+
+import unicodedata
+from typing import Final
+
+import msgspec
+
+from ricochet_orchestrator.checkpoint import RunStatus
+from ricochet_orchestrator.plan import StepId
+from ricochet_protocol.ids import ModelId, PeerId
+from ricochet_protocol.money import Units
+
+# Direction overrides and isolates can make a line read as something else (Unicode TR 36).
+_DIRECTIONS: Final = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+
+
+class RunStarted(msgspec.Struct, frozen=True):
+    """The plan is made; `done` of its `steps` have answers already."""
+
+    run: str
+    document: str
+    chain: str
+    segments: int
+    steps: int
+    done: int
+    resumed: bool
+
+
+class StepStarted(msgspec.Struct, frozen=True):
+    """A call goes out, for the `attempt`-th time in this process."""
+
+    step: StepId
+    name: str
+    role: str
+    model: ModelId
+    peer: PeerId
+    attempt: int
+
+
+class FirstToken(msgspec.Struct, frozen=True):
+    """The answer begins, `seconds` after the ask."""
+
+    step: StepId
+    peer: PeerId
+    seconds: float
+
+
+class StepFinished(msgspec.Struct, frozen=True):
+    """An answer is stored. `cached`: it was there already and cost nothing now."""
+
+    step: StepId
+    name: str
+    peer: PeerId
+    tokens_in: int
+    tokens_out: int
+    cost: Units
+    seconds: float
+    cached: bool
+
+
+class StepRetried(msgspec.Struct, frozen=True):
+    """A call failed and will be made again, elsewhere if possible."""
+
+    step: StepId
+    name: str
+    peer: PeerId
+    code: str
+    reason: str
+
+
+class StepFailed(msgspec.Struct, frozen=True):
+    """A step has used up its attempts."""
+
+    step: StepId
+    name: str
+    code: str
+    reason: str
+
+
+class Reserved(msgspec.Struct, frozen=True):
+    """A reservation was signed: `total` units of the budget are the node's to earn."""
+
+    peer: PeerId
+    total: Units
+
+
+class Paid(msgspec.Struct, frozen=True):
+    """The node has acknowledged a voucher for `cumulative` units in this period."""
+
+    peer: PeerId
+    cumulative: Units
+
+
+class PaymentDelayed(msgspec.Struct, frozen=True):
+    """A voucher could not be delivered; it goes out at the next contact."""
+
+    peer: PeerId
+    reason: str
+
+
+class RunFinished(msgspec.Struct, frozen=True):
+    """The run has ended for now."""
+
+    run: str
+    status: RunStatus
+    seconds: float
+
+
+Event = (
+    RunStarted
+    | StepStarted
+    | FirstToken
+    | StepFinished
+    | StepRetried
+    | StepFailed
+    | Reserved
+    | Paid
+    | PaymentDelayed
+    | RunFinished
+)
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """Where a run stands. Tokens and cost are of this process's calls; `running` are calls."""
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    retries: int = 0
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: Units = Units(0)
+    running: frozenset[StepId] = frozenset()
+
+    def after(self, event: Event) -> "Progress":
+        """The progress once `event` has happened."""
+        change = msgspec.structs.replace
+        match event:
+            case RunStarted():
+                return change(self, total=event.steps)
+            case StepStarted():
+                return change(self, running=self.running | {event.step})
+            case StepFinished(cached=True):
+                return change(self, done=self.done + 1)
+            case StepFinished():
+                return change(
+                    self,
+                    done=self.done + 1,
+                    calls=self.calls + 1,
+                    tokens_in=self.tokens_in + event.tokens_in,
+                    tokens_out=self.tokens_out + event.tokens_out,
+                    cost=Units(self.cost + event.cost),
+                    running=self.running - {event.step},
+                )
+            case StepRetried():
+                return change(self, retries=self.retries + 1, running=self.running - {event.step})
+            case StepFailed():
+                return change(self, failed=self.failed + 1, running=self.running - {event.step})
+            case _:
+                return self
+
+    def seconds_left(self, elapsed: float) -> float | None:
+        """An estimate from the pace of this process's calls so far; None before the first."""
+        if not self.calls:
+            return None
+        return elapsed / self.calls * (self.total - self.done)
+
+
+def printable(text: str) -> str:
+    """`text` without control characters other than line feeds and tabs."""
+    return "".join(
+        character
+        for character in text.replace("\r\n", "\n")
+        if character in "\n\t"
+        or (unicodedata.category(character) != "Cc" and character not in _DIRECTIONS)
+    )

@@ -1,0 +1,128 @@
+"""What a run has to show: its text and what it took, summed from the stored answers.
+
+Sums come from the store, not from counters of the process, so that a run that was interrupted and
+resumed shows all of itself. An answer that another run paid for costs this one nothing.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import Final
+
+import msgspec
+
+from ricochet_orchestrator.checkpoint import Answer, RunRecord, RunStatus, Status, StepRecord
+from ricochet_orchestrator.plan import StepId
+from ricochet_orchestrator.progress import printable
+from ricochet_protocol.errors import ExitCode
+from ricochet_protocol.ids import Address, PeerId
+from ricochet_protocol.money import Units
+
+_SENTENCE_END: Final = re.compile(r"[.!?…。！？]['\"”’)\]]*(?=\s|$)")  # noqa: RUF001 - full-width ends
+
+
+class PeerUse(msgspec.Struct, frozen=True):
+    """What one peer did for a run; `first_token` is the median delay in seconds."""
+
+    peer: PeerId
+    operator: Address
+    calls: int
+    tokens_in: int
+    tokens_out: int
+    cost: Units
+    first_token: float
+
+
+class RunResult(msgspec.Struct, frozen=True):
+    """A run as it ended; `hint` says how to go on when it is not completed."""
+
+    run_id: str
+    status: RunStatus
+    output: str
+    steps: int
+    calls: int
+    tokens_in: int
+    tokens_out: int
+    cost: Units
+    seconds: float
+    peers: tuple[PeerUse, ...]
+    hint: str = ""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the command ends with."""
+        return _EXIT_CODES[self.status]
+
+
+class RunState(msgspec.Struct, frozen=True):
+    """A run as the store knows it, for `chain status`."""
+
+    run: RunRecord
+    steps: tuple[StepRecord, ...]
+    result: RunResult
+
+    @property
+    def done(self) -> int:
+        """Steps that have an answer."""
+        return sum(step.status is Status.COMPLETED for step in self.steps)
+
+
+_EXIT_CODES: Final = {
+    RunStatus.COMPLETED: ExitCode.OK,
+    RunStatus.PARTIAL: ExitCode.PARTIAL,
+    RunStatus.PAUSED: ExitCode.INTERRUPTED,
+    RunStatus.RUNNING: ExitCode.FAILURE,
+}
+
+
+def summarize(
+    run: RunRecord,
+    steps: Iterable[StepRecord],
+    answers: Mapping[StepId, Answer],
+    hint: str = "",
+) -> RunResult:
+    """The result of a run with these steps, and the answers there are to them."""
+    paid = [answer for answer in answers.values() if answer.run == run.id]
+    return RunResult(
+        run_id=run.id,
+        status=run.status,
+        output="\n\n".join(shown(answers[step]) for step in run.outputs if step in answers),
+        steps=len(tuple(steps)),
+        calls=len(paid),
+        tokens_in=sum(answer.tokens_in for answer in paid),
+        tokens_out=sum(answer.tokens_out for answer in paid),
+        cost=Units(sum(answer.cost for answer in paid)),
+        seconds=run.seconds,
+        peers=_by_peer(paid),
+        hint="" if run.status is RunStatus.COMPLETED else hint,
+    )
+
+
+def shown(answer: Answer) -> str:
+    """An answer for a person: no control characters, no half sentence where it was cut off."""
+    text = printable(answer.text).strip()
+    return text if answer.finish == "stop" else whole_sentences(text)
+
+
+def whole_sentences(text: str) -> str:
+    """`text` up to its last full sentence; all of it when there is none."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]] if ends else text
+
+
+def _by_peer(answers: Iterable[Answer]) -> tuple[PeerUse, ...]:
+    groups: dict[PeerId, list[Answer]] = {}
+    for answer in answers:
+        groups.setdefault(answer.peer, []).append(answer)
+    return tuple(
+        PeerUse(
+            peer=peer,
+            operator=group[0].operator,
+            calls=len(group),
+            tokens_in=sum(answer.tokens_in for answer in group),
+            tokens_out=sum(answer.tokens_out for answer in group),
+            cost=Units(sum(answer.cost for answer in group)),
+            first_token=median(answer.first_token for answer in group),
+        )
+        for peer, group in sorted(groups.items())
+    )

@@ -1,0 +1,24 @@
+"""What a run works with: the ports, the store, the payer, and the sources of time and chance."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ricochet_orchestrator.account import Payer
+from ricochet_orchestrator.progress import Event
+from ricochet_orchestrator.segment import TokenCounter
+from ricochet_orchestrator.store import Store
+from ricochet_protocol.ports import Peers, Settlement
+
+
+@dataclass(frozen=True)
+class Setting:
+    """`clock` tells Unix seconds, `tell` hears of everything that happens."""
+
+    peers: Peers
+    settlement: Settlement
+    store: Store
+    payer: Payer
+    count: TokenCounter
+    seed: int
+    clock: Callable[[], float]
+    tell: Callable[[Event], None]

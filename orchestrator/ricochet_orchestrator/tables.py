@@ -1,0 +1,115 @@
+"""The tables of `runs.db` and the numbered migrations that make them.
+
+A step's answer, its receipt and the voucher that paid for it are one row: they are written together
+or not at all. Migrations are only ever appended; a test holds them and the classes together. The
+tables have a registry of their own, because other programs in a process may use the library too.
+"""
+
+from typing import ClassVar, Final
+
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+
+class _Base(SQLModel, registry=registry()):
+    """Base of this file's tables."""
+
+
+class RunRow(_Base, table=True):
+    __tablename__: ClassVar[str] = "runs"
+
+    id: str = Field(primary_key=True)
+    key: str = Field(index=True)
+    document: str
+    chain: str
+    model: str
+    windows: str
+    status: str
+    created_at: float
+    outputs: str
+    seconds: float
+
+
+class StepRow(_Base, table=True):
+    __tablename__: ClassVar[str] = "steps"
+
+    run: str = Field(primary_key=True, foreign_key="runs.id")
+    id: str = Field(primary_key=True)
+    position: int
+    name: str
+    role: str
+    model: str
+    status: str
+    peer: str | None = None
+    advert: bytes | None = None
+    attempts: int = 0
+    error: str = ""
+    started_at: float | None = None
+    completed_at: float | None = None
+
+
+class AnswerRow(_Base, table=True):
+    __tablename__: ClassVar[str] = "answers"
+
+    step: str = Field(primary_key=True)
+    run: str = Field(index=True)
+    text: str
+    finish: str
+    peer: str
+    operator: str
+    period: int
+    tokens_in: int
+    tokens_out: int
+    exact: bool
+    cost: int
+    first_token: float
+    seconds: float
+    receipt: bytes
+    advert: bytes
+    voucher: bytes
+    completed_at: float
+
+
+class AccountRow(_Base, table=True):
+    __tablename__: ClassVar[str] = "accounts"
+
+    node: str = Field(primary_key=True)
+    period: int = Field(primary_key=True)
+    reserved: int = 0
+    committed: int = 0
+    accepted: int = 0
+    acknowledged: int = 0
+    answers: int = 0
+    voucher: bytes | None = None
+
+
+METADATA: Final = _Base.metadata
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        """CREATE TABLE runs (
+            id VARCHAR NOT NULL PRIMARY KEY, key VARCHAR NOT NULL, document VARCHAR NOT NULL,
+            chain VARCHAR NOT NULL, model VARCHAR NOT NULL, windows VARCHAR NOT NULL,
+            status VARCHAR NOT NULL, created_at FLOAT NOT NULL, outputs VARCHAR NOT NULL,
+            seconds FLOAT NOT NULL)""",
+        "CREATE INDEX ix_runs_key ON runs (key)",
+        """CREATE TABLE steps (
+            run VARCHAR NOT NULL REFERENCES runs (id), id VARCHAR NOT NULL,
+            position INTEGER NOT NULL, name VARCHAR NOT NULL, role VARCHAR NOT NULL,
+            model VARCHAR NOT NULL, status VARCHAR NOT NULL, peer VARCHAR, advert BLOB,
+            attempts INTEGER NOT NULL, error VARCHAR NOT NULL, started_at FLOAT,
+            completed_at FLOAT, PRIMARY KEY (run, id))""",
+        """CREATE TABLE answers (
+            step VARCHAR NOT NULL PRIMARY KEY, run VARCHAR NOT NULL, text VARCHAR NOT NULL,
+            finish VARCHAR NOT NULL, peer VARCHAR NOT NULL, operator VARCHAR NOT NULL,
+            period INTEGER NOT NULL, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL,
+            exact BOOLEAN NOT NULL, cost INTEGER NOT NULL, first_token FLOAT NOT NULL,
+            seconds FLOAT NOT NULL, receipt BLOB NOT NULL, advert BLOB NOT NULL,
+            voucher BLOB NOT NULL, completed_at FLOAT NOT NULL)""",
+        "CREATE INDEX ix_answers_run ON answers (run)",
+        """CREATE TABLE accounts (
+            node VARCHAR NOT NULL, period INTEGER NOT NULL, reserved INTEGER NOT NULL,
+            committed INTEGER NOT NULL, accepted INTEGER NOT NULL, acknowledged INTEGER NOT NULL,
+            answers INTEGER NOT NULL, voucher BLOB, PRIMARY KEY (node, period))""",
+    ),
+)

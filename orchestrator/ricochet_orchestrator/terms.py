@@ -1,0 +1,79 @@
+"""What must hold before the first call: a subscription this home may spend, and models on offer."""
+
+import asyncio
+from typing import Final
+
+from ricochet_orchestrator.chains import Chain
+from ricochet_orchestrator.dispatch import OFFER_WAIT, no_peer
+from ricochet_orchestrator.offers import Offers
+from ricochet_orchestrator.setting import Setting
+from ricochet_protocol.errors import BudgetError, ConfigurationError, ExitCode, RicochetError
+from ricochet_protocol.ids import ModelId
+from ricochet_protocol.ports import Subscription
+from ricochet_protocol.signing import account_address
+
+LOOK: Final = 0.1
+"""Seconds between looks at the directory."""
+
+
+class Interrupted(RicochetError):
+    """The run was stopped before it had a plan; nothing was asked and nothing spent."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+async def paid_period(setting: Setting) -> Subscription:
+    """The running period; BudgetError without one, ConfigurationError for a key it disowns."""
+    payer = setting.payer
+    found = await setting.settlement.subscription(payer.subscriber)
+    if found is None or found.end <= setting.clock():
+        ended = "has no subscription" if found is None else "has a subscription that has ended"
+        raise BudgetError(
+            "no_subscription",
+            f"The account {payer.subscriber} {ended}.",
+            "Subscribe with `ricochet subscribe`; finished steps are kept.",
+        )
+    if not payer.signed(found.delegate) and not payer.signed(payer.subscriber):
+        raise ConfigurationError(
+            "not_delegate",
+            f"The session key of this home ({account_address(payer.key)}) may not sign for "
+            f"{payer.subscriber}: the subscription names {found.delegate}.",
+            "Use the home folder that subscribed, or subscribe for the next period from this one.",
+        )
+    return found
+
+
+async def models_on_offer(
+    offers: Offers, chain: Chain, model: ModelId | None, stop: asyncio.Event
+) -> tuple[ModelId, dict[ModelId, int]]:
+    """The model for steps that name none (unless told: what most peers offer), and all windows.
+
+    Waits, bounded, for offers; LocalFault `no_peer` when a model is not among them.
+    """
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + OFFER_WAIT
+    while True:
+        await offers.refresh()
+        offered = offers.models()
+        default = model or (offered[0] if offered else None)
+        needed = {step.model or default for step in chain.steps}
+        windows = {one: offers.window(one) for one in needed if one is not None}
+        found = {one: window for one, window in windows.items() if window is not None}
+        if default is not None and len(found) == len(needed):
+            return default, found
+        if loop.time() >= give_up:
+            missing = sorted(set(windows) - set(found))
+            raise offers.unreachable or no_peer(missing[0] if missing else None, offers)
+        if await _is_set(stop, LOOK):
+            raise Interrupted(
+                "interrupted", "Stopped before the first call.", "Run the same command again."
+            )
+
+
+async def _is_set(event: asyncio.Event, patience: float) -> bool:
+    """Whether the event is set, within `patience` seconds."""
+    try:
+        async with asyncio.timeout(patience):
+            return await event.wait()
+    except TimeoutError:
+        return False
