@@ -105,6 +105,7 @@ class MemoryNetwork:
             if (
                 self._peers.get(dialler.peer) is dialler
                 and target is not None
+                and target is not dialler
                 and not set(target.addresses).isdisjoint(addresses)
             ):
                 wire = _Wire(self, dialler.peer, peer)
