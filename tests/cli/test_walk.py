@@ -1,0 +1,225 @@
+"""A network used by hand, as the README shows it; and what its users get told when it cannot work.
+
+All tests share one network (`kept`), whose provider takes 100 ms a call.
+"""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from live import COMMAND_SECONDS, Kept, failed, processes_of, ricochet, start, until
+
+pytestmark = [pytest.mark.xdist_group("kept"), pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def phrase(tmp_path: Path) -> str:
+    file = tmp_path / "phrase"
+    file.write_text("correct horse battery staple\n")
+    return str(file)
+
+
+@pytest.fixture
+def newcomer(kept: Kept, tmp_path: Path, phrase: str) -> Path:
+    """A home with a wallet and test money, not yet subscribed."""
+    home = tmp_path / "me"
+    assert ricochet("network", "join", str(kept.network_file), home=home).returncode == 0
+    assert ricochet("wallet", "new", "--passphrase-file", phrase, home=home).returncode == 0
+    assert ricochet("dev", "faucet", home=home).returncode == 0
+    return home
+
+
+def document(folder: Path, paragraphs: int, about: str) -> Path:
+    file = folder / "document.txt"
+    text = f"This paragraph is about {about}. " * 60
+    file.write_text("\n\n".join(f"{n}. {text}" for n in range(paragraphs)))
+    return file
+
+
+def test_subscriber_walk(newcomer: Path, phrase: str, tmp_path: Path) -> None:
+    shown = json.loads(ricochet("wallet", "show", "--json", home=newcomer).stdout)
+    assert shown["tokens"] == 20_000_000
+    paid = ricochet(
+        *("subscribe", "--plan", "10", "--json", "--passphrase-file", phrase), home=newcomer
+    )
+    assert json.loads(paid.stdout)["budget"] == 10_000_000
+    assert json.loads(ricochet("wallet", "show", "--json", home=newcomer).stdout)["tokens"] == (
+        10_000_000
+    )
+    file = document(tmp_path, 6, "a walk")
+    done = ricochet("chain", "run", str(file), "--chain", "overview", home=newcomer)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Answer ")
+    assert "first token" in done.stderr and "ETA" in done.stderr
+    status = json.loads(ricochet("chain", "status", "--json", home=newcomer).stdout)
+    assert status["run"]["status"] == "completed"
+    assert status["run"]["done"] == status["run"]["steps"] == len(status["steps"])
+    assert status["output"] + "\n" == done.stdout
+    text = ricochet("chain", "status", status["run"]["id"], home=newcomer).stdout
+    assert "100%" in text or f"{status['run']['steps']}/{status['run']['steps']}" in text
+
+
+def test_owner_walk(kept: Kept, newcomer: Path, phrase: str) -> None:
+    key = "sk-alice-0001"
+    added = ricochet(
+        *("keys", "add", "mine", "--url", kept.provider.url, "--stdin"),
+        *("--passphrase-file", phrase),
+        home=newcomer,
+        stdin=key + "\n",
+    )
+    assert added.returncode == 0, added.stderr
+    assert key not in added.stdout + added.stderr
+    offered = ricochet(
+        *("node", "offer", "own-model", "--key", "mine", "--price-in", "0.10"),
+        *("--price-out", "0.20", "--context", "4096", "--upstream-model", "any"),
+        home=newcomer,
+    )
+    assert offered.returncode == 0, offered.stderr
+    # The node's gas key is made here, so that it can be given gas before the first claim.
+    node = start("node", "start", "--passphrase-file", phrase, home=newcomer)
+    try:
+        assert node.stdout is not None
+        address = node.stdout.readline()
+        assert address.startswith("/ip4/127.0.0.1/tcp/"), node.communicate(timeout=20)
+        status = json.loads(ricochet("node", "status", "--json", home=newcomer).stdout)
+        assert address.strip() in status["addresses"]
+        assert [model["model"] for model in status["models"]] == ["own-model"]
+    finally:
+        node.send_signal(signal.SIGTERM)
+        _, log = node.communicate(timeout=30)
+    assert node.returncode == 0, log
+    assert key not in log
+    hint = failed(ricochet("node", "status", "--json", home=newcomer), 3, "node_not_running")
+    assert "ricochet node start" in hint
+    listed = json.loads(ricochet("keys", "list", "--json", home=newcomer).stdout)
+    assert [(entry["id"], entry["ends"]) for entry in listed] == [("mine", "0001")]
+    assert ricochet("keys", "remove", "mine", home=newcomer).returncode == 0
+    assert json.loads(ricochet("keys", "list", "--json", home=newcomer).stdout) == []
+
+
+def test_a_killed_run_goes_on_without_asking_again(kept: Kept, tmp_path: Path) -> None:
+    home = kept.folder / "subscriber"
+    file = document(tmp_path, 40, "persistence")
+    before = kept.provider.calls()
+    first = start("chain", "run", str(file), "--json", home=home)
+    until(lambda: kept.provider.calls() - before >= 6, "six calls")
+    first.kill()
+    first.communicate(timeout=20)
+    until(lambda: _quiet(kept), "the calls under way")
+    stored = json.loads(ricochet("chain", "status", "--json", home=home).stdout)["run"]
+    assert 0 < stored["done"] < stored["steps"]
+    asked = kept.provider.calls() - before
+    done = ricochet("chain", "run", str(file), "--json", home=home)
+    assert done.returncode == 0, done.stderr
+    run = json.loads(done.stdout)["run"]
+    assert run["id"] == stored["id"]
+    again = kept.provider.calls() - before - asked
+    # Stored steps are never asked again; what was answered but not yet stored is replayed by the
+    # node, so only calls that were cut off are made twice.
+    assert run["steps"] - asked <= again <= run["steps"] - stored["done"]
+
+
+def _quiet(kept: Kept) -> bool:
+    count = kept.provider.calls()
+    time.sleep(0.5)
+    return kept.provider.calls() == count
+
+
+def test_a_finished_run_costs_nothing_again(kept: Kept, tmp_path: Path) -> None:
+    home = kept.folder / "subscriber"
+    file = document(tmp_path, 3, "repetition")
+    first = ricochet("chain", "run", str(file), "--json", home=home)
+    assert first.returncode == 0, first.stderr
+    before = kept.provider.calls()
+    second = ricochet("chain", "run", str(file), "--json", home=home)
+    assert kept.provider.calls() == before
+    assert json.loads(second.stdout)["output"] == json.loads(first.stdout)["output"]
+
+
+def test_ctrl_c_pauses_and_says_how_to_go_on(kept: Kept, tmp_path: Path) -> None:
+    home = kept.folder / "subscriber"
+    file = document(tmp_path, 40, "interruption")
+    before = kept.provider.calls()
+    process = start("chain", "run", str(file), home=home)
+    until(lambda: kept.provider.calls() - before >= 4, "four calls")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=COMMAND_SECONDS)
+    assert process.returncode == 130, err
+    assert f"ricochet chain run {file}" in err
+    status = json.loads(ricochet("chain", "status", "--json", home=home).stdout)["run"]
+    assert status["status"] == "paused" and 0 < status["done"] < status["steps"]
+    assert out.strip() == ""
+
+
+def test_settling_twice_pays_once(kept: Kept) -> None:
+    home = kept.folder / "alice"
+    first = json.loads(ricochet("node", "settle", "--json", home=home).stdout)
+    second = json.loads(ricochet("node", "settle", "--json", home=home).stdout)
+    assert first["claimed"] >= 0
+    assert second == {**second, "claimed": 0, "withdrawn": 0}
+
+
+def test_no_subscription(newcomer: Path, tmp_path: Path) -> None:
+    file = document(tmp_path, 2, "poverty")
+    hint = failed(
+        ricochet("chain", "run", str(file), "--json", home=newcomer), 4, "no_subscription"
+    )
+    assert "ricochet subscribe" in hint
+
+
+def test_no_peer_for_a_model(kept: Kept, tmp_path: Path) -> None:
+    file = document(tmp_path, 2, "loneliness")
+    arguments = ("chain", "run", str(file), "--model", "gpt-9", "--json")
+    done = ricochet(*arguments, home=kept.folder / "subscriber")
+    hint = failed(done, 1, "no_peer")
+    assert "smollm2-135m-instruct" in hint + done.stderr
+
+
+def test_unknown_chain(kept: Kept, tmp_path: Path) -> None:
+    file = document(tmp_path, 2, "confusion")
+    arguments = ("chain", "run", str(file), "--chain", "overwiev", "--json")
+    hint = failed(ricochet(*arguments, home=kept.folder / "subscriber"), 2, "chain_unknown")
+    assert "overview" in hint
+
+
+def test_chain_unreachable(kept: Kept, newcomer: Path, tmp_path: Path) -> None:
+    network = json.loads((newcomer / "network.json").read_text())
+    # Port 9 of loopback (discard) has no listener on any machine that runs tests.
+    (newcomer / "network.json").write_text(json.dumps(network | {"rpc": "http://127.0.0.1:9"}))
+    file = document(tmp_path, 2, "silence")
+    done = ricochet("chain", "run", str(file), "--json", home=newcomer)
+    assert "network.json" in failed(done, 1, "chain_unreachable")
+
+
+def test_wrong_passphrase(kept: Kept, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("guess\n")
+    home = kept.folder / "subscriber"
+    done = ricochet("subscribe", "--json", "--passphrase-file", str(wrong), home=home)
+    failed(done, 3, "wrong_passphrase")
+    assert "guess" not in done.stderr
+
+
+def test_a_node_whose_port_is_taken(kept: Kept, newcomer: Path, phrase: str) -> None:
+    ricochet(
+        *("keys", "add", "mine", "--url", kept.provider.url, "--stdin"),
+        *("--passphrase-file", phrase),
+        home=newcomer,
+        stdin="sk-bob-0002\n",
+    )
+    ricochet(
+        *("node", "offer", "own-model", "--key", "mine", "--price-in", "1", "--price-out", "1"),
+        *("--context", "4096"),
+        home=newcomer,
+    )
+    status = json.loads(ricochet("node", "status", "--json", home=kept.folder / "alice").stdout)
+    taken = status["addresses"][0].partition("/p2p/")[0]
+    done = ricochet(
+        *("node", "start", "--listen", taken, "--passphrase-file", phrase), home=newcomer
+    )
+    assert done.returncode == 1, done.stderr
+    assert "in use" in done.stderr and "hint:" in done.stderr
+    assert processes_of(newcomer) == []
