@@ -55,9 +55,7 @@ def parse_origin(text: str) -> Origin:
     netloc = bracketed if port is None else f"{bracketed}:{port}"
     origin = Origin(text=f"{parts.scheme}://{netloc}{path}", host=host)
     if parts.scheme == "http" and not origin.is_loopback:
-        raise _bad(
-            text, "plain http shows the key to the network; it is for this machine only"
-        )
+        raise _bad(text, "plain http shows the key to the network; it is for this machine only")
     return origin
 
 

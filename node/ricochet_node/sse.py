@@ -1,0 +1,89 @@
+"""Server-sent events as OpenAI-compatible providers stream them: bytes in, meanings out.
+
+A provider is outside our trust like a peer: whatever it sends is parsed here, within bounds, and
+what does not parse is a RemoteFault `upstream`. Source: WHATWG HTML, "Server-sent events".
+"""
+
+from typing import Final
+
+import msgspec
+
+from ricochet_protocol.errors import RemoteCode, RemoteFault
+
+MAX_LINE: Final = 1024 * 1024
+_DONE: Final = b"[DONE]"
+
+
+class _Delta(msgspec.Struct, frozen=True):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    delta: _Delta = _Delta()
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class _Event(msgspec.Struct, frozen=True):
+    choices: tuple[_Choice, ...] = ()
+    usage: _Usage | None = None
+    error: msgspec.Raw | None = None
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """What one event says; any part may be missing."""
+
+    text: str = ""
+    finish: str | None = None
+    tokens: tuple[int, int] | None = None
+    """Tokens in and out, as the provider counted them."""
+    done: bool = False
+
+
+class EventDecoder:
+    """Turns a provider's bytes into pieces, whatever way the bytes are cut."""
+
+    def __init__(self) -> None:
+        self._tail = b""
+
+    def feed_untrusted(self, data: bytes) -> list[Piece]:
+        """The pieces that `data` completes; RemoteFault for what is no event stream."""
+        *lines, self._tail = (self._tail + data).split(b"\n")
+        if len(self._tail) > MAX_LINE:
+            raise bad_stream("a line without end")
+        # Events of these providers have one data line each; other fields and comments say nothing.
+        return [
+            _piece_untrusted(line[len(b"data:") :].strip())
+            for line in lines
+            if line.startswith(b"data:")
+        ]
+
+
+def bad_stream(what: str) -> RemoteFault:
+    """The error for a provider's bytes that do not parse; `what` never holds their content."""
+    return RemoteFault(RemoteCode.UPSTREAM, f"the provider sent {what}")
+
+
+_decoder = msgspec.json.Decoder(_Event)
+
+
+def _piece_untrusted(data: bytes) -> Piece:
+    if data == _DONE:
+        return Piece(done=True)
+    try:
+        event = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise bad_stream("an unreadable event") from None
+    if event.error is not None:
+        raise bad_stream("an error in the middle of its answer")
+    choice = event.choices[0] if event.choices else _Choice()
+    tokens = None
+    if event.usage is not None:
+        tokens = (event.usage.prompt_tokens, event.usage.completion_tokens)
+        if not all(0 <= count < 2**40 for count in tokens):
+            raise bad_stream("a usage out of range")
+    return Piece(text=choice.delta.content or "", finish=choice.finish_reason, tokens=tokens)
