@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlmodel import Session, col, create_engine, select, update
@@ -31,9 +31,10 @@ from ricochet_protocol.errors import ConfigurationError, LocalFault
 from ricochet_protocol.ids import Address, ModelId, PeerId, Period
 from ricochet_protocol.money import Units
 
-FILE_NAME: Final = "runs.db"
 LOCK_WAIT: Final = 10.0
 """Seconds to wait for another process's transaction; each takes milliseconds."""
+# Runs of the same clock tick come in the order in which they were entered.
+_LATEST_FIRST: Final = (col(RunRow.created_at).desc(), text("rowid DESC"))
 _encode = msgspec.msgpack.Encoder().encode
 _decode_voucher = msgspec.msgpack.Decoder(SignedVoucher).decode
 
@@ -78,13 +79,13 @@ class Store:
         """The latest run with this key, unless it is completed."""
         with self._transaction() as session:
             query = select(RunRow).where(RunRow.key == key)
-            row = session.exec(query.order_by(col(RunRow.created_at).desc())).first()
+            row = session.exec(query.order_by(*_LATEST_FIRST)).first()
             return None if row is None or row.status == RunStatus.COMPLETED else _run(row)
 
     def run(self, run_id: str | None) -> RunRecord | None:
         """A run, the latest one for None."""
         with self._transaction() as session:
-            query = select(RunRow).order_by(col(RunRow.created_at).desc())
+            query = select(RunRow).order_by(*_LATEST_FIRST)
             if run_id is not None:
                 query = query.where(RunRow.id == run_id)
             row = session.exec(query).first()

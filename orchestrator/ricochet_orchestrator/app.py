@@ -1,0 +1,133 @@
+"""The composition root: chooses the real network, contract and store, and runs chains over them.
+
+What a person can have got wrong is checked before anything is connected: document, chain, network
+description, wallet. Heavy libraries load inside the functions that need them, so that importing
+this module, or listing chains, stays quick.
+"""
+
+import asyncio
+import shlex
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ricochet_orchestrator import chains, document
+from ricochet_orchestrator.chains import list_chains
+from ricochet_orchestrator.progress import Event
+from ricochet_orchestrator.result import RunResult, RunState, summarize
+from ricochet_protocol.errors import UsageError
+from ricochet_protocol.ids import ModelId
+
+if TYPE_CHECKING:
+    from ricochet_orchestrator.setting import Setting
+
+__all__ = ["RunResult", "RunState", "list_chains", "run_chain", "run_status"]
+
+STORE_FILE: Final = "runs.db"
+
+
+async def run_chain(
+    home: Path,
+    document_path: Path | None,
+    chain_name: str,
+    on_event: Callable[[Event], None],
+    stop: asyncio.Event,
+    model: str | None = None,
+    seed: int = 0,
+) -> RunResult:
+    """Run a chain over a document (None: the built-in one, `-`: standard input) and pay for it.
+
+    `model` answers the steps that name none; without it, the one most peers offer. Setting `stop`
+    pauses the run. Any RicochetError tells what is missing; the same call goes on where it ended.
+    """
+    chain = chains.get(chain_name, chains.folders(home, Path.cwd()))
+    text = document.load(document_path)
+    wanted = None if model is None else ModelId(model)
+    async with _setting(home, on_event, seed) as setting:
+        from ricochet_orchestrator.run import run_document
+
+        hint = _resume_hint(document_path, chain_name, model)
+        return await run_document(setting, text, chain, wanted, stop, hint)
+
+
+def run_status(home: Path, run_id: str | None = None) -> RunState:
+    """How a run stands, the latest one for None; UsageError when there is no such run."""
+    path = home / STORE_FILE
+    if not path.exists():
+        raise UsageError(
+            "no_runs", "No chain has been run here yet.", "Run one: ricochet chain run FILE"
+        )
+    from ricochet_orchestrator.store import Store
+
+    store = Store(path)
+    try:
+        run = store.run(run_id)
+        if run is None:
+            latest = store.run(None)
+            raise UsageError(
+                "run_unknown" if run_id else "no_runs",
+                f"There is no run {run_id!r}." if run_id else "No chain has been run here yet.",
+                f"The latest run is {latest.id}." if latest else "ricochet chain run FILE",
+            )
+        steps = store.steps(run.id)
+        result = summarize(run, steps, store.answers(run.id), "Run the same command again.")
+        return RunState(run=run, steps=steps, result=result)
+    finally:
+        store.close()
+
+
+@asynccontextmanager
+async def _setting(
+    home: Path, on_event: Callable[[Event], None], seed: int
+) -> "AsyncIterator[Setting]":
+    """Everything a run works with, connected; closed in reverse order whatever happens."""
+    from ricochet_network.libp2p_transport import Libp2pTransport
+    from ricochet_network.peers import PeerNetwork
+    from ricochet_orchestrator.account import Payer
+    from ricochet_orchestrator.setting import Setting
+    from ricochet_orchestrator.store import Store
+    from ricochet_protocol.tokens import count_tokens
+    from ricochet_settlement import deployment, wallet
+    from ricochet_settlement.contract import ContractSettlement
+    from ricochet_settlement.hot_key import load_or_create
+
+    network = deployment.load(home)
+    subscriber = wallet.address_of(home / "wallet.json")
+    session_key = load_or_create(home / "session.key")
+    peer_key = load_or_create(home / "peer.key")
+    store = Store(home / STORE_FILE)
+    try:
+        # The orchestrator only reads the chain, so any key will do for gas it never spends.
+        settlement = await ContractSettlement.connect(network, session_key)
+        try:
+            peers = PeerNetwork(
+                Libp2pTransport(peer_key), peer_key, network.domain.network, network.bootstrap
+            )
+            try:
+                await peers.start()
+                yield Setting(
+                    peers=peers,
+                    settlement=settlement,
+                    store=store,
+                    payer=Payer(subscriber, network.domain, session_key),
+                    count=count_tokens,
+                    seed=seed,
+                    clock=time.time,
+                    tell=on_event,
+                )
+            finally:
+                await peers.stop()
+        finally:
+            await settlement.close()
+    finally:
+        store.close()
+
+
+def _resume_hint(path: Path | None, chain: str, model: str | None) -> str:
+    if path is None:
+        return "Run the same command again; finished steps are kept."
+    words = ["ricochet", "chain", "run", str(path), "--chain", chain]
+    words += [] if model is None else ["--model", model]
+    return f"Go on with: {shlex.join(words)}"

@@ -1,0 +1,157 @@
+"""A whole network in memory for the orchestrator's tests, on a virtual clock."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import AsyncIterator, TypeVar
+
+from ricochet_network.memory_transport import MemoryNetwork
+from ricochet_network.peers import PeerNetwork
+from ricochet_network.virtual_time import run_virtual
+from ricochet_orchestrator.account import Payer
+from ricochet_orchestrator.chains import TEMPLATES, Chain, ChainStep, get
+from ricochet_orchestrator.document import Document, from_bytes
+from ricochet_orchestrator.progress import Event
+from ricochet_orchestrator.result import RunResult
+from ricochet_orchestrator.run import run_document
+from ricochet_orchestrator.setting import Setting
+from ricochet_orchestrator.store import Store
+from ricochet_protocol.ids import Address, ModelId
+from ricochet_protocol.money import UNITS_PER_DOLLAR
+from ricochet_protocol.signing import account_address
+from ricochet_protocol.tokens import count_tokens
+from twins.scripted_node import ScriptedNode
+from twins.settlement import MemorySettlement
+
+SUBSCRIBER = Address("0x" + "5b" * 20)
+SESSION_KEY = bytes([7]) * 32
+CLIENT_SEED = bytes([9]) * 32
+OVERVIEW = get("overview", (TEMPLATES,))
+MAPPED = ChainStep("reader", "analyzer", "map", "segments", "{text}\nExplain.", 60)
+JOINED = ChainStep("writer", "integrator", "reduce", "reader", "{text}\nJoin.", 60)
+SHORT = Chain("short", (MAPPED, JOINED))
+"""Maps small segments, then joins: cheap to run many times."""
+T = TypeVar("T")
+
+
+def numbered(paragraphs: int, words: int = 900) -> Document:
+    """A document of so many segments: each paragraph fills most of a window."""
+    text = "\n\n\n".join(f"Part {number}. " + "word " * words for number in range(paragraphs))
+    return from_bytes("numbered.txt", text.encode())
+
+
+@dataclass
+class Stage:
+    """Nodes, contract and store; `play` runs a chain over a document on it."""
+
+    home: Path
+    settlement: MemorySettlement = field(default_factory=MemorySettlement)
+    network: MemoryNetwork = field(default_factory=MemoryNetwork)
+    nodes: list[ScriptedNode] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    subscribed: bool = True
+    on_event: Callable[[Event], None] = lambda _: None
+    make_store: Callable[[Path], Store] = Store
+
+    def __post_init__(self) -> None:
+        if self.subscribed:
+            self.subscribe()
+
+    def subscribe(self) -> None:
+        fee = 10 * UNITS_PER_DOLLAR
+        self.settlement.subscribe(SUBSCRIBER, fee, account_address(SESSION_KEY))
+
+    def node(self, number: int, **settings: object) -> ScriptedNode:
+        """Add a registered node."""
+        seed = bytes([100 + number]) * 32
+        node = ScriptedNode(seed, self.settlement, self.network, **settings)  # type: ignore[arg-type]  # passed on
+        node.register()
+        self.nodes.append(node)
+        return node
+
+    @property
+    def calls(self) -> int:
+        """Calls that reached a provider."""
+        return sum(len(node.calls) for node in self.nodes)
+
+    @asynccontextmanager
+    async def up(self) -> AsyncIterator[None]:
+        """Start nodes that are not running; stop all at the end."""
+        for node in self.nodes:
+            await node.restart()
+        try:
+            yield
+        finally:
+            for node in self.nodes:
+                await node.stop()
+
+    async def play(
+        self,
+        document: Document,
+        chain: Chain = SHORT,
+        model: ModelId | None = None,
+        stop: asyncio.Event | None = None,
+        seed: int = 0,
+    ) -> RunResult:
+        """One process's run: a client peer and an open store of its own."""
+        bootstrap = [address for node in self.nodes for address in node.peers.addresses]
+        peers = PeerNetwork(
+            self.network.transport(CLIENT_SEED),
+            CLIENT_SEED,
+            self.settlement.domain.network,
+            bootstrap,
+            clock=lambda: self.settlement.now,
+        )
+        store = self.make_store(self.home / "runs.db")
+        try:
+            await peers.start()
+            setting = Setting(
+                peers=peers,
+                settlement=self.settlement,
+                store=store,
+                payer=Payer(SUBSCRIBER, self.settlement.domain, SESSION_KEY),
+                count=count_tokens,
+                seed=seed,
+                clock=lambda: self.settlement.now,
+                tell=self._tell,
+            )
+            return await run_document(
+                setting, document, chain, model, stop or asyncio.Event(), "run it again"
+            )
+        finally:
+            await peers.stop()
+            store.close()
+
+    def _tell(self, event: Event) -> None:
+        self.events.append(event)
+        self.on_event(event)
+
+    def heard(self, kind: type[T]) -> list[T]:
+        """Events of one kind, in order."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def owed(self, node: ScriptedNode) -> int:
+        """What the voucher the node holds is worth."""
+        return node.voucher.voucher.cumulative if node.voucher else 0
+
+
+def on(stage: Stage, scene: Callable[[], Awaitable[T]]) -> T:
+    """Play a scene with the stage's nodes up, on virtual time."""
+
+    async def all_of_it() -> T:
+        async with stage.up():
+            return await scene()
+
+    return run_virtual(all_of_it())
+
+
+def play(stage: Stage, document: Document, chain: Chain = SHORT, **settings: object) -> RunResult:
+    """`Stage.play` as a whole scene."""
+    return on(stage, lambda: stage.play(document, chain, **settings))  # type: ignore[arg-type]  # passed on
+
+
+def costs(nodes: Sequence[ScriptedNode]) -> int:
+    """What the nodes have served, by their own books."""
+    return sum(node.due for node in nodes)

@@ -1,0 +1,316 @@
+"""A node in memory: it speaks the real messages and signs real receipts, and fails when told to.
+
+It keeps what a real node keeps (sessions, what is due, the highest voucher, answers for replay) and
+counts the calls that would have gone to its provider. `faults` are used up one an ask; `always` is
+the node's nature. The answer to a prompt depends on the prompt alone, so that runs can be compared.
+"""
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from enum import Enum, auto
+
+import msgspec
+
+from ricochet_network.memory_transport import MemoryNetwork
+from ricochet_network.peers import PeerNetwork
+from ricochet_protocol.advert import Advert, ModelOffer
+from ricochet_protocol.eip712 import SignedVoucher, Voucher, sign_voucher
+from ricochet_protocol.errors import RemoteCode, RemoteFault
+from ricochet_protocol.ids import Address, ModelId, PeerId, Period, RequestId
+from ricochet_protocol.messages import (
+    AccountState,
+    Answered,
+    Ask,
+    Chunk,
+    Hello,
+    Pay,
+    PaymentRequired,
+    Reply,
+    Request,
+    Reserve,
+)
+from ricochet_protocol.money import PricePerMillion, Units, cost
+from ricochet_protocol.receipt import Receipt, SignedReceipt, answer_digest, sign_receipt
+from ricochet_protocol.tokens import count_turns, count_tokens
+from ricochet_protocol.usage import worst_cost
+from twins.settlement import MemorySettlement
+
+MODEL = ModelId("small")
+OFFER = ModelOffer(
+    id=MODEL,
+    context=2304,
+    price_in=PricePerMillion(100_000),
+    price_out=PricePerMillion(300_000),
+    slots=2,
+)
+
+
+class Fault(Enum):
+    """What can be wrong with a node."""
+
+    DIES_BEFORE_FIRST_TOKEN = auto()
+    DIES_AFTER_FIRST_TOKEN = auto()
+    GOES_SILENT = auto()
+    BUSY = auto()
+    KEY_REFUSED = auto()
+    ENDS_WITHOUT_RECEIPT = auto()
+    WRONG_REPLY = auto()
+    BLANK = auto()
+    ENDLESS = auto()
+    LONGER_THAN_ASKED = auto()
+    BILLS_MORE_TOKENS = auto()
+    BILLS_ANOTHER_PRICE = auto()
+    RAISES_ITS_PRICE = auto()
+    FALSE_SIGNATURE = auto()
+    RECEIPT_OF_ANOTHER_CALL = auto()
+    CITES_UNSEEN_ADVERT = auto()
+    DEMANDS_TOO_MUCH = auto()
+    KEEPS_NO_VOUCHER = auto()
+    SHOWS_FOREIGN_VOUCHER = auto()
+    LANDS_NO_RESERVATION = auto()
+
+
+class Crash(Exception):
+    """The scripted node stops existing in mid-answer."""
+
+
+def echo(ask: Ask) -> str:
+    """Two sentences that depend on the prompt alone."""
+    digest = hashlib.sha256(ask.turns[-1].content.encode()).hexdigest()
+    return (
+        f"The text has the number {digest[:12]}. It is about {len(ask.turns[-1].content)} things."
+    )
+
+
+class ScriptedNode:
+    """One node of a test network; `start` and `stop` it on a running loop."""
+
+    def __init__(
+        self,
+        seed: bytes,
+        settlement: MemorySettlement,
+        network: MemoryNetwork,
+        *,
+        offers: tuple[ModelOffer, ...] = (OFFER,),
+        answer: Callable[[Ask], str] = echo,
+        think: float = 0.0,
+    ) -> None:
+        self.operator = Address("0x" + hashlib.sha256(seed).hexdigest()[:40])
+        self.settlement = settlement
+        self.offers = offers
+        self.think = think
+        """Seconds before the first token."""
+        self.faults: deque[Fault | None] = deque()
+        self.always: Fault | None = None
+        self.calls: list[Ask] = []
+        """What went to the provider."""
+        self.asks = 0
+        self.open = self.most_open = 0
+        self.due = 0
+        self.voucher: SignedVoucher | None = None
+        self.sessions: set[PeerId] = set()
+        self._answer = answer
+        self._seed = seed
+        self._network = network
+        self._stored: dict[RequestId, tuple[bytes, tuple[Reply, ...]]] = {}
+        self._seq = 0
+        self.peers: PeerNetwork
+        self.peer: PeerId
+        self._reset()
+
+    def _reset(self) -> None:
+        self.peers = PeerNetwork(
+            self._network.transport(self._seed),
+            self._seed,
+            self.settlement.domain.network,
+            handler=self.handle,
+            clock=lambda: self.settlement.now,
+        )
+        self.peer = self.peers.peer
+
+    def register(self) -> None:
+        """Enter the operator into the registry."""
+        self.settlement.register_node(self.operator, self.peer, (), self.operator)
+
+    async def start(self) -> None:
+        """Listen and advertise."""
+        await self.peers.start()
+        await self.advertise(self.offers)
+
+    async def advertise(self, offers: tuple[ModelOffer, ...]) -> None:
+        """Publish a new advert."""
+        self._seq += 1
+        self.offers = offers
+        self.advert = Advert(
+            peer=self.peer,
+            addresses=self.peers.addresses,
+            operator=self.operator,
+            network=self.settlement.domain.network,
+            models=offers,
+            region="",
+            version="test",
+            seq=self._seq,
+            issued_at=self.settlement.now,
+            ttl=600,
+        )
+        await self.peers.publish(self.advert)
+
+    async def stop(self) -> None:
+        """Close; `restart` brings it back with what a real node has on its disk."""
+        await self.peers.stop()
+
+    async def restart(self) -> None:
+        """Come back as the same peer, without sessions."""
+        self.sessions.clear()
+        self._reset()
+        await self.start()
+
+    async def handle(self, peer: PeerId, request: Request) -> AsyncIterator[Reply]:
+        """Implements `ports.Handler`."""
+        match request:
+            case Hello():
+                self.sessions.add(peer)
+                self.subscriber = request.session.session.subscriber
+                yield await self._state()
+            case Reserve():
+                if self.always is not Fault.LANDS_NO_RESERVATION:
+                    await self.settlement.reserve([request.reservation])
+                yield await self._state()
+            case Pay():
+                known = self.voucher.voucher.cumulative if self.voucher else 0
+                if (
+                    request.voucher.voucher.cumulative > known
+                    and self.always is not Fault.KEEPS_NO_VOUCHER
+                ):
+                    self.voucher = request.voucher
+                yield await self._state()
+            case Ask():
+                if peer not in self.sessions:
+                    raise RemoteFault(RemoteCode.NO_SESSION, "say Hello first")
+                async for reply in self._ask(request):
+                    yield reply
+
+    async def _ask(self, ask: Ask) -> AsyncIterator[Reply]:
+        self.asks += 1
+        fault = self.faults.popleft() if self.faults else self.always
+        stored = self._stored.get(ask.request_id)
+        if stored is not None:
+            if stored[0] != ask.digest():
+                raise RemoteFault(RemoteCode.CONFLICT, "another ask had this id")
+            for reply in stored[1]:
+                yield reply
+            return
+        offer = next(offer for offer in self.offers if offer.id == ask.model)
+        worst = worst_cost(offer, count_turns(ask.turns), ask.max_tokens)
+        state = await self._state()
+        if self.due + worst > state.committed or fault is Fault.DEMANDS_TOO_MUCH:
+            more = 10**9 if fault is Fault.DEMANDS_TOO_MUCH else 0
+            yield PaymentRequired(needed=Units(self.due + worst + more), account=state)
+            return
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            async for reply in self._generate(ask, offer, fault):
+                yield reply
+        finally:
+            self.open -= 1
+
+    async def _generate(
+        self, ask: Ask, offer: ModelOffer, fault: Fault | None
+    ) -> AsyncIterator[Reply]:
+        await asyncio.sleep(self.think)
+        match fault:
+            case Fault.DIES_BEFORE_FIRST_TOKEN:
+                await self._die()
+            case Fault.BUSY:
+                raise RemoteFault(RemoteCode.BUSY, "all slots are taken")
+            case Fault.KEY_REFUSED:
+                raise RemoteFault(RemoteCode.UPSTREAM_AUTH, "the provider \x1b[31mrefuses")
+            case Fault.GOES_SILENT:
+                await asyncio.Event().wait()
+            case Fault.WRONG_REPLY:
+                yield await self._state()
+            case Fault.ENDLESS:
+                while True:
+                    yield Chunk(text="more and more " * 1000)
+            case Fault.RAISES_ITS_PRICE:
+                offer = msgspec.structs.replace(
+                    offer, price_out=PricePerMillion(2 * offer.price_out)
+                )
+                await self.advertise((offer,))
+        self.calls.append(ask)
+        text = self._answer(ask)
+        if fault is Fault.BLANK:
+            text = " \n"
+        if fault is Fault.LONGER_THAN_ASKED:
+            text = "word " * (3 * ask.max_tokens + 200)
+        answered = self._receipt(ask, offer, text, fault)
+        half = len(text) // 2
+        replies: tuple[Reply, ...] = (Chunk(text=text[:half]), Chunk(text=text[half:]), answered)
+        if fault is None:
+            self.due += answered.receipt.receipt.cost
+            self._stored[ask.request_id] = (ask.digest(), replies)
+        yield replies[0]
+        if fault is Fault.DIES_AFTER_FIRST_TOKEN:
+            await self._die()
+        yield replies[1]
+        if fault is not Fault.ENDS_WITHOUT_RECEIPT:
+            yield answered
+
+    def _receipt(self, ask: Ask, offer: ModelOffer, text: str, fault: Fault | None) -> Answered:
+        tokens_in, tokens_out = count_turns(ask.turns), min(count_tokens(text), ask.max_tokens)
+        if fault is Fault.BILLS_MORE_TOKENS:
+            tokens_in *= 3
+        price = offer.price_in * (2 if fault is Fault.BILLS_ANOTHER_PRICE else 1)
+        advert = self.advert
+        if fault is Fault.CITES_UNSEEN_ADVERT:
+            advert = msgspec.structs.replace(advert, seq=advert.seq + 1)
+        bill = cost(tokens_in, tokens_out, PricePerMillion(price), offer.price_out)
+        receipt = Receipt(
+            network=self.settlement.domain.network,
+            subscriber=self.subscriber,
+            operator=self.operator,
+            period=ask.period,
+            request_id=ask.request_id,
+            ask=ask.digest(),
+            advert=advert.digest(),
+            answer=answer_digest(text + ("!" if fault is Fault.RECEIPT_OF_ANOTHER_CALL else "")),
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+            exact=True,
+            cost=bill,
+            due=Units(self.due + bill),
+        )
+        signed = sign_receipt(self._seed, receipt)
+        if fault is Fault.FALSE_SIGNATURE:
+            signed = SignedReceipt(receipt=receipt, signature=bytes(64))
+        finish = "length" if count_tokens(text) >= ask.max_tokens else "stop"
+        return Answered(receipt=signed, finish=finish)
+
+    async def _die(self) -> None:
+        self._network.kill(self.peer)
+        await asyncio.Event().wait()
+
+    async def _state(self) -> AccountState:
+        subscription = await self.settlement.subscription(self.subscriber)
+        assert subscription is not None
+        period = subscription.period
+        on_chain = await self.settlement.commitment(self.subscriber, period, self.operator)
+        voucher = self.voucher
+        if self.always is Fault.SHOWS_FOREIGN_VOUCHER:
+            voucher = self._foreign(period)
+        return AccountState(
+            period=period, committed=on_chain.committed, due=Units(self.due), voucher=voucher
+        )
+
+    def _foreign(self, period: Period) -> SignedVoucher:
+        """A voucher that would pay us well, signed by ourselves."""
+        value = Voucher(
+            subscriber=self.subscriber,
+            node=self.operator,
+            period=period,
+            cumulative=Units(10**6),
+        )
+        return sign_voucher(self._seed, self.settlement.domain, value)
