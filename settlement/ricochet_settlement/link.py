@@ -6,6 +6,7 @@ silently, because the callers know what a retry costs.
 
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 from typing import Final, TypeVar
 
 import aiohttp
@@ -80,7 +81,7 @@ class Link:
                 "the contract does not answer as Ricochet does",
                 "Check `contract` and `token` in network.json.",
             ) from None
-        except (aiohttp.ClientError, OSError, TimeoutError, Web3Exception) as error:
+        except (aiohttp.ClientError, OSError, JSONDecodeError, Web3Exception) as error:
             raise ChainError(
                 "chain_unreachable",
                 f"no chain answers at {self.rpc} ({type(error).__name__})",

@@ -31,6 +31,10 @@ REFUSED: Final = -32000
 REVERTED: Final = 3
 """Codes of JSON-RPC 2.0, then geth's two."""
 
+MAX_BRACKETS: Final = 64
+"""Far more than a filter needs. py-evm raises the interpreter's recursion limit so high that the
+parser would overrun the stack on deeper nesting before it notices."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +52,8 @@ class Rpc:
 
     def answer_untrusted(self, body: bytes) -> bytes:
         """The response to one request; never raises."""
+        if body.count(b"[") + body.count(b"{") > MAX_BRACKETS:
+            return _failure(None, INVALID_REQUEST, "a request with too many lists or objects")
         try:
             request = msgspec.json.decode(body, type=_Request)
         except msgspec.ValidationError as error:
