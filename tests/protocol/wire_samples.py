@@ -1,0 +1,118 @@
+"""One value of every message and frame, for round trips and for the golden vectors."""
+
+from ricochet_protocol.advert import Advert, ModelOffer, SignedAdvert, sign_advert
+from ricochet_protocol.eip712 import (
+    Domain,
+    Reservation,
+    Session,
+    SignedVoucher,
+    Voucher,
+    sign_reservation,
+    sign_session,
+    sign_voucher,
+)
+from ricochet_protocol.ids import Address, Hash32, ModelId, Period, RequestId
+from ricochet_protocol.messages import (
+    AccountState,
+    Adverts,
+    Announce,
+    Answered,
+    Ask,
+    Chunk,
+    GetAdverts,
+    Hello,
+    Pay,
+    PaymentRequired,
+    Reply,
+    Request,
+    Reserve,
+    Turn,
+)
+from ricochet_protocol.money import PricePerMillion, Units
+from ricochet_protocol.mux import AnyFrame, Cancel, Credit, Data, End, Fail, Ping, Pong
+from ricochet_protocol.receipt import Receipt, sign_receipt
+from ricochet_protocol.signing import account_address, peer_of
+
+KEY, NODE_SEED, CLIENT_SEED = b"\x11" * 32, b"\x22" * 32, b"\x33" * 32
+SUBSCRIBER, NODE = account_address(KEY), Address("0x" + "ab" * 20)
+DOMAIN = Domain(chain_id=1337, contract=Address("0x" + "cd" * 20))
+OFFER = ModelOffer(
+    id=ModelId("smollm2-135m"),
+    context=2048,
+    price_in=PricePerMillion(100_000),
+    price_out=PricePerMillion(200_000),
+    slots=3,
+)
+ADVERT = Advert(
+    peer=peer_of(NODE_SEED),
+    addresses=(f"/ip4/127.0.0.1/tcp/4001/p2p/{peer_of(NODE_SEED)}",),
+    operator=NODE,
+    network=DOMAIN.network,
+    models=(OFFER,),
+    region="eu",
+    version="0.1.0",
+    seq=7,
+    issued_at=1_800_000_000,
+    ttl=300,
+)
+SIGNED_ADVERT: SignedAdvert = sign_advert(NODE_SEED, ADVERT)
+ASK = Ask(
+    request_id=RequestId("0123456789abcdef" * 2),
+    period=Period(1),
+    model=OFFER.id,
+    turns=(Turn("system", "Be brief."), Turn("user", "Où est la forêt ?")),
+    max_tokens=90,
+    deadline=60,
+    temperature=0.5,
+)
+VOUCHER: SignedVoucher = sign_voucher(KEY, DOMAIN, Voucher(SUBSCRIBER, NODE, Period(1), Units(60)))
+ACCOUNT = AccountState(period=Period(1), committed=Units(50_000), due=Units(75), voucher=VOUCHER)
+RECEIPT = Receipt(
+    network=DOMAIN.network,
+    subscriber=SUBSCRIBER,
+    operator=NODE,
+    period=Period(1),
+    request_id=ASK.request_id,
+    ask=ASK.digest(),
+    advert=ADVERT.digest(),
+    answer=Hash32(b"\x44" * 32),
+    tokens_in=120,
+    tokens_out=30,
+    exact=True,
+    cost=Units(15),
+    due=Units(75),
+)
+REQUESTS: dict[str, Request] = {
+    "hello": Hello(
+        sign_session(
+            KEY,
+            DOMAIN,
+            Session(SUBSCRIBER, peer_of(CLIENT_SEED), peer_of(NODE_SEED), expires=1_800_003_600),
+        )
+    ),
+    "ask": ASK,
+    "pay": Pay(VOUCHER),
+    "reserve": Reserve(
+        sign_reservation(KEY, DOMAIN, Reservation(SUBSCRIBER, NODE, Period(1), Units(50_000)))
+    ),
+    "get_adverts": GetAdverts(),
+    "announce": Announce((SIGNED_ADVERT,)),
+}
+REPLIES: dict[str, Reply] = {
+    "chunk": Chunk("Dans les Vosges."),
+    "answered": Answered(sign_receipt(NODE_SEED, RECEIPT), finish="stop"),
+    "account": ACCOUNT,
+    "account without voucher": AccountState(Period(2), Units(0), Units(0), None),
+    "payment_required": PaymentRequired(needed=Units(80_000), account=ACCOUNT),
+    "adverts": Adverts((SIGNED_ADVERT,)),
+}
+FRAMES: dict[str, AnyFrame] = {
+    "data": Data(1, b"\x01\x02\x03"),
+    "data with more to come": Data(2, b"\xff", more=True),
+    "end": End(1),
+    "fail": Fail(3, "busy", "no free slot", "ask another peer"),
+    "cancel": Cancel(5),
+    "credit": Credit(300, 24_576),
+    "ping": Ping(0),
+    "pong": Pong(70_000),
+}
