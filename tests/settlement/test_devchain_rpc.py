@@ -259,6 +259,20 @@ def test_bad_requests_are_named(client: Client, method: str, params: list[Any], 
     assert client.error(method, *params)["code"] == code
 
 
+def test_a_fault_of_ours_is_logged_and_told_without_a_traceback(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("disk on fire")
+
+    monkeypatch.setattr(client.chain, "head", broken)
+    error = client.error("eth_blockNumber")
+    assert error == {"code": -32603, "message": "internal error, see the dev chain's log"}
+    assert "disk on fire" in caplog.text
+    monkeypatch.undo()
+    assert client.result("eth_blockNumber") == "0x0"
+
+
 def test_what_does_not_exist_is_null(client: Client) -> None:
     assert client.result("eth_getTransactionReceipt", word(1)) is None
     assert client.result("eth_getTransactionByHash", word(1)) is None
