@@ -27,6 +27,7 @@ from ricochet_settlement.contract import ContractSettlement
 from ricochet_settlement.deploy import MAX_FEE, MIN_FEE, deploy
 from ricochet_settlement.deployment import Deployment
 from ricochet_settlement.devchain.accounts import dev_address, dev_key
+from ricochet_settlement.holdings import holdings
 from ricochet_settlement.link import Link, Network
 from ricochet_settlement.sender import Sender
 
@@ -311,6 +312,18 @@ def test_a_server_that_is_no_chain_is_a_clear_error(status: int, text: str) -> N
             assert isinstance(error, ChainError)
 
     asyncio.run(main())
+
+
+def test_the_faucet_adds_up_and_holdings_show_it(chain_url: str) -> None:
+    async def body(world: ChainWorld) -> None:
+        account = account_address(bytes([0x55]) * 32)
+        before = await holdings(world.deployment, account)
+        for _ in range(2):
+            await faucet.give(world.deployment, account, wei=3, units=Units(4))
+        after = await holdings(world.deployment, account)
+        assert (after.wei - before.wei, before.tokens, after.tokens) == (6, 0, 8)
+
+    on_chain(chain_url, body)
 
 
 def test_money_is_free_only_where_it_is_worth_nothing(chain_url: str) -> None:
