@@ -1,5 +1,7 @@
 """Frames survive any cut of the stream, and no bytes from a peer do more than raise RemoteFault."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ payloads = st.lists(st.binary(min_size=1, max_size=300), max_size=20)
 def cut(data: bytes, at: list[int]) -> list[bytes]:
     """`data` in pieces, cut at those places that lie inside it."""
     edges = sorted({0, len(data), *(place for place in at if place < len(data))})
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
 @given(payloads, st.lists(st.integers(0, 7000)))
