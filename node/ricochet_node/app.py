@@ -1,0 +1,194 @@
+"""The node as a program: chooses the implementations, checks everything, runs until told to stop.
+
+What is wrong is found in the order in which a person would mend it: network, wallet, keys, offers,
+policy, passphrase, chain, registration, gas. Everything that was opened is closed in reverse order,
+however it ends; the vault dies with this process even if that is killed.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import msgspec
+
+from ricochet_network.libp2p_transport import Libp2pTransport
+from ricochet_network.peers import PeerNetwork
+from ricochet_node import config as node_config
+from ricochet_node import keystore, ledger
+from ricochet_node.admin import Admin
+from ricochet_node.config import NodeConfig
+from ricochet_node.keystore import Keystore
+from ricochet_node.ledger import Ledger
+from ricochet_node.log import EventLog, open_log
+from ricochet_node.node import Identity, Node
+from ricochet_node.policy import check_sharing
+from ricochet_node.upstream import Upstream
+from ricochet_node.vault_process import VaultProcess
+from ricochet_protocol.errors import BudgetError, ConfigurationError, LocalFault
+from ricochet_protocol.ids import Address, ModelId, PeerId
+from ricochet_protocol.ports import Settlement
+from ricochet_protocol.signing import account_address, peer_of
+from ricochet_settlement import deployment as deployments
+from ricochet_settlement import wallet
+from ricochet_settlement.contract import ContractSettlement
+from ricochet_settlement.deployment import Deployment
+from ricochet_settlement.gas import gas_balance
+from ricochet_settlement.hot_key import load_or_create
+from ricochet_settlement.operator import register_node
+
+WALLET: Final = "wallet.json"
+GAS_KEY: Final = "session.key"
+PEER_KEY: Final = "peer.key"
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """What a command line decides; `listen` empty means as in node.yaml, `log` None stderr.
+
+    `passphrase` opens the provider keys, and the wallet when the node has to be registered.
+    """
+
+    home: Path
+    passphrase: str = field(repr=False)
+    listen: tuple[str, ...] = ()
+    log: Path | None = None
+
+
+class NodeReady(msgspec.Struct, frozen=True):
+    """A node that serves; `addresses` are multiaddrs that end in its peer id."""
+
+    peer: PeerId
+    operator: Address
+    addresses: tuple[str, ...]
+    models: tuple[ModelId, ...]
+
+
+async def run_node(
+    options: NodeOptions, ready: Callable[[NodeReady], None], stop: asyncio.Event
+) -> None:
+    """Run until `stop` is set, then let open calls end, for half a minute at most.
+
+    Cancelling ends it at once. ConfigurationError, BudgetError, ChainError or LocalFault say what
+    keeps it from running, each with the next step.
+    """
+    deployment, operator, config = _check_home(options.home)
+    listen = options.listen or config.listen
+    async with AsyncExitStack() as stack:
+        log = stack.enter_context(open_log(options.log))
+        books = Ledger(options.home / ledger.FILE_NAME)
+        stack.callback(books.close)
+        vault = await VaultProcess.start(
+            options.home / keystore.FILE_NAME, options.passphrase, config.keys
+        )
+        stack.push_async_callback(vault.stop)
+        gas_key = load_or_create(options.home / GAS_KEY)
+        settlement = await ContractSettlement.connect(deployment, gas_key)
+        stack.push_async_callback(settlement.close)
+        # One connection a call, as many as there are slots: the vault is the bottleneck's judge.
+        client = await stack.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=False)
+        )
+        seed = load_or_create(options.home / PEER_KEY)
+        node = Node(
+            Identity(peer=peer_of(seed), operator=operator, seed=seed),
+            config,
+            settlement,
+            books,
+            Upstream(client, vault.base_url, vault.token),
+            log,
+            time.time,
+        )
+        network = PeerNetwork(
+            Libp2pTransport(seed, listen),
+            seed,
+            deployment.domain.network,
+            deployment.bootstrap,
+            node.door,
+        )
+        stack.push_async_callback(network.stop)
+        await network.start()
+        await _register(options, deployment, settlement, operator, network, log)
+        await _check_gas(deployment, account_address(gas_key))
+        await node.join(network)
+        admin = Admin(node.status, node.settle)
+        await stack.enter_async_context(
+            admin.running(options.home, network.peer, operator, network.addresses)
+        )
+        models = tuple(offer.model for offer in config.offers)
+        log.event("started", peer=network.peer, operator=operator, models=len(models))
+        ready(NodeReady(network.peer, operator, network.addresses, models))
+        await _until_stopped(node, vault, stop, log)
+
+
+def _check_home(home: Path) -> tuple[Deployment, Address, NodeConfig]:
+    """What can be checked without passphrase and network."""
+    deployment = deployments.load(home)
+    operator = wallet.address_of(home / WALLET)
+    keys = {info.id: info for info in Keystore(home / keystore.FILE_NAME).list()}
+    config = node_config.load(home)
+    for offer in config.offers:
+        if offer.key not in keys:
+            raise ConfigurationError(
+                "no_key",
+                f"the offer of {offer.model} needs a provider key {offer.key!r}; it is missing",
+                f"run `ricochet keys add {offer.key}`, or correct `key` in {node_config.FILE_NAME}",
+            )
+    check_sharing(keys[key] for key in config.keys)
+    return deployment, operator, config
+
+
+async def _register(
+    options: NodeOptions,
+    deployment: Deployment,
+    settlement: Settlement,
+    operator: Address,
+    network: PeerNetwork,
+    log: EventLog,
+) -> None:
+    """Make the registry map the operator to this peer: without it, no client believes an advert."""
+    known = await settlement.node(operator)
+    if known is not None and known.peer == network.peer:
+        return
+    key = await asyncio.to_thread(wallet.unlock, options.home / WALLET, options.passphrase)
+    payout = known.payout if known is not None else operator
+    await register_node(deployment, key, network.peer, network.addresses, payout)
+    log.event("registered", operator=operator, peer=network.peer, payout=payout)
+
+
+async def _check_gas(deployment: Deployment, account: Address) -> None:
+    if await gas_balance(deployment, account) == 0:
+        raise BudgetError(
+            "no_gas_money",
+            f"the node's gas account {account} is empty: it could neither reserve nor claim",
+            f"send a little ether to {account}; that key has no other rights",
+        )
+
+
+async def _until_stopped(
+    node: Node, vault: VaultProcess, stop: asyncio.Event, log: EventLog
+) -> None:
+    running = asyncio.create_task(node.run())
+    vault_ends = asyncio.create_task(vault.exited())
+    told = asyncio.create_task(stop.wait())
+    tasks = (running, vault_ends, told)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+        if vault_ends.done():
+            raise LocalFault(
+                "vault_ended",
+                f"the vault process has ended (exit code {vault_ends.result()})",
+                "start the node again; if it happens repeatedly, look for what kills it",
+            )
+        log.event("stopping", open_calls=node.book.open_calls)
+        log.event("stopped", all_calls_ended=await node.drain())
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,159 @@
+"""The door for peers: who says what, and which part of the node answers.
+
+Every request comes from an authenticated peer, but only a Hello with a session signed by a paying
+subscriber's side lets that peer ask, pay and reserve, and only for this subscriber. What goes wrong
+inside is logged here and told outside as `internal`, without paths, amounts or names.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Final
+
+from ricochet_node import admission
+from ricochet_node.admission import OpenSession
+from ricochet_node.ledger import MAX_AMOUNT, Ledger
+from ricochet_node.log import EventLog
+from ricochet_node.serve import Server
+from ricochet_node.standings import Standings
+from ricochet_protocol.eip712 import Domain
+from ricochet_protocol.errors import RemoteCode, RemoteFault, RicochetError
+from ricochet_protocol.ids import Address, PeerId
+from ricochet_protocol.messages import (
+    AccountState,
+    Ask,
+    Hello,
+    Pay,
+    Reply,
+    Request,
+    Reserve,
+)
+from ricochet_protocol.ports import Outcome, Settlement
+
+MAX_SESSIONS: Final = 4096
+"""Peers with a session at once; the one that was used longest ago has to say Hello again."""
+
+
+class Door:
+    """Implements `ports.Handler`."""
+
+    def __init__(
+        self,
+        peer: PeerId,
+        operator: Address,
+        settlement: Settlement,
+        ledger: Ledger,
+        standings: Standings,
+        server: Server,
+        clock: Callable[[], float],
+        log: EventLog,
+    ) -> None:
+        self._peer = peer
+        self._operator = operator
+        self._settlement = settlement
+        self._domain: Domain = settlement.domain
+        self._ledger = ledger
+        self._standings = standings
+        self._server = server
+        self._clock = clock
+        self._log = log
+        self._sessions: dict[PeerId, OpenSession] = {}
+
+    async def __call__(self, peer: PeerId, request: Request) -> AsyncGenerator[Reply, None]:
+        """Serve one request of an authenticated peer."""
+        try:
+            async with aclosing(self._answer(peer, request)) as replies:
+                async for reply in replies:
+                    yield reply
+        except RemoteFault as fault:
+            self._log.event("refused", peer=peer, code=fault.code, message=fault.message)
+            raise
+        except RicochetError as error:
+            self._log.event(
+                "failed", peer=peer, code=error.code, message=error.message, hint=error.hint
+            )
+            raise RemoteFault(
+                RemoteCode.INTERNAL, "the node cannot serve now", "use another node"
+            ) from None
+
+    async def _answer(self, peer: PeerId, request: Request) -> AsyncGenerator[Reply, None]:
+        match request:
+            case Hello():
+                yield await self._hello_untrusted(peer, request)
+            case Ask():
+                replies = self._server.serve(request, self._session(peer))
+                async with aclosing(replies):
+                    async for reply in replies:
+                        yield reply
+            case Pay():
+                yield self._pay_untrusted(request, self._session(peer))
+            case Reserve():
+                yield await self._reserve_untrusted(request, self._session(peer))
+            case _:
+                raise RemoteFault(RemoteCode.REFUSED, "this node does not answer that")
+
+    async def _hello_untrusted(self, peer: PeerId, hello: Hello) -> AccountState:
+        signer = admission.check_session_untrusted(
+            hello.session, peer, self._peer, self._domain, self._clock()
+        )
+        subscription = await self._settlement.subscription(hello.session.session.subscriber)
+        session = admission.open_session(hello.session, signer, subscription, self._clock())
+        await self._standings.refresh(session.subscriber, session.period)
+        self._sessions[peer] = session
+        if len(self._sessions) > MAX_SESSIONS:
+            del self._sessions[next(iter(self._sessions))]
+        return self._standings.state(session.subscriber, session.period)
+
+    def _session(self, peer: PeerId) -> OpenSession:
+        session = self._sessions.pop(peer, None)
+        if session is None or session.expires <= self._clock():
+            raise RemoteFault(RemoteCode.NO_SESSION, "there is no session", "say Hello first")
+        self._sessions[peer] = session  # the last one is the one used last
+        return session
+
+    def _pay_untrusted(self, pay: Pay, session: OpenSession) -> AccountState:
+        admission.check_voucher_untrusted(pay.voucher, session, self._operator, self._domain)
+        voucher = pay.voucher.voucher
+        if voucher.cumulative > MAX_AMOUNT:
+            raise RemoteFault(RemoteCode.REFUSED, "the voucher is above any budget")
+        past = self._ledger.account(session.subscriber, voucher.period)
+        if voucher.period != session.period and not past.due:
+            raise RemoteFault(RemoteCode.REFUSED, f"nothing was served in period {voucher.period}")
+        if self._ledger.accept(pay.voucher):
+            self._log.event(
+                "paid",
+                subscriber=voucher.subscriber,
+                period=voucher.period,
+                units=voucher.cumulative,
+            )
+        return self._standings.state(session.subscriber, voucher.period)
+
+    async def _reserve_untrusted(self, request: Reserve, session: OpenSession) -> AccountState:
+        signed = request.reservation
+        admission.check_reservation_untrusted(signed, session, self._operator, self._domain)
+        who, period = session.subscriber, session.period
+        relay = self._standings.relay(who, period)
+        async with relay.turn:
+            if self._standings.state(who, period).committed >= signed.reservation.total:
+                return self._standings.state(who, period)
+            if relay.failed:
+                raise RemoteFault(
+                    RemoteCode.REFUSED,
+                    f"an earlier reservation of yours failed ({relay.failed})",
+                    "relay it yourself, or use another node in this period",
+                )
+            (outcome,) = await self._settlement.reserve([signed])
+            await self._standings.refresh(who, period)
+            state = self._standings.state(who, period)
+            if state.committed >= signed.reservation.total:
+                self._log.event("reserved", subscriber=who, period=period, units=state.committed)
+                return state
+            relay.failed = _reason(outcome)
+        raise RemoteFault(
+            RemoteCode.REFUSED,
+            f"the chain refuses the reservation ({relay.failed})",
+            "check the budget with `ricochet wallet show`",
+        )
+
+
+def _reason(outcome: Outcome) -> str:
+    return outcome.reason or "not committed"

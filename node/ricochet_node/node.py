@@ -1,0 +1,149 @@
+"""The node's parts joined over the ports, whatever implements them: libp2p and a chain, or twins.
+
+Construction needs no network; `join` publishes the first advert and only then admits calls.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ricochet_node.advertise import Advertiser
+from ricochet_node.claimer import Claimer
+from ricochet_node.config import NodeConfig
+from ricochet_node.door import Door
+from ricochet_node.ledger import Ledger
+from ricochet_node.log import EventLog
+from ricochet_node.offers import OfferBook
+from ricochet_node.serve import Server, Terms
+from ricochet_node.standings import Standings
+from ricochet_node.upstream import Upstream
+from ricochet_protocol.ids import Address, PeerId
+from ricochet_protocol.ports import Peers, Settlement
+
+DRAIN_SECONDS: Final = 30
+"""What open calls get to end by themselves when the node stops."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who the node is: its peer key's seed, the peer, and the account that earns."""
+
+    peer: PeerId
+    operator: Address
+    seed: bytes = field(repr=False)
+
+
+class Node:
+    """One key owner's node; `door` is the handler for its network."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        config: NodeConfig,
+        settlement: Settlement,
+        ledger: Ledger,
+        upstream: Upstream,
+        log: EventLog,
+        clock: Callable[[], float],
+    ) -> None:
+        self._identity = identity
+        self._config = config
+        self._network = settlement.domain.network
+        self._ledger = ledger
+        self._clock = clock
+        self.book = OfferBook(config.offers)
+        standings = Standings(ledger, settlement, identity.operator)
+        terms = Terms(
+            network=self._network,
+            operator=identity.operator,
+            unpaid_limit=config.unpaid_limit,
+        )
+        server = Server(
+            terms,
+            identity.seed,
+            self.book,
+            ledger,
+            standings,
+            upstream,
+            lambda: self._advertiser.current,
+            clock,
+            log,
+        )
+        self.door = Door(
+            identity.peer, identity.operator, settlement, ledger, standings, server, clock, log
+        )
+        self.claimer = Claimer(settlement, ledger, identity.operator, config.claim, log)
+        self._peers: Peers
+        self._advertiser: Advertiser
+
+    async def join(self, peers: Peers) -> None:
+        """Publish the offers on a network that has started, and admit calls."""
+        self._peers = peers
+        self._advertiser = Advertiser(
+            peers,
+            self._identity.operator,
+            self._network,
+            self._config.region,
+            self.book,
+            self._clock,
+        )
+        self.book.open()
+        await self._advertiser.publish()
+
+    async def run(self) -> None:
+        """Claim and advertise; ends only by cancellation or a defect."""
+        claims = asyncio.create_task(self.claimer.run())
+        adverts = asyncio.create_task(self._advertiser.run())
+        try:
+            done, _ = await asyncio.wait((claims, adverts), return_when=asyncio.FIRST_COMPLETED)
+            done.pop().result()
+        finally:
+            claims.cancel()
+            adverts.cancel()
+            await asyncio.gather(claims, adverts, return_exceptions=True)
+
+    async def drain(self, seconds: float = DRAIN_SECONDS) -> bool:
+        """Admit nothing more and let open calls end; whether they all did in time."""
+        self.book.close()
+        try:
+            async with asyncio.timeout(seconds):
+                await self.book.idle()
+        except TimeoutError:
+            return False
+        return True
+
+    def status(self) -> dict[str, Any]:
+        """What `admin.status` documents."""
+        sold = {sales.model: sales for sales in self._ledger.sales()}
+        offered = {offer.id for offer in self.book.shown}
+        models = []
+        for model in dict.fromkeys((*(o.model for o in self._config.offers), *sold)):
+            sales = sold.get(model)
+            models.append(
+                {
+                    "model": model,
+                    "offered": model in offered,
+                    "calls": sales.calls if sales else 0,
+                    "tokens_in": sales.tokens_in if sales else 0,
+                    "tokens_out": sales.tokens_out if sales else 0,
+                    "earned": sales.earned if sales else 0,
+                }
+            )
+        return {
+            "pid": os.getpid(),
+            "peer": self._identity.peer,
+            "operator": self._identity.operator,
+            "addresses": list(self._peers.addresses),
+            "models": models,
+            "earned": self._ledger.earned(),
+            "unclaimed": self._ledger.unclaimed_sum(),
+            "open_calls": self.book.open_calls,
+            "peers_known": len(self._peers.directory()),
+        }
+
+    async def settle(self) -> dict[str, Any]:
+        """What `admin.settle` documents."""
+        settled = await self.claimer.settle()
+        return {"claimed": settled.claimed, "withdrawn": settled.withdrawn}

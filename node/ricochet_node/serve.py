@@ -1,0 +1,239 @@
+"""One paid call from ask to receipt; both doors of the node come through `Server.serve`.
+
+    replay? → admit → upstream through the vault → Chunk* → meter → receipt → ledger → Answered
+
+The answer, its receipt and the rise of what is due are on disk before `Answered` is sent; before
+that nothing is owed. Whoever repeats a request id gets the stored answer, never a second upstream
+call, and while the first call of an id is still open, its repetition waits for it. Closing the
+iterator (the client has vanished) ends the upstream call and frees everything held for it.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Final
+
+import msgspec
+
+from ricochet_node import admission
+from ricochet_node.admission import Demand, OpenSession
+from ricochet_node.config import Offer
+from ricochet_node.ledger import Ledger, StoredAnswer
+from ricochet_node.log import EventLog
+from ricochet_node.offers import OfferBook
+from ricochet_node.sse import bad_stream
+from ricochet_node.standings import Standings
+from ricochet_node.upstream import KeyRefused, Upstream, Usage
+from ricochet_protocol.advert import Advert
+from ricochet_protocol.errors import RemoteCode, RemoteFault
+from ricochet_protocol.ids import Address, Hash32, NetworkId, RequestId
+from ricochet_protocol.messages import Answered, Ask, Chunk, PaymentRequired, Reply
+from ricochet_protocol.money import Units, cost
+from ricochet_protocol.receipt import Receipt, answer_digest, sign_receipt
+from ricochet_protocol.tokens import count_tokens, count_turns
+from ricochet_protocol.usage import most_tokens
+
+REPLAY_PIECE: Final = 64 * 1024
+"""Characters of a replayed answer in one Chunk."""
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """In whose name receipts are signed; `unpaid_limit` as in `NodeConfig`."""
+
+    network: NetworkId
+    operator: Address
+    unpaid_limit: Units
+
+
+class Bill(msgspec.Struct, frozen=True):
+    """What one answer used and costs."""
+
+    tokens_in: int
+    tokens_out: int
+    exact: bool
+    cost: Units
+
+
+class Server:
+    """Serves asks; `advert` gives the advert that is current, which receipts cite."""
+
+    def __init__(
+        self,
+        terms: Terms,
+        seed: bytes,
+        book: OfferBook,
+        ledger: Ledger,
+        standings: Standings,
+        upstream: Upstream,
+        advert: Callable[[], Advert],
+        clock: Callable[[], float],
+        log: EventLog,
+    ) -> None:
+        self._terms = terms
+        self._seed = seed
+        self._book = book
+        self._ledger = ledger
+        self._standings = standings
+        self._upstream = upstream
+        self._advert = advert
+        self._clock = clock
+        self._log = log
+        self._running: dict[tuple[Address, RequestId], asyncio.Event] = {}
+
+    async def serve(self, ask: Ask, session: OpenSession) -> AsyncGenerator[Reply, None]:
+        """Chunks and an Answered, or PaymentRequired; RemoteFault otherwise."""
+        async with self._alone(ask, session):
+            stored = self._ledger.answer(session.subscriber, ask.request_id)
+            if stored is not None:
+                for reply in _replay(stored, ask):
+                    yield reply
+                return
+            offer = self._book.find(ask.model)
+            admission.check_ask(ask, session, self._clock())
+            counted_in = await asyncio.to_thread(count_turns, ask.turns)
+            standing = self._standings.standing(session.subscriber, session.period)
+            verdict = admission.admit(
+                ask, offer.shown, counted_in, standing, self._terms.unpaid_limit
+            )
+            if isinstance(verdict, Demand):
+                account = self._standings.state(session.subscriber, session.period)
+                yield PaymentRequired(needed=verdict.needed, account=account)
+                return
+            with (
+                self._book.slot(offer),
+                self._standings.hold(session.subscriber, session.period, verdict.worst),
+            ):
+                async with aclosing(self._call(ask, session, offer, counted_in)) as replies:
+                    async for reply in replies:
+                        yield reply
+
+    async def _call(
+        self, ask: Ask, session: OpenSession, offer: Offer, counted_in: int
+    ) -> AsyncGenerator[Reply, None]:
+        advert = self._advert()
+        start = asyncio.get_running_loop().time()
+        first: float | None = None
+        text: list[str] = []
+        usage: Usage | None = None
+        async with aclosing(self._upstream.stream(offer.key, offer.upstream_model, ask)) as stream:
+            while usage is None:
+                piece = await self._next(stream, start + ask.deadline, offer)
+                if isinstance(piece, Usage):
+                    usage = piece
+                else:
+                    first = first or asyncio.get_running_loop().time()
+                    text.append(piece)
+                    yield Chunk(text=piece)
+        whole = "".join(text)
+        counted_out = await asyncio.to_thread(count_tokens, whole)
+        if not whole.strip() or counted_out > most_tokens(ask.max_tokens):
+            # No client pays for it, so nobody is billed.
+            raise bad_stream("an answer that is blank or longer than asked for")
+        bill = meter(offer, ask, counted_in, counted_out, usage)
+        answered = self._promise(ask, session, advert, whole, usage, bill)
+        self._log.event(
+            "served",
+            model=ask.model,
+            subscriber=session.subscriber,
+            tokens_in=bill.tokens_in,
+            tokens_out=bill.tokens_out,
+            units=bill.cost,
+            first_token_ms=round(1000 * ((first or start) - start)),
+            ms=round(1000 * (asyncio.get_running_loop().time() - start)),
+        )
+        yield answered
+
+    async def _next(
+        self, stream: AsyncIterator[str | Usage], deadline: float, offer: Offer
+    ) -> str | Usage:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await anext(stream)
+        except TimeoutError:
+            raise RemoteFault(RemoteCode.TIMEOUT, "the answer was not ready in time") from None
+        except KeyRefused:
+            for model in self._book.withdraw(offer.key):
+                self._log.event(
+                    "offer_withdrawn",
+                    model=model,
+                    key=offer.key,
+                    reason="the provider refuses this key",
+                    hint=f"replace it: `ricochet keys remove {offer.key}`, then "
+                    f"`ricochet keys add {offer.key}`, and start the node again",
+                )
+            raise
+
+    def _promise(
+        self,
+        ask: Ask,
+        session: OpenSession,
+        advert: Advert,
+        text: str,
+        usage: Usage,
+        bill: Bill,
+    ) -> Answered:
+        """The signed receipt, on disk. Nothing pauses between reading and raising what is due."""
+        before = self._ledger.account(session.subscriber, session.period)
+        receipt = Receipt(
+            network=self._terms.network,
+            subscriber=session.subscriber,
+            operator=self._terms.operator,
+            period=session.period,
+            request_id=ask.request_id,
+            ask=ask.digest(),
+            advert=advert.digest(),
+            answer=answer_digest(text),
+            tokens_in=bill.tokens_in,
+            tokens_out=bill.tokens_out,
+            exact=bill.exact,
+            cost=bill.cost,
+            due=Units(before.due + bill.cost),
+        )
+        answered = Answered(receipt=sign_receipt(self._seed, receipt), finish=usage.finish)
+        stored = StoredAnswer(ask=Hash32(receipt.ask), text=text, answered=answered)
+        self._ledger.record(ask.model, stored, self._clock())
+        return answered
+
+    @asynccontextmanager
+    async def _alone(self, ask: Ask, session: OpenSession) -> AsyncIterator[None]:
+        """Be the only call of this request id; RemoteFault `timeout` when the other goes on."""
+        key = (session.subscriber, ask.request_id)
+        try:
+            async with asyncio.timeout(ask.deadline):
+                while (other := self._running.get(key)) is not None:
+                    await other.wait()
+        except TimeoutError:
+            raise RemoteFault(
+                RemoteCode.TIMEOUT, "the same request is still being answered", "ask again later"
+            ) from None
+        done = self._running[key] = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self._running[key]
+            done.set()
+
+
+def meter(offer: Offer, ask: Ask, counted_in: int, counted_out: int, usage: Usage) -> Bill:
+    """What the call used: the provider's count within what a client believes, else our own."""
+    most_in, most_out = admission.most_billable(counted_in, counted_out, ask.max_tokens)
+    tokens_in, tokens_out = usage.tokens or (counted_in, counted_out)
+    tokens_in, tokens_out = min(tokens_in, most_in), min(tokens_out, most_out)
+    return Bill(
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        exact=usage.tokens == (tokens_in, tokens_out),
+        cost=cost(tokens_in, tokens_out, offer.shown.price_in, offer.shown.price_out),
+    )
+
+
+def _replay(stored: StoredAnswer, ask: Ask) -> Iterator[Reply]:
+    if stored.ask != ask.digest():
+        raise RemoteFault(
+            RemoteCode.CONFLICT,
+            "this request id belongs to another ask",
+            "use a new request id for new content",
+        )
+    for start in range(0, len(stored.text), REPLAY_PIECE):
+        yield Chunk(text=stored.text[start : start + REPLAY_PIECE])
+    yield stored.answered
