@@ -55,6 +55,8 @@ MAX_INCOMING: Final = 512
 READ: Final = 64 * 1024
 _ADDRESS = re.compile(r"/(?:ip4|ip6|dns|dns4|dns6)/([^/]+)/tcp/(\d{1,5})(?:/p2p/[^/]+)?")
 _log = logging.getLogger(__name__)
+# libp2p reports as errors what strangers get wrong; what matters of it is logged here.
+logging.getLogger("libp2p").setLevel(logging.CRITICAL)
 
 
 class _Secured(NamedTuple):
@@ -264,7 +266,7 @@ class Libp2pTransport:
         secured = None
         try:
             tcp = await trio.open_tcp_stream(host, port)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a host name that cannot be one
             return None
         try:
             raw = RawConnection(TrioTCPStream(tcp), True)
@@ -290,7 +292,8 @@ class Libp2pTransport:
             peer = ID.from_base58(connection.remote)
             muxed = await self._upgrader.upgrade_connection(secured.connection, peer)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_trio_mux, muxed)
+                # Yamux runs until the connection ends; its stream then reads as ended too.
+                nursery.start_soon(muxed.start)
                 stream = await (_trio_open(muxed) if connection.dialled else _trio_accept(muxed))
                 handshake.deadline = float("inf")
                 begin(connection)
@@ -299,11 +302,6 @@ class Libp2pTransport:
         finally:
             connection.outgoing.close()
             connection.incoming.close()
-
-
-async def _trio_mux(muxed: IMuxedConn) -> None:
-    # Yamux runs until the connection ends; its stream then reads as ended too.
-    await muxed.start()
 
 
 async def _trio_open(muxed: IMuxedConn) -> IMuxedStream:

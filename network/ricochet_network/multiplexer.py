@@ -1,16 +1,8 @@
 """Many calls over one connection: each streams replies under its own credit, none blocks another.
 
-A call belongs to the side that made it; ids rise by two, odd for the dialling side, so an id tells
-whose call it is and whether it is new. The table below is the whole protocol: a frame that finds
-no entry for its call is a violation, and so are bytes beyond the window, a message beyond
-`MAX_MESSAGE`, an empty fragment and a call beyond `MAX_CALLS`. A violation ends the connection.
-The callee always answers a call's last state with `End` or `Fail`, also after `Cancel`; until then
-the caller keeps the id, so both sides agree on how many calls are open.
-
-    caller   WAITING  --we leave early, Cancel sent-->  LEAVING      both until End or Fail
-    callee   ABSENT --first Data--> ASSEMBLING --last Data--> SERVING --End or Fail sent--> ENDED
-             SERVING --Cancel--> STOPPING (the handler is being closed) --End sent--> ENDED
-             ASSEMBLING --Cancel, End sent--> ENDED;  ENDED still takes what crossed on the wire
+Ids rise by two, odd for the dialling side, so an id tells whose call it is and whether it is new.
+What a call may do next is the table in `call`; a violation of it, a reused id or a call beyond
+`MAX_CALLS` ends the connection with `garbage`.
 
 Memory is bounded by credit: complete messages are credited when consumed, and of the requests
 that are still arriving only the oldest is credited ahead, so one peer holds at most `MAX_MESSAGE`
@@ -19,12 +11,11 @@ plus `MAX_CALLS` windows. Any frame is a sign of life; after three silent beats 
 
 import asyncio
 import itertools
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from enum import Enum, auto
 from typing import Final
 
+from ricochet_network.call import ON_FRAME, Call, CallFrame, State
 from ricochet_network.faults import fail_of, fault_untrusted
 from ricochet_network.outbox import Outbox
 from ricochet_protocol.errors import LocalFault, RemoteCode, RemoteFault, garbage
@@ -32,14 +23,12 @@ from ricochet_protocol.mux import (
     FRAGMENT,
     MAX_CALLS,
     MAX_MESSAGE,
-    WINDOW,
     AnyFrame,
     Cancel,
     Credit,
     Data,
     End,
     Fail,
-    Frame,
     Ping,
     Pong,
     decode_untrusted,
@@ -50,105 +39,9 @@ HEARTBEAT: Final = 2.0
 """Seconds between beats: a stopped peer is noticed within eight seconds."""
 SILENT_BEATS: Final = 3
 """More than one, so that a loop of ours that was blocked reads its backlog before it judges."""
-CREDIT_STEP: Final = WINDOW // 4
-"""Consumed bytes that are worth a Credit frame; small chunks would otherwise cost one each."""
 
 Serve = Callable[[bytes], AsyncGenerator[bytes, None]]
 """Answers one request message with reply messages; closed when the caller leaves or vanishes."""
-
-
-class State(Enum):
-    """Where a call is; see the module's text."""
-
-    WAITING = auto()
-    LEAVING = auto()
-    ABSENT = auto()
-    ASSEMBLING = auto()
-    SERVING = auto()
-    STOPPING = auto()
-    ENDED = auto()
-
-
-ON_FRAME: Final[Mapping[tuple[State, type[Frame]], State]] = {
-    (State.WAITING, Data): State.WAITING,
-    (State.WAITING, Credit): State.WAITING,
-    (State.WAITING, End): State.ENDED,
-    (State.WAITING, Fail): State.ENDED,
-    (State.LEAVING, Data): State.LEAVING,
-    (State.LEAVING, Credit): State.LEAVING,
-    (State.LEAVING, End): State.ENDED,
-    (State.LEAVING, Fail): State.ENDED,
-    (State.ABSENT, Data): State.ASSEMBLING,
-    (State.ASSEMBLING, Data): State.ASSEMBLING,
-    (State.ASSEMBLING, Cancel): State.ENDED,
-    (State.SERVING, Credit): State.SERVING,
-    (State.SERVING, Cancel): State.STOPPING,
-    (State.STOPPING, Credit): State.STOPPING,
-    (State.ENDED, Credit): State.ENDED,
-    (State.ENDED, Cancel): State.ENDED,
-}
-"""What a peer's frame does to its call; anything else is a violation."""
-
-
-class _Call:
-    """One call on either side: its state, what has arrived of it, and the credit of both ways."""
-
-    def __init__(self, call_id: int, state: State) -> None:
-        self.id = call_id
-        self.state = state
-        self.sendable = WINDOW
-        self.ending: End | Fail = End(call_id)
-        self.task: asyncio.Task[None] | None = None
-        self.messages: deque[bytes] = deque()
-        self._waiting = 0
-        self._partial = bytearray()
-        self._uncredited = 0
-        self.changed = asyncio.Event()
-
-    def take_untrusted(self, data: Data) -> None:
-        """Add a fragment; RemoteFault when it breaks a bound."""
-        self._uncredited += len(data.body)
-        if not data.body:
-            raise garbage("an empty fragment")
-        if self._uncredited > WINDOW:
-            raise garbage("more bytes than its credit")
-        if len(self._partial) + len(data.body) > MAX_MESSAGE:
-            raise garbage("a message above the limit")
-        self._partial += data.body
-        if not data.more:
-            self.messages.append(bytes(self._partial))
-            self._waiting += len(self._partial)
-            self._partial.clear()
-
-    def take_message(self) -> bytes:
-        """The oldest complete message; there must be one."""
-        message = self.messages.popleft()
-        self._waiting -= len(message)
-        return message
-
-    def take_credit(self) -> int:
-        """Bytes to return to the sender now, 0 when too few to be worth a frame.
-
-        Uncredited bytes are the last ones received. Those of complete messages that wait, and of
-        what arrives behind them, stay uncredited; a message that nothing waits before does not.
-        """
-        held = self._waiting + len(self._partial) if self.messages else 0
-        amount = self._uncredited - held
-        if amount < CREDIT_STEP:
-            return 0
-        self._uncredited -= amount
-        return amount
-
-    def credit_untrusted(self, credit: Credit) -> None:
-        """Widen what may be sent; RemoteFault when it was never sent."""
-        self.sendable += credit.bytes
-        if self.sendable > WINDOW:
-            raise garbage("a credit for bytes it never got")
-
-    def notify(self) -> None:
-        """Wake whoever waits for this call to change."""
-        self.changed.set()
-        self.changed = asyncio.Event()
 
 
 class Multiplexer:
@@ -158,8 +51,8 @@ class Multiplexer:
         self._connection = connection
         self._serve = serve
         self._heartbeat = heartbeat
-        self._ours: dict[int, _Call] = {}
-        self._theirs: dict[int, _Call] = {}
+        self._ours: dict[int, Call] = {}
+        self._theirs: dict[int, Call] = {}
         self._next_id = 1 if connection.dialled else 2
         self._highest_theirs = 0
         self._outbox = Outbox()
@@ -213,7 +106,7 @@ class Multiplexer:
 
     # The caller's side.
 
-    async def _open(self) -> _Call:
+    async def _open(self) -> Call:
         while True:
             self._check_end()
             if len(self._ours) >= MAX_CALLS:
@@ -223,12 +116,12 @@ class Multiplexer:
             else:
                 break
         # No pause between this and the first fragment: ids must rise on the wire.
-        call = _Call(self._next_id, State.WAITING)
+        call = Call(self._next_id, State.WAITING)
         self._next_id += 2
         self._ours[call.id] = call
         return call
 
-    async def next_reply(self, call: _Call) -> bytes:
+    async def next_reply(self, call: Call) -> bytes:
         """The next message of a call of ours; for its iterator."""
         while not call.messages:
             if isinstance(call.ending, Fail):
@@ -241,7 +134,7 @@ class Multiplexer:
         self._return_credit(call)
         return message
 
-    def _leave(self, call: _Call) -> None:
+    def _leave(self, call: Call) -> None:
         if call.state is State.WAITING:
             call.state = State.LEAVING
             call.messages.clear()
@@ -249,7 +142,7 @@ class Multiplexer:
 
     # Both sides.
 
-    async def _send(self, call: _Call, message: bytes) -> None:
+    async def _send(self, call: Call, message: bytes) -> None:
         start = 0
         while start < len(message) and call.state is not State.ENDED:
             self._check_end()
@@ -264,7 +157,7 @@ class Multiplexer:
             call.sendable -= len(body)
             self._outbox.post(Data(call.id, body, more=start < len(message)))
 
-    def _return_credit(self, call: _Call) -> None:
+    def _return_credit(self, call: Call) -> None:
         if call.state in (State.WAITING, State.ASSEMBLING) and (amount := call.take_credit()):
             self._outbox.post(Credit(call.id, amount))
 
@@ -312,13 +205,11 @@ class Multiplexer:
                 self._take_request_untrusted(call, frame, previous)
             call.notify()
 
-    def _their_call(self, call_id: int) -> _Call:
+    def _their_call(self, call_id: int) -> Call:
         new = State.ABSENT if call_id > self._highest_theirs else State.ENDED
-        return self._theirs.get(call_id) or _Call(call_id, new)
+        return self._theirs.get(call_id) or Call(call_id, new)
 
-    def _take_reply_untrusted(
-        self, call: _Call, frame: Data | End | Fail | Cancel | Credit
-    ) -> None:
+    def _take_reply_untrusted(self, call: Call, frame: CallFrame) -> None:
         if isinstance(frame, Data) and call.state is State.WAITING:
             call.take_untrusted(frame)
             self._return_credit(call)
@@ -329,9 +220,7 @@ class Multiplexer:
             del self._ours[call.id]
             self._notify()
 
-    def _take_request_untrusted(
-        self, call: _Call, frame: Data | End | Fail | Cancel | Credit, previous: State
-    ) -> None:
+    def _take_request_untrusted(self, call: Call, frame: CallFrame, previous: State) -> None:
         if isinstance(frame, Data):
             if previous is State.ABSENT:
                 self._admit_untrusted(call)
@@ -349,7 +238,7 @@ class Multiplexer:
             self._finish(call)
             self._credit_oldest_request()
 
-    def _admit_untrusted(self, call: _Call) -> None:
+    def _admit_untrusted(self, call: Call) -> None:
         if len(self._theirs) >= MAX_CALLS:
             raise garbage(f"more than {MAX_CALLS} calls at once")
         self._highest_theirs = call.id
@@ -360,7 +249,7 @@ class Multiplexer:
         if oldest := next(arriving, None):
             self._return_credit(oldest)
 
-    async def _answer(self, call: _Call, request: bytes) -> None:
+    async def _answer(self, call: Call, request: bytes) -> None:
         try:
             async with aclosing(self._serve(request)) as replies:
                 async for reply in replies:
@@ -369,7 +258,7 @@ class Multiplexer:
         except Exception as error:
             call.ending = fail_of(call.id, error)
 
-    def _finish(self, call: _Call) -> None:
+    def _finish(self, call: Call) -> None:
         """A call of theirs is over; also when its task was cancelled before it began."""
         call.state = State.ENDED
         del self._theirs[call.id]
@@ -379,7 +268,7 @@ class Multiplexer:
 class _Replies:
     """The replies of one call of ours."""
 
-    def __init__(self, multiplexer: Multiplexer, call: _Call) -> None:
+    def __init__(self, multiplexer: Multiplexer, call: Call) -> None:
         self._multiplexer = multiplexer
         self._call = call
 

@@ -31,7 +31,10 @@ class Connection(Protocol):
         """
 
     async def receive(self) -> bytes:
-        """The next frame's payload; RemoteFault `disconnected` at the end, `garbage` if cut."""
+        """The next frame's payload; RemoteFault `disconnected` at the end, `garbage` for no frame.
+
+        An end in mid-frame is `disconnected` too: a process that dies cuts its frames.
+        """
 
     async def close(self) -> None:
         """Close both directions; never raises, may be called twice."""

@@ -1,6 +1,7 @@
 """What only the real network can show: processes that die, strangers on the port, clean ends."""
 
 import asyncio
+import signal
 import socket
 import sys
 import threading
@@ -101,6 +102,49 @@ def test_a_killed_process_is_noticed_routed_around_and_leaves_the_directory() ->
             assert caught.value.code == "unreachable"
             async with peers.call(survivor, ask("still here")) as replies:
                 assert [reply async for reply in replies] == [Chunk("still"), Chunk("here")]
+
+    asyncio.run(test())
+
+
+def test_a_stopped_process_is_noticed_by_its_silence() -> None:
+    async def test() -> None:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(asyncio.timeout(2 * PATIENCE))
+            process, address = await stack.enter_async_context(peer_process(13))
+            peers = PeerNetwork(
+                Libp2pTransport(seed(1)), seed(1), NETWORK, [address], heartbeat=0.3
+            )
+            stack.push_async_callback(peers.stop)
+            await peers.start()
+            with pytest.raises(RemoteFault) as caught:
+                async with peers.call(peer_of(seed(13)), ask("word", "slow")) as replies:
+                    assert await anext(replies) == Chunk("word")
+                    process.send_signal(signal.SIGSTOP)
+                    await anext(replies)
+            assert caught.value.code == "disconnected"
+
+    asyncio.run(test())
+
+
+def test_connections_that_come_and_go_leave_nothing_behind() -> None:
+    async def test() -> None:
+        a, b = Libp2pTransport(seed(1)), Libp2pTransport(seed(2))
+
+        async def accept(connection: Connection) -> None:
+            await connection.send(await connection.receive())
+
+        await a.start(accept)
+        await b.start(forever)
+        for n in range(30):
+            connection = await b.dial(a.addresses, a.peer)
+            await connection.send(b"%d" % n)
+            assert await connection.receive() == b"%d" % n
+            await connection.close()
+        async with asyncio.timeout(PATIENCE):
+            while a._incoming or a._accepting:  # noqa: ASYNC110 - trio's side has no event for us
+                await asyncio.sleep(0.01)
+        await a.stop()
+        await b.stop()
 
     asyncio.run(test())
 
