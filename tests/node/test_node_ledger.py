@@ -1,0 +1,197 @@
+"""The ledger: what was promised outlives the process, and storage stays within bounds."""
+
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from node_bench import DELEGATE_KEY, NODE_SEED, OPERATOR, SUBSCRIBER
+
+from ricochet_node.ledger import Ledger, StoredAnswer
+from ricochet_protocol.eip712 import SignedVoucher, Voucher, sign_voucher
+from ricochet_protocol.errors import LocalFault
+from ricochet_protocol.ids import Hash32, ModelId, Period, RequestId
+from ricochet_protocol.messages import Answered
+from ricochet_protocol.money import Units
+from ricochet_protocol.receipt import Receipt, answer_digest, sign_receipt
+from twins.settlement import DOMAIN
+
+PERIOD = Period(1)
+MODEL = ModelId("m")
+
+
+def voucher(amount: int, period: int = 1) -> SignedVoucher:
+    value = Voucher(SUBSCRIBER, OPERATOR, Period(period), Units(amount))
+    return sign_voucher(DELEGATE_KEY, DOMAIN, value)
+
+
+def answer(number: int, text: str = "text", due: int = 10) -> StoredAnswer:
+    receipt = Receipt(
+        network=DOMAIN.network,
+        subscriber=SUBSCRIBER,
+        operator=OPERATOR,
+        period=PERIOD,
+        request_id=RequestId(f"{number:032x}"),
+        ask=Hash32(b"a" * 32),
+        advert=Hash32(b"b" * 32),
+        answer=answer_digest(text),
+        tokens_in=3,
+        tokens_out=4,
+        exact=True,
+        cost=Units(10),
+        due=Units(due),
+    )
+    answered = Answered(receipt=sign_receipt(NODE_SEED, receipt), finish="stop")
+    return StoredAnswer(ask=receipt.ask, text=text, answered=answered)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "node.db"
+
+
+def test_everything_comes_back_after_reopening(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.record(MODEL, answer(1, due=10), now=0)
+    ledger.record(MODEL, answer(2, due=20), now=0)
+    assert ledger.accept(voucher(15))
+    ledger.close()
+    ledger = Ledger(path)
+    account = ledger.account(SUBSCRIBER, PERIOD)
+    assert (account.due, account.vouchered, account.unpaid) == (20, 15, 5)
+    assert account.voucher == voucher(15)
+    assert ledger.answer(SUBSCRIBER, RequestId(f"{2:032x}")) == answer(2, due=20)
+    (sales,) = ledger.sales()
+    assert (sales.calls, sales.tokens_in, sales.tokens_out, sales.earned) == (2, 6, 8, 20)
+    assert ledger.earned() == 10  # floor of 70 % of 15
+    ledger.close()
+
+
+def test_strangers_have_nothing(path: Path) -> None:
+    ledger = Ledger(path)
+    assert ledger.account(SUBSCRIBER, PERIOD).due == 0
+    assert ledger.answer(SUBSCRIBER, RequestId("0" * 32)) is None
+    assert ledger.unclaimed() == () and ledger.unclaimed_sum() == 0
+    ledger.close()
+
+
+def test_an_answer_is_recorded_whole_or_not_at_all(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.record(MODEL, answer(1, due=10), now=0)
+    with pytest.raises(Exception, match="UNIQUE"):
+        ledger.record(MODEL, answer(1, "another text", due=99), now=0)
+    assert ledger.account(SUBSCRIBER, PERIOD).due == 10
+    assert ledger.sales()[0].calls == 1
+    ledger.close()
+
+
+@settings(deadline=None, max_examples=30)
+@given(amounts=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=6))
+def test_the_highest_voucher_stays(
+    tmp_path_factory: pytest.TempPathFactory, amounts: list[int]
+) -> None:
+    ledger = Ledger(tmp_path_factory.mktemp("ledger") / "node.db")
+    highest = -1
+    for amount in amounts:
+        assert ledger.accept(voucher(amount)) == (amount > highest)
+        highest = max(highest, amount)
+        assert ledger.account(SUBSCRIBER, PERIOD).vouchered == highest
+    ledger.close()
+
+
+def test_claims_are_noted_and_hopeless_ones_given_up(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.accept(voucher(100))
+    ledger.accept(voucher(300, period=2))
+    assert [entry.voucher for entry in ledger.unclaimed()] == [voucher(300, 2), voucher(100)]
+    ledger.note_claimed(SUBSCRIBER, PERIOD, Units(60))
+    ledger.note_claimed(SUBSCRIBER, PERIOD, Units(40))
+    assert ledger.unclaimed_sum() == 340
+    ledger.note_void(voucher(200, 2), "an older voucher")
+    assert ledger.unclaimed_sum() == 340
+    ledger.note_void(voucher(300, 2), "window_ended")
+    assert ledger.unclaimed_sum() == 40
+    assert ledger.accept(voucher(301, period=2))
+    assert ledger.unclaimed_sum() == 341
+    ledger.close()
+
+
+def test_answers_are_bounded_in_bytes(path: Path) -> None:
+    ledger = Ledger(path, max_bytes=100)
+    for number in range(5):
+        ledger.record(MODEL, answer(number, "x" * 40), now=number)
+    kept = [n for n in range(5) if ledger.answer(SUBSCRIBER, RequestId(f"{n:032x}"))]
+    assert kept == [3, 4]
+    ledger.close()
+    ledger = Ledger(path, max_bytes=100)
+    ledger.record(MODEL, answer(5, "x" * 40), now=5)
+    assert ledger.answer(SUBSCRIBER, RequestId(f"{3:032x}")) is None
+    ledger.close()
+
+
+def test_answers_are_bounded_in_age(path: Path) -> None:
+    ledger = Ledger(path, max_age=10)
+    ledger.record(MODEL, answer(1), now=0)
+    ledger.record(MODEL, answer(2), now=9)
+    assert ledger.answer(SUBSCRIBER, RequestId(f"{1:032x}"))
+    ledger.record(MODEL, answer(3), now=11)
+    assert ledger.answer(SUBSCRIBER, RequestId(f"{1:032x}")) is None
+    assert ledger.answer(SUBSCRIBER, RequestId(f"{2:032x}"))
+    ledger.close()
+
+
+def test_the_file_is_private_and_belongs_to_one_process(path: Path) -> None:
+    ledger = Ledger(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(LocalFault) as caught:
+        Ledger(path)
+    assert caught.value.code == "already_running"
+    ledger.close()
+    Ledger(path).close()
+
+
+def test_a_damaged_file_is_told(path: Path) -> None:
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(LocalFault) as caught:
+        Ledger(path)
+    assert caught.value.code == "ledger_damaged"
+    assert "backup" in caught.value.hint
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+from test_node_ledger import MODEL, answer, voucher
+from ricochet_node.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]))
+number = 0
+while True:
+    number += 1
+    ledger.record(MODEL, answer(number, due=10 * number), now=number)
+    ledger.accept(voucher(10 * number))
+    print(number, flush=True)
+"""
+
+
+def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", _WRITER, str(path), str(here), str(here.parent)]
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    acknowledged = [int(writer.stdout.readline()) for _ in range(5)][-1]
+    writer.send_signal(signal.SIGKILL)
+    acknowledged = int((writer.stdout.read().split() or [acknowledged])[-1])
+    writer.stdout.close()
+    writer.wait(10)
+    ledger = Ledger(path)
+    account = ledger.account(SUBSCRIBER, PERIOD)
+    assert account.vouchered >= 10 * acknowledged
+    assert account.due >= account.vouchered
+    assert account.voucher == voucher(account.vouchered)
+    assert ledger.answer(SUBSCRIBER, RequestId(f"{acknowledged:032x}")) is not None
+    ledger.close()

@@ -1,0 +1,393 @@
+"""Serving: from ask to receipt, what is owed when, and what every fault costs (nothing)."""
+
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from node_bench import (
+    MODEL,
+    OPERATOR,
+    PROMPT,
+    PROVIDER_KEY,
+    SUBSCRIBER,
+    Bench,
+    config,
+    eventually,
+    offer,
+    run,
+)
+
+from doubles.upstream import answer_to
+from ricochet_node.serve import meter
+from ricochet_node.upstream import Usage
+from ricochet_protocol.errors import RemoteCode, RemoteFault
+from ricochet_protocol.ids import Period, RequestId
+from ricochet_protocol.messages import Answered, Ask, Chunk, PaymentRequired, Turn
+from ricochet_protocol.money import Units
+from ricochet_protocol.receipt import Receipt, answer_digest, check_receipt_untrusted
+from ricochet_protocol.usage import check_usage, worst_cost
+
+WORDS = answer_to(PROMPT, 50)
+COST = 5 + 2 * len(WORDS)
+
+
+async def open_account(bench: Bench, reserved: int = 10_000) -> None:
+    await bench.client.hello()
+    await bench.client.reserve(reserved)
+
+
+async def fault_of(bench: Bench, ask: Any = None) -> RemoteFault:
+    with pytest.raises(RemoteFault) as caught:
+        await bench.client.ask(ask)
+    return caught.value
+
+
+def test_an_ask_streams_and_ends_with_a_receipt(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        ask = bench.client.request()
+        *chunks, answered = await bench.client.send(ask)
+        assert [chunk.text for chunk in chunks if isinstance(chunk, Chunk)] == [
+            WORDS[0],
+            *(f" {word}" for word in WORDS[1:]),
+        ]
+        assert isinstance(answered, Answered) and answered.finish == "stop"
+        (advert,) = bench.client.network.directory()
+        expected = Receipt(
+            network=bench.chain.domain.network,
+            subscriber=SUBSCRIBER,
+            operator=OPERATOR,
+            period=ask.period,
+            request_id=ask.request_id,
+            ask=ask.digest(),
+            advert=advert.advert.digest(),
+            answer=answer_digest(" ".join(WORDS)),
+            tokens_in=0,
+            tokens_out=0,
+            exact=True,
+            cost=Units(0),
+            due=Units(0),
+        )
+        receipt = check_receipt_untrusted(answered.receipt, bench.client.node, expected)
+        assert (receipt.tokens_in, receipt.tokens_out, receipt.exact) == (5, len(WORDS), True)
+        assert (receipt.cost, receipt.due) == (COST, COST)
+        _, second = await bench.client.ask()
+        assert second.receipt.receipt.due == 2 * COST
+
+    run(tmp_path, scenario)
+
+
+def test_a_repeated_request_is_replayed_without_a_call(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        ask = bench.client.request()
+        first = await bench.client.ask(ask)
+        bench.upstream.fault("500")
+        assert await bench.client.ask(ask) == first
+        assert bench.upstream.counts.keys[PROVIDER_KEY] == 1
+        assert bench.ledger.account(SUBSCRIBER, ask.period).due == COST
+
+    run(tmp_path, scenario)
+
+
+def test_a_request_id_with_other_content_is_a_conflict(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        ask = bench.client.request()
+        await bench.client.ask(ask)
+        other = msgspec.structs.replace(ask, turns=(Turn("user", "something else"),))
+        assert (await fault_of(bench, other)).code == RemoteCode.CONFLICT
+        assert bench.upstream.counts.keys[PROVIDER_KEY] == 1
+
+    run(tmp_path, scenario)
+
+
+def test_the_same_request_twice_at_once_is_one_call(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        bench.upstream.delay = 0.05
+        ask = bench.client.request()
+        answers = await asyncio.gather(*(bench.client.ask(ask) for _ in range(4)))
+        assert all(answer == answers[0] for answer in answers)
+        assert bench.upstream.counts.keys[PROVIDER_KEY] == 1
+
+    run(tmp_path, scenario)
+
+
+def test_a_repetition_takes_over_from_a_call_that_failed(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        bench.upstream.delay = 0.05
+        bench.upstream.fault("500", times=1)
+        ask = bench.client.request()
+        first, second = await asyncio.gather(
+            bench.client.ask(ask), bench.client.ask(ask), return_exceptions=True
+        )
+        assert isinstance(first, RemoteFault)
+        assert not isinstance(second, BaseException)
+
+    run(tmp_path, scenario)
+
+
+def test_a_client_that_vanishes_ends_the_upstream_call(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        bench.upstream.fault("stall_after")
+        async with bench.client.network.call(bench.client.node, bench.client.request()) as replies:
+            assert isinstance(await anext(replies), Chunk)
+            assert bench.node.book.open_calls == 1
+        await bench.upstream.until(lambda counts: counts.abandoned == 1)
+        await bench.node.book.idle()
+        assert bench.ledger.account(SUBSCRIBER, bench.client.period).due == 0
+
+    run(tmp_path, scenario)
+
+
+def test_a_client_whose_process_dies_ends_the_upstream_call(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        bench.upstream.fault("stall")
+        call = asyncio.create_task(bench.client.ask())
+        await bench.upstream.until(lambda counts: counts.open == 1)
+        bench.wires.kill(bench.client.network.peer)
+        await bench.upstream.until(lambda counts: counts.abandoned == 1)
+        await bench.node.book.idle()
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+    run(tmp_path, scenario)
+
+
+def test_without_enough_commitment_it_demands_the_worst_case(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.client.hello()
+        ask = bench.client.request()
+        needed = worst_cost(offer().shown, 5, 50)
+        (demand,) = await bench.client.send(ask)
+        assert isinstance(demand, PaymentRequired)
+        assert demand.needed == needed
+        assert (demand.account.committed, demand.account.due) == (0, 0)
+        await bench.client.reserve(needed - 1)
+        assert isinstance((await bench.client.send(ask))[0], PaymentRequired)
+        await bench.client.reserve(needed)
+        await bench.client.ask(ask)
+        assert bench.upstream.counts.keys[PROVIDER_KEY] == 1
+
+    run(tmp_path, scenario)
+
+
+def test_calls_in_flight_count_with_their_worst_case(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        worst = worst_cost(offer().shown, 5, 50)
+        await open_account(bench, 2 * worst - 1)
+        bench.upstream.fault("stall", times=1)
+        call = asyncio.create_task(bench.client.ask())
+        await bench.upstream.until(lambda counts: counts.open == 1)
+        (demand,) = await bench.client.send(bench.client.request())
+        assert isinstance(demand, PaymentRequired) and demand.needed == 2 * worst
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        await bench.node.book.idle()
+        await bench.client.ask()
+
+    run(tmp_path, scenario)
+
+
+def test_beyond_the_unpaid_limit_it_demands_a_voucher(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        await bench.client.ask()
+        (demand,) = await bench.client.send(bench.client.request())
+        assert isinstance(demand, PaymentRequired)
+        assert demand.account.due == COST
+        assert demand.needed <= demand.account.committed
+        await bench.client.pay(COST)
+        await bench.client.ask()
+
+    run(tmp_path, scenario, config(unpaid_limit=Units(COST - 1)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("500", RemoteCode.UPSTREAM),
+        ("429", RemoteCode.BUSY),
+        ("too_long", RemoteCode.TOO_LONG),
+        ("garbage", RemoteCode.UPSTREAM),
+        ("cut", RemoteCode.UPSTREAM),
+    ],
+)
+def test_a_fault_of_the_provider_costs_nothing(tmp_path: Path, kind: str, code: str) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        bench.upstream.fault(kind, times=1)
+        ask = bench.client.request()
+        assert (await fault_of(bench, ask)).code == code
+        assert bench.ledger.account(SUBSCRIBER, ask.period).due == 0
+        assert bench.node.book.open_calls == 0
+        _, answered = await bench.client.ask(ask)
+        assert answered.receipt.receipt.due == COST
+
+    run(tmp_path, scenario)
+
+
+def test_a_refused_key_withdraws_its_offers(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        bench.upstream.fault("401")
+        fault = await fault_of(bench)
+        assert fault.code == RemoteCode.UPSTREAM_AUTH
+        (event,) = bench.events("offer_withdrawn")
+        assert event["model"] == MODEL and event["key"] == "v1"
+        assert "ricochet keys add v1" in event["hint"]
+        assert (await fault_of(bench)).code == RemoteCode.NO_MODEL
+        await eventually(lambda: not bench.client.network.directory()[0].advert.models)
+        assert bench.node.status()["models"][0]["offered"] is False
+
+    run(tmp_path, scenario)
+
+
+def test_an_answer_that_is_late_is_a_timeout(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        bench.upstream.fault("stall")
+        fault = await fault_of(bench, bench.client.request(deadline=1))
+        assert fault.code == RemoteCode.TIMEOUT
+        await bench.upstream.until(lambda counts: counts.abandoned == 1)
+
+    run(tmp_path, scenario)
+
+
+def test_usage_is_bounded_by_what_a_client_believes(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        bench.upstream.fault("greedy")
+        _, answered = await bench.client.ask()
+        receipt = answered.receipt.receipt
+        check_usage(receipt, offer().shown, 5, len(WORDS), 50)
+        assert receipt.exact is False
+
+    run(tmp_path, scenario)
+
+
+def test_without_usage_it_counts_itself(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        bench.upstream.fault("no_usage")
+        text, answered = await bench.client.ask()
+        receipt = answered.receipt.receipt
+        assert receipt.exact is False
+        assert receipt.tokens_in == 5
+        assert len(WORDS) <= receipt.tokens_out <= len(text)
+
+    run(tmp_path, scenario)
+
+
+def test_slots_are_the_limit(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        bench.upstream.fault("stall", times=2)
+        calls = [asyncio.create_task(bench.client.ask()) for _ in range(2)]
+        await bench.upstream.until(lambda counts: counts.open == 2)
+        assert (await fault_of(bench)).code == RemoteCode.BUSY
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await bench.node.book.idle()
+        await bench.client.ask()
+
+    run(tmp_path, scenario)
+
+
+def test_draining_lets_open_calls_end_and_admits_no_more(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        bench.upstream.delay = 0.2
+        call = asyncio.create_task(bench.client.ask())
+        await bench.upstream.until(lambda counts: counts.open == 1)
+        draining = asyncio.create_task(bench.node.drain(10))
+        await asyncio.sleep(0)
+        assert (await fault_of(bench)).code == RemoteCode.BUSY
+        await call
+        assert await draining
+
+    run(tmp_path, scenario)
+
+
+def test_draining_gives_up_on_a_call_that_does_not_end(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        bench.upstream.fault("stall")
+        call = asyncio.create_task(bench.client.ask())
+        await bench.upstream.until(lambda counts: counts.open == 1)
+        assert not await bench.node.drain(0.05)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"model": "other"}, RemoteCode.NO_MODEL),
+        ({"period": 2}, RemoteCode.NO_SESSION),
+        ({"max_tokens": 996}, RemoteCode.TOO_LONG),
+    ],
+)
+def test_asks_outside_the_offer_are_refused(
+    tmp_path: Path, changes: dict[str, Any], code: str
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        assert (await fault_of(bench, bench.client.request(**changes))).code == code
+        assert bench.upstream.counts.keys.total() == 0
+
+    run(tmp_path, scenario)
+
+
+def test_nothing_of_the_conversation_is_logged(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        await bench.client.ask(bench.client.request("a secret prompt"))
+        for kind in ("500", "garbage", "401"):
+            bench.upstream.fault(kind)
+            await fault_of(bench, bench.client.request("a secret prompt"))
+        logged = bench.log_text.getvalue()
+        assert bench.events("served") and bench.events("refused")
+        for secret in ("secret prompt", "Answer", PROVIDER_KEY):
+            assert secret not in logged
+
+    run(tmp_path, scenario)
+
+
+def test_a_server_iterator_can_be_closed_at_any_chunk(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        async with aclosing(
+            bench.node.door(bench.client.network.peer, bench.client.request())
+        ) as replies:
+            await anext(replies)
+        assert bench.node.book.open_calls == 0
+
+    run(tmp_path, scenario)
+
+
+def test_the_meter_prefers_the_providers_count() -> None:
+    class Case(msgspec.Struct):
+        tokens: tuple[int, int] | None
+        billed: tuple[int, int, bool]
+
+    ask = Ask(RequestId("0" * 32), Period(1), MODEL, (Turn("user", "x"),), 100, 60)
+    for case in (
+        Case((12, 30), (12, 30, True)),
+        Case(None, (10, 20, False)),
+        Case((10_000, 30), (84, 30, False)),
+        Case((12, 10_000), (12, 100, False)),
+    ):
+        bill = meter(offer(), ask, 10, 20, Usage("stop", case.tokens))
+        assert (bill.tokens_in, bill.tokens_out, bill.exact) == case.billed
+        assert bill.cost == bill.tokens_in + 2 * bill.tokens_out
