@@ -5,9 +5,10 @@ a first reservation of at most five cents, which may double with each answer tha
 such nodes together hold at most a fifth of the budget; it serves one call at a time. A node is
 proven after `PROVEN_ANSWERS` accepted answers. Nothing is ever reserved beyond the free budget.
 
-A voucher's amount is the sum of the costs accepted in the period, no less and no more; amounts only
-grow. When the node shows a higher one (this home lost its state), the account resumes from it, but
-only when it carries the payer's own signature.
+A voucher's amount is the sum of the costs accepted in the period; amounts only grow. When the node
+shows a higher one (this home lost its state), the account resumes from it, but only when it carries
+the payer's own signature. Answers replayed after such a loss were paid before: no voucher exceeds
+what the node itself says is due.
 """
 
 from collections.abc import Iterable
@@ -101,8 +102,7 @@ def funds(subscription: Subscription, accounts: Iterable[Account]) -> Funds:
 def reservation_total(account: Account, needed: Units, left: Funds) -> Units:
     """The total to sign so that at least `needed` is covered.
 
-    BudgetError when the budget does not hold it; RemoteFault `refused` when the node has not earned
-    that much trust, so that the call goes to another one.
+    BudgetError when the budget does not hold it, or the node has not earned that much trust.
     """
     if needed <= account.reserved:
         # Signed before; the chain has not seen it, or this would not be asked.
@@ -120,9 +120,11 @@ def reservation_total(account: Account, needed: Units, left: Funds) -> Units:
         earned = FIRST_RESERVATION << account.answers
         ceiling = min(ceiling, earned, account.reserved + left.unproven)
         if needed > ceiling:
-            raise RemoteFault(
-                RemoteCode.REFUSED,
-                f"the call may cost {dollars(needed)}, more than an unproven node is trusted with",
+            raise BudgetError(
+                "node_unproven",
+                f"The next call needs {dollars(needed)} reserved with a node that has proved "
+                f"itself worth {dollars(Units(ceiling))} so far.",
+                "Choose a cheaper model with --model, or run it again when other nodes offer it.",
             )
     generous = max(needed, FIRST_RESERVATION, Units(2 * account.reserved))
     return Units(min(generous, ceiling))
@@ -136,9 +138,12 @@ def reservation(payer: Payer, account: Account, total: Units) -> SignedReservati
     return sign_reservation(payer.key, payer.domain, value)
 
 
-def accept(payer: Payer, account: Account, cost: Units) -> Account:
-    """The account after an accepted answer, with the voucher that pays for it."""
-    accepted = Units(account.accepted + cost)
+def accept(payer: Payer, account: Account, cost: Units, due: Units) -> Account:
+    """The account after an accepted answer, with the voucher that pays for it.
+
+    `due` is the highest sum that the node has stated: an answer paid for before adds nothing.
+    """
+    accepted = Units(max(account.accepted, min(account.accepted + cost, due)))
     value = Voucher(
         subscriber=payer.subscriber,
         node=account.node,

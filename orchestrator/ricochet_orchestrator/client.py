@@ -109,7 +109,7 @@ class NodeClient:
         self.advert = advert
         self._seen: dict[Hash32, SignedAdvert] = {advert.advert.digest(): advert}
         self._expires = 0
-        self._due = Units(0)
+        self.due = Units(0)
         self._in_flight = Units(0)
         self._talk = asyncio.Lock()
         self._payment = asyncio.Lock()
@@ -141,7 +141,7 @@ class NodeClient:
         try:
             async with self._talk:
                 await self._open()
-                await self._cover(covered(self.account, self._due, self._in_flight))
+                await self._cover(covered(self.account, self.due, self._in_flight))
             for _ in range(2):
                 reply = await self._stream(ask, (terms, earlier), first_token)
                 if isinstance(reply, Served):
@@ -228,7 +228,7 @@ class NodeClient:
         async with self._talk:
             self._take(demand.account)
             await self._pay()
-            ours = covered(self.account, self._due, self._in_flight)
+            ours = covered(self.account, self.due, self._in_flight)
             if demand.needed > ours + FIRST_RESERVATION:
                 raise RemoteFault(RemoteCode.REFUSED, "peer demands more than the call can cost")
             await self._cover(Units(max(demand.needed, ours)))
@@ -301,7 +301,7 @@ class NodeClient:
         if not text.strip() or counted_out > most_tokens(ask.max_tokens):
             raise RemoteFault(RemoteCode.REFUSED, "peer's answer is blank or longer than asked for")
         check_usage(receipt, offer, self._counted_in(ask), counted_out, ask.max_tokens)
-        self._due = Units(max(self._due, receipt.due))
+        self.due = Units(max(self.due, receipt.due))
         return cited
 
     def _cited(
@@ -318,7 +318,9 @@ class NodeClient:
             if signed not in terms and _dearer(offer, terms[0].advert.offer(ask.model)):
                 raise RemoteFault(RemoteCode.REFUSED, "peer raised its price during the call")
             return signed, offer
-        raise RemoteFault(RemoteCode.REFUSED, "peer's receipt cites an advert nobody has seen")
+        # A node that replays an answer which this home has lost cites terms that are lost too:
+        # asked under another id, as after any conflict, it serves anew.
+        raise RemoteFault(RemoteCode.CONFLICT, "peer's receipt cites an advert nobody has seen")
 
     async def _request(self, request: Request) -> None:
         """A call that is answered by the account's state, which is taken up."""
@@ -332,7 +334,7 @@ class NodeClient:
 
     def _take(self, state: AccountState) -> None:
         self._change(lambda account: resume(self._payer, account, state))
-        self._due = Units(max(state.due, 0))
+        self.due = Units(max(self.due, state.due))
 
     def _change(self, change: Callable[[Account], Account]) -> Account:
         self.account = self._store.change_account(self.operator, self.account.period, change)

@@ -126,13 +126,11 @@ class Dispatcher:
             self._unaffordable[peer] = error
             self._router.released(peer)
             return True
+        self._router.failed(peer, error.code, now)
         if error.code == RemoteCode.CONFLICT:
             # The node knows this request id with other content (an answer was lost and made anew
             # here, or the period changed): another id makes it another call.
             effort.conflicts += 1
-            self._router.released(peer)
-        else:
-            self._router.failed(peer, error.code, now)
         if error.code == RemoteCode.BUSY:
             effort.busy += 1
         else:

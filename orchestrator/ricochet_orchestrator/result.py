@@ -18,7 +18,7 @@ from ricochet_protocol.errors import ExitCode
 from ricochet_protocol.ids import Address, PeerId
 from ricochet_protocol.money import Units
 
-_SENTENCE_END: Final = re.compile(r"[.!?…。！？]['\"”’)\]]*(?=\s|$)")  # noqa: RUF001 - full-width ends
+_SENTENCE_END: Final = re.compile(r"[.!?…]['\"”’)\]]*(?=\s|$)|[。！？][」』]*")  # noqa: RUF001 - as written
 
 
 class PeerUse(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -202,6 +203,7 @@ class _Run:
 
     async def execute(self) -> RunStatus:
         """Work until all steps are done or none can be; where the run stands then."""
+        await self._offers.refresh()
         watcher = asyncio.create_task(self._watch())
         stopped = asyncio.create_task(self._stop.wait())
         try:
@@ -268,8 +270,8 @@ class _Run:
             ask, assignment.earlier, lambda seconds: tell(FirstToken(step.id, peer, seconds))
         )
         answer = self._answer(step, client, served)
-        payer = self._setting.payer
-        if not self._store.complete(answer, lambda account: accept(payer, account, answer.cost)):
+        pay = partial(accept, self._setting.payer, cost=answer.cost, due=client.due)
+        if not self._store.complete(answer, pay):
             # Another process has completed the step; what it stored is what later steps read.
             answer = self._store.answers(self._record.id)[step.id]
         client.refresh_account()
@@ -360,10 +362,10 @@ class _Run:
 
 async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel and await tasks; what they raise has been dealt with or no longer matters."""
-    running = [task for task in tasks if not task.done()]
-    for task in running:
+    owned = list(tasks)
+    for task in owned:
         task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
+    await asyncio.gather(*owned, return_exceptions=True)
 
 
 def _finished(step: Step, answer: Answer, cached: bool) -> StepFinished:

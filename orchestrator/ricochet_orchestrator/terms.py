@@ -33,10 +33,11 @@ async def paid_period(setting: Setting) -> Subscription:
             f"The account {payer.subscriber} {ended}.",
             "Subscribe with `ricochet subscribe`; finished steps are kept.",
         )
-    if not payer.signed(found.delegate) and not payer.signed(payer.subscriber):
+    signer = account_address(payer.key)
+    if signer not in (found.delegate, found.subscriber):
         raise ConfigurationError(
             "not_delegate",
-            f"The session key of this home ({account_address(payer.key)}) may not sign for "
+            f"The session key of this home ({signer}) may not sign for "
             f"{payer.subscriber}: the subscription names {found.delegate}.",
             "Use the home folder that subscribed, or subscribe for the next period from this one.",
         )

@@ -1,11 +1,11 @@
 """A whole network in memory for the orchestrator's tests, on a virtual clock."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import AsyncIterator, TypeVar
+from typing import TypeVar
 
 from ricochet_network.memory_transport import MemoryNetwork
 from ricochet_network.peers import PeerNetwork
@@ -23,11 +23,12 @@ from ricochet_protocol.money import UNITS_PER_DOLLAR
 from ricochet_protocol.signing import account_address
 from ricochet_protocol.tokens import count_tokens
 from twins.scripted_node import ScriptedNode
-from twins.settlement import MemorySettlement
+from twins.settlement import DOMAIN, MemorySettlement
 
 SUBSCRIBER = Address("0x" + "5b" * 20)
 SESSION_KEY = bytes([7]) * 32
 CLIENT_SEED = bytes([9]) * 32
+PAYER = Payer(SUBSCRIBER, DOMAIN, SESSION_KEY)
 OVERVIEW = get("overview", (TEMPLATES,))
 MAPPED = ChainStep("reader", "analyzer", "map", "segments", "{text}\nExplain.", 60)
 JOINED = ChainStep("writer", "integrator", "reduce", "reader", "{text}\nJoin.", 60)
@@ -111,7 +112,7 @@ class Stage:
                 peers=peers,
                 settlement=self.settlement,
                 store=store,
-                payer=Payer(SUBSCRIBER, self.settlement.domain, SESSION_KEY),
+                payer=PAYER,
                 count=count_tokens,
                 seed=seed,
                 clock=lambda: self.settlement.now,

@@ -33,7 +33,7 @@ from ricochet_protocol.messages import (
 )
 from ricochet_protocol.money import PricePerMillion, Units, cost
 from ricochet_protocol.receipt import Receipt, SignedReceipt, answer_digest, sign_receipt
-from ricochet_protocol.tokens import count_turns, count_tokens
+from ricochet_protocol.tokens import count_tokens, count_turns
 from ricochet_protocol.usage import worst_cost
 from twins.settlement import MemorySettlement
 
@@ -254,6 +254,7 @@ class ScriptedNode:
             self._stored[ask.request_id] = (ask.digest(), replies)
         yield replies[0]
         if fault is Fault.DIES_AFTER_FIRST_TOKEN:
+            await asyncio.sleep(1)
             await self._die()
         yield replies[1]
         if fault is not Fault.ENDS_WITHOUT_RECEIPT:

@@ -1,0 +1,235 @@
+import sqlite3
+from pathlib import Path
+
+import msgspec
+import pytest
+from orchestrator_stage import PAYER
+from sqlmodel import create_engine
+
+from ricochet_orchestrator.account import Account, accept
+from ricochet_orchestrator.checkpoint import Answer, RunRecord, RunStatus, Status
+from ricochet_orchestrator.plan import Step, StepId
+from ricochet_orchestrator.store import Store
+from ricochet_orchestrator.tables import METADATA, MIGRATIONS
+from ricochet_protocol.errors import ConfigurationError, LocalFault
+from ricochet_protocol.ids import Address, ModelId, PeerId, Period
+from ricochet_protocol.money import Units
+
+NODE = Address("0x" + "aa" * 20)
+STEPS = tuple(
+    Step(StepId(f"{number:064x}"), "a", "analyzer", ModelId("m"), "{text}", 9, 0.0, (number,))
+    for number in range(3)
+)
+
+
+def record(name: str, key: str = "key", status: RunStatus = RunStatus.RUNNING) -> RunRecord:
+    windows = {ModelId("m"): 2304}
+    return RunRecord(name, key, "d.txt", "c", ModelId("m"), windows, status, 1.0, (STEPS[-1].id,))
+
+
+def answer(step: Step, cost: int = 5, run: str = "one") -> Answer:
+    return Answer(
+        step=step.id,
+        run=run,
+        text="text\n",
+        finish="stop",
+        peer=PeerId("p"),
+        operator=NODE,
+        period=Period(1),
+        tokens_in=1,
+        tokens_out=2,
+        exact=True,
+        cost=Units(cost),
+        first_token=0.1,
+        seconds=0.2,
+        receipt=b"receipt",
+        advert=b"advert",
+        completed_at=3.0,
+    )
+
+
+def paid(cost: int):  # type: ignore[no-untyped-def]  # a closure for `complete`
+    return lambda account: accept(PAYER, account, Units(cost), due=Units(10**6))
+
+
+@pytest.fixture
+def store(tmp_path: Path):  # type: ignore[no-untyped-def]  # a generator fixture
+    opened = Store(tmp_path / "runs.db")
+    yield opened
+    opened.close()
+
+
+def test_migrations_make_the_tables_that_the_classes_describe(tmp_path: Path) -> None:
+    Store(tmp_path / "migrated.db").close()
+    engine = create_engine(f"sqlite:///{tmp_path / 'created.db'}")
+    METADATA.create_all(engine)
+    engine.dispose()
+    shapes = []
+    for name in ("migrated.db", "created.db"):
+        connection = sqlite3.connect(tmp_path / name)
+        tables = sorted(METADATA.tables)
+        shapes.append(
+            {
+                table: (
+                    [
+                        row[1:4] + row[5:]
+                        for row in connection.execute(f"PRAGMA table_info({table})")
+                    ],
+                    sorted(row[1] for row in connection.execute(f"PRAGMA index_list({table})")),
+                )
+                for table in tables
+            }
+        )
+        connection.close()
+    assert shapes[0] == shapes[1]
+
+
+def test_a_run_and_its_steps_come_back_as_they_were(store: Store) -> None:
+    run = msgspec.structs.replace(record("one"), seconds=2.5)
+    store.create_run(run, STEPS)
+    assert store.run("one") == store.run(None) == run
+    assert [step.id for step in store.steps("one")] == [step.id for step in STEPS]
+    assert {step.status for step in store.steps("one")} == {Status.PENDING}
+    assert store.run("none") is None
+
+
+def test_the_latest_unfinished_run_of_a_key_is_found(store: Store) -> None:
+    store.create_run(record("one"), STEPS)
+    store.create_run(record("two"), STEPS)
+    store.create_run(record("three", key="other"), STEPS)
+    found = store.unfinished("key")
+    assert found is not None and found.id == "two"
+    store.mark_run("two", RunStatus.COMPLETED, 4.0)
+    assert store.unfinished("key") is None
+    assert store.unfinished("none") is None
+
+
+def test_whom_a_step_was_asked_of_is_kept_when_a_run_is_paused(store: Store) -> None:
+    store.create_run(record("one"), STEPS)
+    store.asking("one", STEPS[0].id, PeerId("p"), b"advert", 7.0)
+    store.asking("one", STEPS[0].id, PeerId("q"), b"other", 8.0)
+    store.pause("one")
+    first, second, _ = store.steps("one")
+    assert (first.status, first.peer, first.advert) == (Status.PAUSED, "q", b"other")
+    assert (first.attempts, first.started_at) == (2, 7.0)
+    assert second.status is Status.PENDING
+
+
+def test_an_answer_and_the_account_it_changes_are_one(store: Store) -> None:
+    store.create_run(record("one"), STEPS)
+    account = store.complete(answer(STEPS[0]), paid(5))
+    assert account is not None
+    assert account.accepted == 5
+    assert store.account(NODE, Period(1)) == account
+    assert store.answers("one") == {STEPS[0].id: answer(STEPS[0])}
+    assert store.steps("one")[0].status is Status.COMPLETED
+
+
+def test_when_paying_fails_nothing_of_the_answer_is_kept(store: Store) -> None:
+    store.create_run(record("one"), STEPS)
+
+    def fails(_: Account) -> Account:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        store.complete(answer(STEPS[0]), fails)
+    assert store.answers("one") == {}
+    assert store.account(NODE, Period(1)) == Account(NODE, Period(1))
+
+
+def test_a_second_answer_to_a_step_changes_nothing(store: Store) -> None:
+    store.create_run(record("one"), STEPS)
+    store.complete(answer(STEPS[0]), paid(5))
+    assert store.complete(answer(STEPS[0], cost=7), paid(7)) is None
+    assert store.account(NODE, Period(1)).accepted == 5
+    assert store.answers("one")[STEPS[0].id].cost == 5
+
+
+def test_an_answer_serves_every_run_that_has_the_step(store: Store) -> None:
+    store.create_run(record("one"), STEPS)
+    store.complete(answer(STEPS[1]), paid(5))
+    store.create_run(record("two"), STEPS)
+    store.mark_cached("two", 9.0)
+    assert set(store.answers("two")) == {STEPS[1].id}
+    assert [step.completed_at for step in store.steps("two")] == [None, 9.0, None]
+
+
+def test_two_processes_add_to_one_account(tmp_path: Path, store: Store) -> None:
+    other = Store(tmp_path / "runs.db")
+    store.create_run(record("one"), STEPS)
+    store.complete(answer(STEPS[0]), paid(5))
+    other.complete(answer(STEPS[1], cost=6), paid(6))
+    account = store.complete(answer(STEPS[2], cost=7), paid(7))
+    other.close()
+    assert account is not None and account.accepted == 18
+    assert account.voucher is not None and account.voucher.voucher.cumulative == 18
+
+
+def test_trust_counts_on_in_the_next_period_but_money_does_not(store: Store) -> None:
+    store.create_run(record("one"), STEPS)
+    store.complete(answer(STEPS[0]), paid(5))
+    assert store.account(NODE, Period(2)) == Account(NODE, Period(2), answers=1)
+    assert store.accounts(Period(2)) == ()
+    assert [account.node for account in store.accounts(Period(1))] == [NODE]
+
+
+def test_a_change_that_is_refused_leaves_the_account(store: Store) -> None:
+    def refuses(_: Account) -> Account:
+        raise ValueError("no")
+
+    node = Address("0x" + "cc" * 20)
+    store.change_account(node, Period(1), lambda a: msgspec.structs.replace(a, reserved=Units(3)))
+    with pytest.raises(ValueError, match="no"):
+        store.change_account(node, Period(1), refuses)
+    assert store.account(node, Period(1)).reserved == 3
+
+
+def test_a_step_that_failed_tells_why(store: Store) -> None:
+    store.create_run(record("one"), STEPS)
+    store.mark_step("one", STEPS[0].id, Status.FAILED, "peer went silent")
+    assert store.steps("one")[0].error == "peer went silent"
+
+
+def test_the_file_is_for_its_owner_only(tmp_path: Path, store: Store) -> None:
+    store.create_run(record("one"), STEPS)
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {0o600}
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.db"
+    path.write_bytes(b"not a database, but long enough to look like one" * 30)
+    with pytest.raises(LocalFault) as caught:
+        Store(path)
+    assert caught.value.code == "store_damaged"
+    assert "mv " in caught.value.hint
+
+
+def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    connection.close()
+    with pytest.raises(ConfigurationError) as caught:
+        Store(path)
+    assert caught.value.code == "store_newer"
+
+
+def test_a_locked_file_is_told_from_a_damaged_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ricochet_orchestrator.store.LOCK_WAIT", 0.05)
+    Store(tmp_path / "runs.db").close()
+    holder = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LocalFault) as caught:
+        Store(tmp_path / "runs.db")
+    holder.close()
+    assert caught.value.code == "store_locked"
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LocalFault) as caught:
+        Store(tmp_path / "file" / "runs.db")
+    assert caught.value.code == "store_failed"
