@@ -97,7 +97,7 @@ def load(home: Path) -> NodeConfig:
         raise ConfigurationError(
             "no_offers",
             f"this node offers nothing yet: {path} is missing",
-            "run `ricochet node offer` or write the file; its fields are in README.md",
+            "run `ricochet node offer`, which writes it",
         )
     try:
         return _checked(_read(path))

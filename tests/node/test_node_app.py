@@ -1,0 +1,345 @@
+"""The node as a program: what keeps it from starting, and its promises through kill -9.
+
+These tests use the real parts: dev chain, contract, libp2p, vault, and the node in its own process.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from node_bench import (
+    CLIENT_SEED,
+    DELEGATE_KEY,
+    MODEL,
+    PROVIDER_KEY,
+    SUBSCRIBER_KEY,
+    Bench,
+    run,
+)
+
+from devchain_process import running_devchain
+from doubles.upstream import UpstreamDouble
+from ricochet_network.libp2p_transport import Libp2pTransport
+from ricochet_network.peers import PeerNetwork
+from ricochet_node.admin import settle, status
+from ricochet_node.app import NodeOptions, _until_stopped, run_node
+from ricochet_node.config import new_offer, write_offer
+from ricochet_node.keystore import Keystore
+from ricochet_node.log import EventLog
+from ricochet_node.vault_process import VaultProcess
+from ricochet_protocol.eip712 import (
+    Reservation,
+    Session,
+    Voucher,
+    sign_reservation,
+    sign_session,
+    sign_voucher,
+)
+from ricochet_protocol.errors import ChainError, ConfigurationError, LocalFault, RicochetError
+from ricochet_protocol.ids import Address, PeerId, Period, RequestId
+from ricochet_protocol.messages import (
+    AccountState,
+    Answered,
+    Ask,
+    Hello,
+    Pay,
+    Reply,
+    Request,
+    Reserve,
+    Turn,
+)
+from ricochet_protocol.money import Units
+from ricochet_protocol.signing import account_address
+from ricochet_settlement import deploy, faucet, subscriber, wallet
+from ricochet_settlement.deployment import Deployment, save
+from ricochet_settlement.devchain.accounts import dev_key
+from ricochet_settlement.hot_key import load_or_create
+
+WORDS = "correct horse battery"
+SUBSCRIBER = account_address(SUBSCRIBER_KEY)
+NOWHERE = Deployment(
+    rpc="http://127.0.0.1:9",
+    chain_id=1,
+    contract=Address("0x" + "aa" * 20),
+    token=Address("0x" + "bb" * 20),
+)
+
+
+def furnish(home: Path, deployment: Deployment, base_url: str) -> None:
+    """A home folder with everything a node needs."""
+    save(home, deployment)
+    wallet.create(home / "wallet.json", WORDS)
+    Keystore(home / "keys.json").add(WORDS, "main", "double", base_url, PROVIDER_KEY)
+    write_offer(
+        home,
+        new_offer(
+            model=MODEL,
+            upstream_model="real",
+            key="main",
+            context=1000,
+            price_in="1",
+            price_out="2",
+            slots=2,
+        ),
+    )
+
+
+def start(home: Path, passphrase: str = WORDS) -> None:
+    """Run a node that is told to stop before it starts: only its checks happen."""
+
+    async def inner() -> None:
+        stop = asyncio.Event()
+        stop.set()
+        options = NodeOptions(home, passphrase, log=home / "log")
+        async with asyncio.timeout(60):
+            await run_node(options, lambda _: None, stop)
+
+    asyncio.run(inner())
+
+
+def refused(home: Path, kind: type[RicochetError], code: str) -> RicochetError:
+    with pytest.raises(kind) as caught:
+        start(home)
+    assert caught.value.code == code
+    assert caught.value.hint
+    return caught.value
+
+
+def test_each_missing_thing_is_named_in_order(tmp_path: Path) -> None:
+    refused(tmp_path, ConfigurationError, "no_network")
+    save(tmp_path, NOWHERE)
+    refused(tmp_path, ConfigurationError, "no_wallet")
+    wallet.create(tmp_path / "wallet.json", WORDS)
+    refused(tmp_path, ConfigurationError, "no_offers")
+    terms: dict[str, Any] = {
+        "model": "m", "upstream_model": "u", "context": 9, "price_in": "1", "price_out": "1",
+    }  # fmt: skip
+    write_offer(tmp_path, new_offer(key="main", **terms))
+    error = refused(tmp_path, ConfigurationError, "no_key")
+    assert "ricochet keys add main" in error.hint
+    store = Keystore(tmp_path / "keys.json")
+    store.add(WORDS, "main", "any", "https://api.openai.com/v1", PROVIDER_KEY)
+    error = refused(tmp_path, ConfigurationError, "sharing_deny")
+    assert "OpenAI" in error.message
+    store.remove("main")
+    store.add(WORDS, "main", "any", "http://127.0.0.1:9/v1", PROVIDER_KEY)
+    with pytest.raises(ConfigurationError) as caught:
+        start(tmp_path, "wrong")
+    assert caught.value.code == "wrong_passphrase"
+    refused(tmp_path, ChainError, "chain_unreachable")
+    assert not (tmp_path / "node.run.json").exists()
+
+
+def test_options_do_not_show_the_passphrase(tmp_path: Path) -> None:
+    assert WORDS not in repr(NodeOptions(tmp_path, WORDS))
+
+
+def test_a_vault_that_dies_ends_the_node(tmp_path: Path) -> None:
+    Keystore(tmp_path / "keys.json").add(
+        WORDS, "main", "any", "http://127.0.0.1:9/v1", PROVIDER_KEY
+    )
+
+    async def scenario(bench: Bench) -> None:
+        vault = await VaultProcess.start(tmp_path / "keys.json", WORDS, ["main"])
+        log = EventLog(bench.log_text)
+        until = asyncio.create_task(_until_stopped(bench.node, vault, asyncio.Event(), log))
+        os.kill(vault.pid, signal.SIGKILL)
+        with pytest.raises(LocalFault) as caught:
+            await until
+        assert caught.value.code == "vault_ended"
+        await vault.stop()
+
+    run(tmp_path, scenario)
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_devchain(tmp_path_factory.mktemp("chain") / "chain.db") as url:
+        yield url
+
+
+async def world(rpc: str, home: Path, base_url: str) -> Deployment:
+    """A deployed contract, a furnished and funded home, and a paying subscriber."""
+    treasury = Address("0x" + "7e" * 20)
+    deployment = await deploy.deploy(rpc, dev_key(0), treasury)
+    await asyncio.to_thread(furnish, home, deployment, base_url)
+    operator = wallet.address_of(home / "wallet.json")
+    gas = account_address(load_or_create(home / "session.key"))
+    for account, units in ((operator, 0), (gas, 0), (SUBSCRIBER, 20_000_000)):
+        await faucet.give(deployment, account, wei=10**18, units=Units(units))
+    delegate = account_address(DELEGATE_KEY)
+    await subscriber.subscribe(deployment, SUBSCRIBER_KEY, Units(10_000_000), delegate)
+    return deployment
+
+
+_PROGRAM = """
+import asyncio, json, signal, sys
+from pathlib import Path
+from ricochet_node.app import NodeOptions, _until_stopped, run_node
+async def main():
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    passphrase = sys.stdin.readline().strip()
+    home = Path(sys.argv[1])
+    def ready(node):
+        print(json.dumps([node.peer, node.operator, node.addresses]), flush=True)
+    await run_node(NodeOptions(home, passphrase, log=home / "node.log"), ready, stop)
+asyncio.run(main())
+"""
+
+
+class NodeProcess:
+    """A node in its own process, ready when constructed."""
+
+    def __init__(self, home: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, str(home)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(WORDS + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            self.end(signal.SIGKILL)
+            raise AssertionError("the node did not start; its error is above")
+        peer, operator, self.addresses = json.loads(line)
+        self.peer, self.operator = PeerId(peer), Address(operator)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def end(self, how: signal.Signals) -> int:
+        self._process.send_signal(how)
+        code = self._process.wait(30)
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        return code
+
+
+def in_memory(pid: int, *secrets: str) -> set[str]:
+    """Which of the secrets stand in the writable memory of a process."""
+    found = set()
+    maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for fields in (line.split() for line in maps):
+            if not fields[1].startswith("rw") or fields[-1].startswith("[v"):
+                continue
+            start, end = (int(part, 16) for part in fields[0].split("-"))
+            memory.seek(start)
+            data = memory.read(end - start)
+            found |= {secret for secret in secrets if secret.encode() in data}
+    return found
+
+
+class Client:
+    """A subscriber's peer over libp2p."""
+
+    def __init__(self, network: PeerNetwork, deployment: Deployment, node: NodeProcess) -> None:
+        self._network, self._domain, self._node = network, deployment.domain, node
+
+    async def send(self, request: Request) -> list[Reply]:
+        async with self._network.call(self._node.peer, request) as replies:
+            return [reply async for reply in replies]
+
+    async def hello(self) -> AccountState:
+        session = Session(SUBSCRIBER, self._network.peer, self._node.peer, 2**40)
+        (state,) = await self.send(Hello(sign_session(DELEGATE_KEY, self._domain, session)))
+        assert isinstance(state, AccountState)
+        return state
+
+    async def reserve(self, total: int) -> None:
+        value = Reservation(SUBSCRIBER, self._node.operator, Period(1), Units(total))
+        await self.send(Reserve(sign_reservation(DELEGATE_KEY, self._domain, value)))
+
+    async def pay(self, cumulative: int) -> None:
+        value = Voucher(SUBSCRIBER, self._node.operator, Period(1), Units(cumulative))
+        await self.send(Pay(sign_voucher(DELEGATE_KEY, self._domain, value)))
+
+    async def ask(self, number: int) -> Answered:
+        turns = (Turn("user", "tell me a confidential thing"),)
+        ask = Ask(RequestId(f"{number:032x}"), Period(1), MODEL, turns, 50, 60)
+        answered = (await self.send(ask))[-1]
+        assert isinstance(answered, Answered)
+        return answered
+
+
+@asynccontextmanager
+async def client_of(deployment: Deployment, node: NodeProcess) -> AsyncIterator[Client]:
+    network = PeerNetwork(
+        Libp2pTransport(CLIENT_SEED), CLIENT_SEED, deployment.domain.network, node.addresses
+    )
+    await network.start()
+    try:
+        yield Client(network, deployment, node)
+    finally:
+        await network.stop()
+
+
+def test_a_killed_node_keeps_what_it_acknowledged(chain: str, tmp_path: Path) -> None:
+    async def before(deployment: Deployment, node: NodeProcess) -> int:
+        async with client_of(deployment, node) as client:
+            assert (await client.hello()).committed == 0
+            await client.reserve(10_000)
+            answered = await client.ask(1)
+            due = answered.receipt.receipt.due
+            await client.pay(due)
+            told = await status(tmp_path)
+            assert (told["models"][0]["calls"], told["pid"]) == (1, node.pid)
+            assert told["peers_known"] >= 1
+            # The passphrase shows that the search works; the key it opens is the vault's alone.
+            if sys.platform == "linux":
+                found = await asyncio.to_thread(in_memory, node.pid, WORDS, PROVIDER_KEY)
+                assert found == {WORDS}
+            return due
+
+    async def after(
+        upstream: UpstreamDouble, deployment: Deployment, node: NodeProcess, due: int
+    ) -> None:
+        async with client_of(deployment, node) as client:
+            state = await client.hello()
+            assert (state.committed, state.due) == (10_000, due)
+            assert state.voucher is not None and state.voucher.voucher.cumulative == due
+            answered = await client.ask(1)
+            assert answered.receipt.receipt.due == due
+            assert upstream.counts.keys.total() == 1
+        assert await settle(tmp_path) == {"claimed": due, "withdrawn": due * 7 // 10}
+
+    async def whole() -> None:
+        async with asyncio.timeout(100), UpstreamDouble([PROVIDER_KEY]) as upstream:
+            deployment = await world(chain, tmp_path, upstream.base_url)
+            first = await asyncio.to_thread(NodeProcess, tmp_path)
+            try:
+                due = await before(deployment, first)
+            finally:
+                await asyncio.to_thread(first.end, signal.SIGKILL)
+            second = await asyncio.to_thread(NodeProcess, tmp_path)
+            try:
+                await after(upstream, deployment, second, due)
+                assert second.peer == first.peer
+            finally:
+                code = await asyncio.to_thread(second.end, signal.SIGTERM)
+            assert code == 0
+            assert not (tmp_path / "node.run.json").exists()
+
+    asyncio.run(whole())
+    log = (tmp_path / "node.log").read_text()
+    events = [json.loads(line)["event"] for line in log.splitlines()]
+    assert events.count("registered") == 1
+    assert events.count("started") == 2 and events[-1] == "stopped"
+    for secret in (WORDS, PROVIDER_KEY, "confidential"):
+        assert secret not in log
+    assert stat.S_IMODE((tmp_path / "node.log").stat().st_mode) == 0o600
