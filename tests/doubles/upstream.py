@@ -135,6 +135,14 @@ class UpstreamDouble:
         self._faults.clear()
         self._used.clear()
 
+    def reset(self) -> None:
+        """Forget everything, as if just started; calls that are still open must be over."""
+        self.heal()
+        self.delay = 0.0
+        self.counts = Counts()
+        self.requests.clear()
+        self.headers.clear()
+
     async def until(self, condition: Callable[[Counts], bool], seconds: float = 10.0) -> None:
         """Wait until `condition(counts)` holds."""
         async with asyncio.timeout(seconds), self._changed:

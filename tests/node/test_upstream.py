@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,29 +35,30 @@ def ask(prompt: str = "tell me all of it", max_tokens: int = 50) -> Ask:
 Scenario = Callable[[UpstreamDouble, Upstream], Awaitable[None]]
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Callable[[Scenario], None]:
-    """Runs a scenario with a provider and a vault."""
+@contextlib.asynccontextmanager
+async def running(home: Path) -> AsyncIterator[tuple[UpstreamDouble, Upstream]]:
+    async with UpstreamDouble([KEY]) as double, aiohttp.ClientSession() as client:
+        Keystore(home / "keys.json").add("words", "main", "double", double.base_url, KEY)
+        vault = await VaultProcess.start(home / "keys.json", "words", ["main"])
+        try:
+            yield double, Upstream(client, vault.base_url, vault.token)
+        finally:
+            await vault.stop()
 
-    @contextlib.asynccontextmanager
-    async def running() -> AsyncIterator[tuple[UpstreamDouble, Upstream]]:
-        async with UpstreamDouble([KEY]) as double, aiohttp.ClientSession() as client:
-            keys = tmp_path / "keys.json"
-            Keystore(keys).add("words", "main", "double", double.base_url, KEY)
-            vault = await VaultProcess.start(keys, "words", ["main"])
-            try:
-                yield double, Upstream(client, vault.base_url, vault.token)
-            finally:
-                await vault.stop()
 
-    def run(scenario: Scenario) -> None:
-        async def inner() -> None:
-            async with running() as (double, upstream):
-                await scenario(double, upstream)
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Scenario], None]]:
+    """Runs scenarios one after the other with one vault: starting one costs 0.6 s."""
+    with asyncio.Runner() as runner:
+        context = running(tmp_path_factory.mktemp("upstream"))
+        double, upstream = runner.run(context.__aenter__())
 
-        asyncio.run(inner())
+        def run(scenario: Scenario) -> None:
+            double.reset()
+            runner.run(scenario(double, upstream))  # type: ignore[arg-type] # a coroutine
 
-    return run
+        yield run
+        runner.run(context.__aexit__(None, None, None))
 
 
 async def collect(upstream: Upstream, value: Ask) -> tuple[str, Usage]:
