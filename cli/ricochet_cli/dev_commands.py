@@ -7,6 +7,8 @@ import typer
 
 from ricochet_cli.console import say
 from ricochet_cli.home import Home, models_folder
+from ricochet_protocol.errors import UsageError
+from ricochet_protocol.money import Units, parse_dollars
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,23 +55,30 @@ def model(
 @app.command("faucet")
 def faucet(
     home: Home,
-    account: Annotated[
-        str | None, typer.Argument(help="Who gets it. [default: this home's wallet]")
-    ] = None,
-    dollars: Annotated[str, typer.Option(help="Test dollars to give.")] = "20",
+    dollars: Annotated[str, typer.Option(help="Test dollars for the wallet.")] = "20",
 ) -> None:
-    """Give an account test dollars and gas on a development chain."""
+    """Give this home's wallet test dollars and gas, and its session key gas, on a dev chain."""
     import asyncio
 
-    from ricochet_protocol.ids import address
-    from ricochet_protocol.money import parse_dollars
+    from ricochet_protocol.signing import account_address
     from ricochet_settlement.deployment import load
     from ricochet_settlement.faucet import WEI_PER_ETHER, give
+    from ricochet_settlement.hot_key import load_or_create
     from ricochet_settlement.wallet import address_of
 
-    target = address(account) if account else address_of(home / "wallet.json")
-    asyncio.run(give(load(home), target, wei=WEI_PER_ETHER, units=parse_dollars(dollars)))
-    say(f"{target} has ${dollars} more in test dollars, and gas")
+    try:
+        units = parse_dollars(dollars)
+    except ValueError as error:
+        raise UsageError("bad_amount", str(error), "give dollars such as 20 or 7.50") from None
+    deployment, wallet = load(home), address_of(home / "wallet.json")
+    session = account_address(load_or_create(home / "session.key"))
+
+    async def fund() -> None:
+        await give(deployment, wallet, wei=WEI_PER_ETHER, units=units)
+        await give(deployment, session, wei=WEI_PER_ETHER, units=Units(0))
+
+    asyncio.run(fund())
+    say(f"{wallet} has ${dollars} more in test dollars, and gas")
 
 
 @app.command("stop")

@@ -31,6 +31,7 @@ from libp2p.protocol_muxer.multiselect_client import MultiselectClient
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as Noise
+from libp2p.stream_muxer.exceptions import MuxedConnError, MuxedStreamError
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.transport.upgrader import TransportUpgrader
@@ -296,6 +297,7 @@ class Libp2pTransport:
                 nursery.start_soon(muxed.start)
                 stream = await (_trio_open(muxed) if connection.dialled else _trio_accept(muxed))
                 handshake.deadline = float("inf")
+                nursery.start_soon(_trio_refuse, muxed)
                 begin(connection)
                 await _trio_pump(stream, connection)
                 nursery.cancel_scope.cancel()
@@ -313,15 +315,30 @@ async def _trio_open(muxed: IMuxedConn) -> IMuxedStream:
 
 
 async def _trio_accept(muxed: IMuxedConn) -> IMuxedStream:
-    """The first stream that asks for our protocol; streams for others are told that it has none."""
+    """The first stream that asks for our protocol; streams for others are told that it has none.
+
+    A libp2p host opens one to identify us as soon as it is connected, and gives it up when refused.
+    """
     choose = Multiselect({PROTOCOL: None})
     while True:
         stream = await muxed.accept_stream()
         try:
             await choose.negotiate(MultiselectCommunicator(_rw(stream)), int(HANDSHAKE))
-        except MultiselectError:
+        except (MultiselectError, MuxedStreamError):
             continue
         return stream
+
+
+async def _trio_refuse(muxed: IMuxedConn) -> None:
+    """Turn away every further stream: a connection carries one, and the rest must not pile up.
+
+    Ends quietly with the connection, so that what has arrived by then is still read.
+    """
+    try:
+        while True:
+            await (await muxed.accept_stream()).reset()
+    except (MuxedConnError, MuxedStreamError):
+        return
 
 
 def _rw(stream: IMuxedStream) -> Any:

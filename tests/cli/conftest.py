@@ -13,9 +13,9 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
     yield from run_provider(tmp_path_factory.mktemp("provider"), delay_ms=20)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
-    """One for all tests of the xdist group `kept`, which run in one worker."""
+    """One network for all tests of a file: xdist keeps a file in one worker."""
     scratch = tmp_path_factory.mktemp("kept")
     providers = run_provider(tmp_path_factory.mktemp("kept-provider"), delay_ms=100)
     provider = next(providers)

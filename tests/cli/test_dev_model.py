@@ -12,7 +12,7 @@ import pytest
 
 from live import start
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("model"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 
 from live import COMMAND_SECONDS, Kept, failed, processes_of, ricochet, start, until
 
-pytestmark = [pytest.mark.xdist_group("kept"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
@@ -78,7 +78,6 @@ def test_owner_walk(kept: Kept, newcomer: Path, phrase: str) -> None:
         home=newcomer,
     )
     assert offered.returncode == 0, offered.stderr
-    # The node's gas key is made here, so that it can be given gas before the first claim.
     node = start("node", "start", "--passphrase-file", phrase, home=newcomer)
     try:
         assert node.stdout is not None
