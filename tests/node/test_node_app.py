@@ -31,7 +31,7 @@ from doubles.upstream import UpstreamDouble
 from ricochet_network.libp2p_transport import Libp2pTransport
 from ricochet_network.peers import PeerNetwork
 from ricochet_node.admin import settle, status
-from ricochet_node.app import NodeOptions, _until_stopped, run_node
+from ricochet_node.app import NodeOptions, _check_gas, _until_stopped, run_node
 from ricochet_node.config import new_offer, write_offer
 from ricochet_node.keystore import Keystore
 from ricochet_node.log import EventLog
@@ -44,7 +44,13 @@ from ricochet_protocol.eip712 import (
     sign_session,
     sign_voucher,
 )
-from ricochet_protocol.errors import ChainError, ConfigurationError, LocalFault, RicochetError
+from ricochet_protocol.errors import (
+    BudgetError,
+    ChainError,
+    ConfigurationError,
+    LocalFault,
+    RicochetError,
+)
 from ricochet_protocol.ids import Address, PeerId, Period, RequestId
 from ricochet_protocol.messages import (
     AccountState,
@@ -181,10 +187,22 @@ async def world(rpc: str, home: Path, base_url: str) -> Deployment:
     return deployment
 
 
+def test_an_empty_gas_account_is_named(chain: str) -> None:
+    async def scenario() -> None:
+        deployment = await deploy.deploy(chain, dev_key(0), Address("0x" + "7e" * 20))
+        account = Address("0x" + "99" * 20)
+        with pytest.raises(BudgetError) as caught:
+            await _check_gas(deployment, account)
+        assert caught.value.code == "no_gas_money"
+        assert account in caught.value.hint
+
+    asyncio.run(scenario())
+
+
 _PROGRAM = """
 import asyncio, json, signal, sys
 from pathlib import Path
-from ricochet_node.app import NodeOptions, _until_stopped, run_node
+from ricochet_node.app import NodeOptions, _check_gas, _until_stopped, run_node
 async def main():
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
