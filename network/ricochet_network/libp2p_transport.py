@@ -334,11 +334,13 @@ async def _trio_refuse(muxed: IMuxedConn) -> None:
 
     Ends quietly with the connection, so that what has arrived by then is still read.
     """
-    try:
-        while True:
+    while True:
+        try:
             await (await muxed.accept_stream()).reset()
-    except (MuxedConnError, MuxedStreamError):
-        return
+        except MuxedStreamError:
+            continue
+        except MuxedConnError:
+            return
 
 
 def _rw(stream: IMuxedStream) -> Any:
