@@ -63,6 +63,8 @@ STATE_WAIT: Final = 60.0
 """Seconds for an answer about the account; a reservation waits for the chain."""
 STALL: Final = 120.0
 """Seconds without a sign of life in an answer, the first token's wait included."""
+GRACE: Final = 10.0
+"""Seconds beyond the ask's deadline before the node is thought to have failed it."""
 MAX_CHARS_PER_TOKEN: Final = 64
 """More text than this is not an answer: tokens of prose have about four characters."""
 
@@ -245,7 +247,7 @@ class NodeClient:
         first: float | None = None
         pieces: list[str] = []
         space = most_tokens(ask.max_tokens) * MAX_CHARS_PER_TOKEN
-        async with self._replies(ask, STALL) as replies:
+        async with self._replies(ask, STALL, ask.deadline + GRACE) as replies:
             async for reply in replies:
                 if isinstance(reply, PaymentRequired):
                     return reply
@@ -263,7 +265,7 @@ class NodeClient:
                     )
                 if not isinstance(reply, Chunk):
                     raise garbage("a reply that does not belong to an ask")
-                space -= len(reply.text)
+                space -= max(1, len(reply.text))
                 if space < 0:
                     raise garbage("more text than was asked for")
                 if first is None and reply.text:
@@ -324,7 +326,7 @@ class NodeClient:
 
     async def _request(self, request: Request) -> None:
         """A call that is answered by the account's state, which is taken up."""
-        async with self._replies(request, STATE_WAIT) as replies:
+        async with self._replies(request, STATE_WAIT, STATE_WAIT) as replies:
             async for reply in replies:
                 if not isinstance(reply, AccountState):
                     raise garbage("something else than the account's state")
@@ -342,18 +344,22 @@ class NodeClient:
 
     @asynccontextmanager
     async def _replies(
-        self, request: Request, patience: float
+        self, request: Request, patience: float, longest: float
     ) -> AsyncIterator[AsyncIterator[Reply]]:
-        """The replies to one call; RemoteFault `timeout` when none comes for `patience` seconds."""
+        """The replies to one call.
+
+        RemoteFault `timeout` when none comes for `patience` seconds, or all take over `longest`.
+        """
+        end = asyncio.get_running_loop().time() + longest
         try:
             async with (
                 asyncio.timeout(patience) as limit,
                 self._peers.call(self.peer, request) as replies,
             ):
-                yield _Patient(replies, limit, patience)
+                yield _Patient(replies, limit, patience, end)
         except TimeoutError:
             self._expires = 0
-            raise RemoteFault(RemoteCode.TIMEOUT, "peer went silent") from None
+            raise RemoteFault(RemoteCode.TIMEOUT, "peer went silent or took too long") from None
         except RemoteFault as fault:
             if fault.code in _SESSION_LOST:
                 self._expires = 0
@@ -369,21 +375,23 @@ _SESSION_LOST: Final = frozenset(
 
 
 class _Patient:
-    """Passes replies on; each one restarts the time limit."""
+    """Passes replies on; each one restarts the time limit, which never passes `end`."""
 
     def __init__(
-        self, replies: AsyncIterator[Reply], limit: asyncio.Timeout, patience: float
+        self, replies: AsyncIterator[Reply], limit: asyncio.Timeout, patience: float, end: float
     ) -> None:
         self._replies = replies
         self._limit = limit
         self._patience = patience
+        self._end = end
 
     def __aiter__(self) -> AsyncIterator[Reply]:
         return self
 
     async def __anext__(self) -> Reply:
         reply = await anext(self._replies)
-        self._limit.reschedule(asyncio.get_running_loop().time() + self._patience)
+        now = asyncio.get_running_loop().time()
+        self._limit.reschedule(min(now + self._patience, self._end))
         return reply
 
 

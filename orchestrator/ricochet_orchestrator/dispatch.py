@@ -28,7 +28,7 @@ MAX_TRIES: Final = 6
 """Calls of one step that may fail before it is given up."""
 MAX_BUSY: Final = 120
 """Calls of one step that may meet a full node; each costs half a second of waiting."""
-OFFER_WAIT: Final = 20.0
+OFFER_WAIT: Final = 10.0
 """Seconds to wait for a peer that offers a model: joining a network takes a few."""
 REUNION: Final = 5.0
 """Seconds that a step waits at the start for the node which may hold its answer."""

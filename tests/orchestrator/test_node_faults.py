@@ -28,6 +28,8 @@ LIES = [
     Fault.WRONG_REPLY,
     Fault.BLANK,
     Fault.ENDLESS,
+    Fault.DRIPS,
+    Fault.SENDS_EMPTY_PIECES,
     Fault.LONGER_THAN_ASKED,
     Fault.BILLS_MORE_TOKENS,
     Fault.BILLS_ANOTHER_PRICE,

@@ -59,6 +59,8 @@ class Fault(Enum):
     WRONG_REPLY = auto()
     BLANK = auto()
     ENDLESS = auto()
+    DRIPS = auto()
+    SENDS_EMPTY_PIECES = auto()
     LONGER_THAN_ASKED = auto()
     BILLS_MORE_TOKENS = auto()
     BILLS_ANOTHER_PRICE = auto()
@@ -235,6 +237,14 @@ class ScriptedNode:
             case Fault.ENDLESS:
                 while True:
                     yield Chunk(text="more and more " * 1000)
+            case Fault.DRIPS:
+                while True:
+                    await asyncio.sleep(60)
+                    yield Chunk(text="drop ")
+            case Fault.SENDS_EMPTY_PIECES:
+                while True:
+                    await asyncio.sleep(0)
+                    yield Chunk(text="")
             case Fault.RAISES_ITS_PRICE:
                 offer = msgspec.structs.replace(
                     offer, price_out=PricePerMillion(2 * offer.price_out)
