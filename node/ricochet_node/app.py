@@ -37,7 +37,7 @@ from ricochet_settlement import deployment as deployments
 from ricochet_settlement import wallet
 from ricochet_settlement.contract import ContractSettlement
 from ricochet_settlement.deployment import Deployment
-from ricochet_settlement.gas import gas_balance
+from ricochet_settlement.holdings import holdings
 from ricochet_settlement.hot_key import load_or_create
 from ricochet_settlement.operator import register_node
 
@@ -161,7 +161,7 @@ async def _register(
 
 
 async def _check_gas(deployment: Deployment, account: Address) -> None:
-    if await gas_balance(deployment, account) == 0:
+    if (await holdings(deployment, account)).wei == 0:
         raise BudgetError(
             "no_gas_money",
             f"the node's gas account {account} is empty: it could neither reserve nor claim",
