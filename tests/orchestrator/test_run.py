@@ -264,7 +264,7 @@ def test_a_node_that_registers_late_is_used(tmp_path: Path) -> None:
 
     async def scene() -> RunStatus:
         async def later() -> None:
-            await asyncio.sleep(8)
+            await asyncio.sleep(4)
             stage.settlement._nodes[node.operator] = registered
 
         late = asyncio.create_task(later())
