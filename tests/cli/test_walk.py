@@ -91,7 +91,7 @@ def test_owner_walk(kept: Kept, newcomer: Path, phrase: str) -> None:
         _, log = node.communicate(timeout=30)
     assert node.returncode == 0, log
     assert key not in log
-    hint = failed(ricochet("node", "status", "--json", home=newcomer), 3, "node_not_running")
+    hint = failed(ricochet("node", "status", "--json", home=newcomer), 1, "node_not_running")
     assert "ricochet node start" in hint
     listed = json.loads(ricochet("keys", "list", "--json", home=newcomer).stdout)
     assert [(entry["id"], entry["ends"]) for entry in listed] == [("mine", "0001")]
