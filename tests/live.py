@@ -20,7 +20,11 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND_SECONDS = 60
-KEYS = ("sk-alice-0001", "sk-bob-0002", "sk-carol-0003")
+KEYS = (
+    "sk-alice-b1946ac92492d2347c6235b4d2611184",
+    "sk-bob-591785b794601e212b260e25925636fd",
+    "sk-carol-6f1ed002ab5595859014ebf0951522d9",
+)
 
 
 def environment(home: Path | None = None, **extra: str) -> dict[str, str]:

@@ -26,6 +26,8 @@ MAX_FILE: Final = 256 * 1024
 MAX_STEPS: Final = 64
 MAX_ANSWER: Final = 32_768
 """More tokens than any model here answers in one call."""
+MAX_DEPTH: Final = 16
+"""A chain needs three: the file, its steps, a step."""
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -114,8 +116,6 @@ def parse(file: str, data: bytes) -> Chain:
         return _checked(file, chain)
     except msgspec.ValidationError as error:
         _refuse(file, _readable(str(error)))
-    except RecursionError:
-        _refuse(file, "is nested too deeply")
 
 
 def _tree(file: str, data: bytes) -> Any:
@@ -125,7 +125,9 @@ def _tree(file: str, data: bytes) -> Any:
 
     try:
         # JSON is YAML, so one parser reads both.
-        return yaml.safe_load(data.decode("utf-8-sig"))
+        text = data.decode("utf-8-sig")
+        _check_depth(file, text)
+        return yaml.safe_load(text)
     except UnicodeDecodeError:
         _refuse(file, "is not text in UTF-8")
     except (yaml.YAMLError, ValueError) as error:
@@ -133,6 +135,23 @@ def _tree(file: str, data: bytes) -> Any:
         line = "" if mark is None else f", line {mark.line + 1}"
         problem = getattr(error, "problem", None) or "unreadable value"
         _refuse(file, f"is not valid YAML or JSON{line}: {problem}")
+
+
+def _check_depth(file: str, text: str) -> None:
+    """Refuse deep nesting while events are still flat: building the tree recurses for each level.
+
+    Python's own limit does not protect: libraries raise it for the whole process.
+    """
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            _refuse(file, "is nested too deeply")
 
 
 def _checked(file: str, chain: Chain) -> Chain:

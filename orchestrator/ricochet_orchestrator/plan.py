@@ -23,13 +23,11 @@ from ricochet_orchestrator.chains import PLACEHOLDER, SEGMENTS, Chain, ChainStep
 from ricochet_orchestrator.segment import MIN_BUDGET, Segment, TokenCounter, pieces
 from ricochet_protocol.errors import LocalFault, UsageError
 from ricochet_protocol.ids import ModelId
-from ricochet_protocol.usage import TEMPLATE_TOKENS
+from ricochet_protocol.usage import TEMPLATE_TOKENS, TOLERANCE_PERCENT, most_tokens
 
 StepId = NewType("StepId", str)
 """64 hex digits."""
 
-MARGIN_PERCENT: Final = 160
-"""A model may count this much of our count. Measured for SmolLM2 on English: 105 to 125."""
 _JOINT: Final = "\n\n"
 _JOINT_TOKENS: Final = 2
 _SEAM_TOKENS: Final = 8
@@ -60,12 +58,12 @@ class Plan(msgspec.Struct, frozen=True):
 
 def room(window: int, max_tokens: int) -> int:
     """Tokens, by our count, that a prompt may have in a model's window."""
-    return (window - max_tokens - TEMPLATE_TOKENS) * 100 // MARGIN_PERCENT
+    return (window - max_tokens - TEMPLATE_TOKENS) * 100 // TOLERANCE_PERCENT
 
 
 def needed_window(counted: int, max_tokens: int) -> int:
     """The window a call needs whose prompt we count as `counted` tokens: the inverse of `room`."""
-    return -(-counted * MARGIN_PERCENT // 100) + TEMPLATE_TOKENS + max_tokens
+    return most_tokens(counted) + max_tokens
 
 
 def segment_budget(

@@ -14,6 +14,8 @@ from ricochet_protocol.signing import account_address
 
 LOOK: Final = 0.1
 """Seconds between looks at the directory."""
+KNOWN_WAIT: Final = 3.0
+"""Seconds to wait for a model once others are on offer: a directory is whole soon after joining."""
 
 
 class Interrupted(RicochetError):
@@ -52,7 +54,7 @@ async def models_on_offer(
     Waits, bounded, for offers; LocalFault `no_peer` when a model is not among them.
     """
     loop = asyncio.get_running_loop()
-    give_up = loop.time() + OFFER_WAIT
+    start = loop.time()
     while True:
         await offers.refresh()
         offered = offers.models()
@@ -62,7 +64,7 @@ async def models_on_offer(
         found = {one: window for one, window in windows.items() if window is not None}
         if default is not None and len(found) == len(needed):
             return default, found
-        if loop.time() >= give_up:
+        if loop.time() >= start + (KNOWN_WAIT if offered else OFFER_WAIT):
             missing = sorted(set(windows) - set(found))
             raise offers.unreachable or no_peer(missing[0] if missing else None, offers)
         if await _is_set(stop, LOOK):

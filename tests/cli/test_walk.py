@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from live import COMMAND_SECONDS, Kept, failed, processes_of, ricochet, start, until
+from live import COMMAND_SECONDS, KEYS, Kept, failed, processes_of, ricochet, start, until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -63,7 +63,7 @@ def test_subscriber_walk(newcomer: Path, phrase: str, tmp_path: Path) -> None:
 
 
 def test_owner_walk(kept: Kept, newcomer: Path, phrase: str) -> None:
-    key = "sk-alice-0001"
+    key = KEYS[0]
     added = ricochet(
         *("keys", "add", "mine", "--url", kept.provider.url, "--stdin"),
         *("--passphrase-file", phrase),
@@ -94,7 +94,7 @@ def test_owner_walk(kept: Kept, newcomer: Path, phrase: str) -> None:
     hint = failed(ricochet("node", "status", "--json", home=newcomer), 1, "node_not_running")
     assert "ricochet node start" in hint
     listed = json.loads(ricochet("keys", "list", "--json", home=newcomer).stdout)
-    assert [(entry["id"], entry["ends"]) for entry in listed] == [("mine", "0001")]
+    assert [(entry["id"], entry["ends"]) for entry in listed] == [("mine", KEYS[0][-4:])]
     assert ricochet("keys", "remove", "mine", home=newcomer).returncode == 0
     assert json.loads(ricochet("keys", "list", "--json", home=newcomer).stdout) == []
 
@@ -207,7 +207,7 @@ def test_a_node_whose_port_is_taken(kept: Kept, newcomer: Path, phrase: str) -> 
         *("keys", "add", "mine", "--url", kept.provider.url, "--stdin"),
         *("--passphrase-file", phrase),
         home=newcomer,
-        stdin="sk-bob-0002\n",
+        stdin=KEYS[1] + "\n",
     )
     ricochet(
         *("node", "offer", "own-model", "--key", "mine", "--price-in", "1", "--price-out", "1"),

@@ -49,6 +49,15 @@ def test_the_time_left_follows_from_the_pace_of_real_calls() -> None:
     assert Progress(total=10, done=4).seconds_left(10.0) is None
 
 
+def test_calls_under_way_count_as_half_done_in_the_estimate() -> None:
+    three_at_once = Progress(
+        total=16, done=1, calls=1, running=frozenset({StepId("a"), StepId("b")})
+    )
+    assert three_at_once.seconds_left(30.0) == pytest.approx(30 / 2 * 14)
+    nearly = Progress(total=2, done=1, calls=1, failed=1, running=frozenset({StepId("a")}))
+    assert nearly.seconds_left(5.0) == 0.0
+
+
 def test_control_characters_do_not_reach_a_terminal() -> None:
     assert printable("a\x1b[31mb\x07\x00c\x9b\u202ed\u2066e") == "a[31mbcde"
     assert printable("line\r\nnext\ttab\rend") == "line\nnext\ttabend"

@@ -58,7 +58,7 @@ def test_the_overview_of_the_built_in_document_over_three_nodes(stage: Stage) ->
     result = play(stage, default_document(), OVERVIEW)
     assert result.status is RunStatus.COMPLETED
     assert result.exit_code is ExitCode.OK
-    assert (result.steps, result.calls, stage.calls) == (16, 16, 16)
+    assert (result.steps, result.calls, stage.calls) == (20, 20, 20)
     assert result.output.startswith("The text has the number")
     assert all(len(node.calls) >= 4 for node in stage.nodes), "everyone gets work"
 
