@@ -1,8 +1,13 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import hardhat_project
+
+# The same examples in every run, and no deadline: a busy machine must not decide a test.
+settings.register_profile("ricochet", derandomize=True, deadline=None)
+settings.load_profile("ricochet")
 
 
 @pytest.fixture(scope="session")

@@ -239,7 +239,7 @@ def test_garbage_from_a_peer_harms_nobody_else(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_a_request_or_a_fault(data: bytes) -> None:
     assert len(data) < MAX_MESSAGE

@@ -170,7 +170,7 @@ def test_sealed_keys_cannot_change_places(store: Keystore, path: Path) -> None:
     assert caught.value.code == "keystore_damaged"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=200))
 def test_any_file_content_is_read_or_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "any.json"

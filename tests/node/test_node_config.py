@@ -88,7 +88,7 @@ def test_binary_rubbish_is_refused(tmp_path: Path) -> None:
     assert caught.value.code == "bad_node_config"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(max_size=120) | st.text(max_size=60).map(lambda text: GOOD + text))
 def test_any_text_is_a_configuration_or_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "node.yaml").write_bytes(text.encode(errors="surrogatepass"))

@@ -89,7 +89,7 @@ def test_an_answer_is_recorded_whole_or_not_at_all(path: Path) -> None:
     ledger.close()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(amounts=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=6))
 def test_the_highest_voucher_stays(
     tmp_path_factory: pytest.TempPathFactory, amounts: list[int]

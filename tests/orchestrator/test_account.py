@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from orchestrator_stage import PAYER
 
@@ -102,7 +102,6 @@ def test_reservations_that_have_not_landed_are_not_free() -> None:
     assert funds(subscription(1_000_000), [of_another_period]).free == 1_000_000
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 10),
     st.integers(0, 3_000_000),
@@ -131,7 +130,6 @@ def test_an_unproven_node_serves_one_call_at_a_time() -> None:
     assert calls_at_once(account(answers=PROVEN_ANSWERS), 8) == 8
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**9), min_size=1))
 def test_a_voucher_is_the_sum_of_what_was_accepted(costs: list[int]) -> None:
     current = account()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ricochet_orchestrator.chains import TEMPLATES, Chain, available, folders, get, parse
@@ -133,7 +133,6 @@ def test_what_is_not_a_chain_is_refused(data: bytes) -> None:
     refused(data)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_bytes_are_a_chain_or_a_refusal(data: bytes) -> None:
     try:
@@ -147,7 +146,6 @@ values = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*step(), "group", "temperature", "x"]), values))
 def test_any_fields_are_a_chain_or_a_refusal(changes: dict[str, Any]) -> None:
     try:

@@ -3,7 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ricochet_orchestrator.document import from_bytes, load
@@ -79,7 +79,6 @@ def test_what_is_not_text_is_refused(tmp_path: Path, data: bytes, code: str) -> 
     assert refusal(path).code == code
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_document_or_a_refusal(data: bytes) -> None:
     try:

@@ -58,7 +58,6 @@ def test_segments_leave_the_stated_margin_for_the_models_own_tokenizer() -> None
     assert budget * 2 + 64 + 90 <= 2304
 
 
-@settings(deadline=None)
 @given(st.integers(200, 200_000), st.integers(1, 100))
 def test_room_and_needed_window_are_inverse(window: int, max_tokens: int) -> None:
     counted = room(window, max_tokens)
@@ -75,7 +74,7 @@ def test_a_long_document_is_integrated_in_several_levels() -> None:
 paragraphs = st.lists(st.text(max_size=60) | st.just("The same again.\n\n"), min_size=1)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(paragraphs, st.integers(1_000, 1_200))
 def test_no_prompt_exceeds_the_window_and_every_segment_reaches_the_result(
     parts: list[str], window: int

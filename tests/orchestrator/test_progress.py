@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ricochet_orchestrator.plan import StepId
@@ -63,7 +63,6 @@ def test_control_characters_do_not_reach_a_terminal() -> None:
     assert printable("line\r\nnext\ttab\rend") == "line\nnext\ttabend"
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_printable_text_stays_as_it_is_the_second_time(text: str) -> None:
     once = printable(text)

@@ -13,7 +13,7 @@ prose = st.text(st.sampled_from("ab cdé.\n\r\t🧑‍🔬漢字"), max_size=600
 anything = st.text(max_size=300)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(prose | anything, st.integers(MIN_BUDGET, 80))
 def test_segments_are_lossless_and_within_budget(text: str, budget: int) -> None:
     segments = segment(text, budget, count_tokens)
