@@ -18,8 +18,8 @@ from ricochet_settlement.private_file import write_private
 
 FILE_NAME: Final = "network.json"
 _HOW: Final = (
-    "Run `ricochet demo --keep` for a network of your own on this machine, "
-    "or copy the network.json of the network you want to join to {path}."
+    "Run `ricochet network join FILE` with the network.json of the network you want to join; "
+    "`ricochet demo --keep` makes a network of your own on this machine."
 )
 
 
@@ -60,7 +60,7 @@ def load_file(path: Path) -> Deployment:
         return msgspec.json.decode(path.read_bytes(), type=Deployment)
     except FileNotFoundError:
         raise ConfigurationError(
-            "no_network", f"no network is configured: {path} is missing", _HOW.format(path=path)
+            "no_network", f"no network is configured: {path} is missing", _HOW
         ) from None
     except OSError as error:
         raise ConfigurationError(
@@ -68,7 +68,7 @@ def load_file(path: Path) -> Deployment:
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(
-            "bad_network", f"{path} is not a network's description: {error}", _HOW.format(path=path)
+            "bad_network", f"{path} is not a network's description: {error}", _HOW
         ) from None
 
 

@@ -78,7 +78,9 @@ class _Payer:
                 "no_tokens",
                 f"the wallet {self.account} holds {dollars(Units(held))}, "
                 f"this takes {dollars(Units(due))}",
-                f"Send tokens of {network.deployment.token} to {self.account}.",
+                "Run `ricochet dev faucet`."
+                if network.deployment.development
+                else f"Send tokens of {network.deployment.token} to {self.account}.",
             )
         spender = network.ricochet.address
         allowed = await ask(network.token.functions.allowance(account, spender).call())
