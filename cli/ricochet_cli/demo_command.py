@@ -87,7 +87,6 @@ async def _supervise(demo: "Demo", keep: bool) -> "Report":
         say(f"what the processes said is in {demo.folder / 'logs'}")
         raise
     if keep:
-        demo.children.record()
         return report
     await demo.children.stop()
     shutil.rmtree(demo.folder)

@@ -85,7 +85,7 @@ def faucet(
 def stop(
     folder: Annotated[Path, typer.Argument(help="Folder that `ricochet demo --keep` printed.")],
 ) -> None:
-    """Stop a network that `ricochet demo --keep` left running."""
+    """Stop a network that `ricochet demo --keep`, or a killed demo, left running."""
     from ricochet_cli.demo.processes import stop_recorded
 
     for name in stop_recorded(folder):

@@ -106,6 +106,19 @@ def test_ctrl_c_stops_everything(provider: Provider, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_demo_leaves_can_be_stopped(provider: Provider, tmp_path: Path) -> None:
+    provider.fault({"kind": "stall"})
+    process = start(*demo_arguments(provider), TMPDIR=str(tmp_path))
+    until(lambda: bool(list(tmp_path.glob("*/alice/node.run.json"))), "the first node")
+    process.kill()
+    process.communicate(timeout=20)
+    assert processes_of(tmp_path) != []
+    (folder,) = tmp_path.iterdir()
+    done = ricochet("dev", "stop", str(folder))
+    assert done.returncode == 0 and "stopped chain" in done.stderr, done.stderr
+    assert processes_of(tmp_path) == []
+
+
 def test_refused_keys_end_the_demo_with_a_reason(provider: Provider, tmp_path: Path) -> None:
     provider.fault({"kind": "401"})
     done = ricochet(*demo_arguments(provider), TMPDIR=str(tmp_path))

@@ -2,8 +2,9 @@
 
 A child says that it is ready by printing one line on stdout; both its streams go to files, so that
 it can outlive the demo (`--keep`). Children run in sessions of their own: Ctrl-C reaches only the
-demo, which then stops them in order. What runs is recorded with the kernel's start time, so that
-`stop_recorded` never ends a stranger that was given the same pid later.
+demo, which then stops them in order. What runs is recorded at every change, with the kernel's start
+time, so that `stop_recorded` cleans up after a demo that was kept or killed, and never ends a
+stranger that was given the same pid later.
 """
 
 import asyncio
@@ -87,6 +88,7 @@ class Children:
             )
         child = Child(name, process, out, log)
         self.running.append(child)
+        self._record()
         return child
 
     def kill(self, name: str) -> None:
@@ -95,6 +97,7 @@ class Children:
         child.process.kill()
         child.process.wait()
         self.running.remove(child)
+        self._record()
 
     async def stop(self) -> None:
         """Stop all, newest first, so that nodes can still reach the chain while they stop."""
@@ -102,9 +105,10 @@ class Children:
         await asyncio.gather(*(child.stopped() for child in nodes))
         await asyncio.gather(*(child.stopped() for child in self.running))
         self.running.clear()
+        (self.folder / _RECORD).unlink(missing_ok=True)
 
-    def record(self) -> None:
-        """Write down what runs, for `stop_recorded`."""
+    def _record(self) -> None:
+        """Write down what runs, for `stop_recorded`: also when the demo itself is killed."""
         entries = [
             {"name": child.name, "pid": child.process.pid, "started": _started(child.process.pid)}
             for child in self.running
