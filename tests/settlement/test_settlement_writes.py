@@ -60,6 +60,9 @@ def test_subscribing_needs_a_fair_fee_tokens_and_gas(chain_url: str) -> None:
         there = world.deployment
         poor = await refusal(subscriber.subscribe(there, ALICE, FEE, delegate))
         assert (type(poor), poor.code) == (BudgetError, "no_tokens")
+        assert "ricochet dev faucet" in poor.hint
+        real = msgspec.structs.replace(there, development=False)
+        poor = await refusal(subscriber.subscribe(real, ALICE, FEE, delegate))
         assert alice in poor.hint and there.token in poor.hint
         await faucet.give(there, alice, wei=0, units=Units(3 * FEE))
         gasless = account_address(bytes([0x99]) * 32)
