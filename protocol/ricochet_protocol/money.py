@@ -19,6 +19,8 @@ TOKENS_PER_PRICE = 1_000_000
 NODE_BPS = 7_000
 """Ricochet.sol's constant of the same name; a test holds the two together."""
 BPS = 10_000
+CLAIM_WINDOW = 7 * 24 * 3600
+"""Seconds after a period's end in which vouchers are paid; the contract's too, like NODE_BPS."""
 MAX_UNITS = 2**128 - 1
 """What a uint128 of the contract holds."""
 

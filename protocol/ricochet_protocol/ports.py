@@ -96,7 +96,7 @@ class Peers(Protocol):
 
 
 class Subscription(msgspec.Struct, frozen=True):
-    """A subscriber's latest period; `start` and `end` are Unix seconds of the chain."""
+    """A subscriber's period; `start` and `end` are Unix seconds of the chain."""
 
     subscriber: Address
     delegate: Address
@@ -145,6 +145,12 @@ class Settlement(Protocol):
     async def subscription(self, subscriber: Address) -> Subscription | None:
         """The latest period, ended or not; None for an account that never subscribed."""
 
+    async def period(self, subscriber: Address, period: Period) -> Subscription | None:
+        """One period, ended or not, with the delegate of now; None if it was never opened."""
+
+    async def chain_time(self) -> int:
+        """Unix seconds of the latest block: the contract's only clock."""
+
     async def commitment(self, subscriber: Address, period: Period, node: Address) -> Commitment:
         """Zeroes when nothing is committed."""
 
@@ -159,6 +165,9 @@ class Settlement(Protocol):
 
     async def claim(self, vouchers: Sequence[SignedVoucher]) -> tuple[Outcome, ...]:
         """Claim vouchers in one transaction; outcomes in their order."""
+
+    async def claim_cost(self, vouchers: Sequence[SignedVoucher]) -> int:
+        """What the gas of that claim would cost now, in wei, without a rollup's own data fee."""
 
     async def withdrawable(self, account: Address) -> Units:
         """What `withdraw` would pay out."""

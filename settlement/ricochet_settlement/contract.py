@@ -21,6 +21,7 @@ from ricochet_settlement.reading import (
     read_commitment,
     read_node,
     read_nodes,
+    read_period,
     read_subscription,
     unexpected_events,
 )
@@ -51,6 +52,13 @@ class ContractSettlement:
     async def subscription(self, subscriber: Address) -> Subscription | None:
         return await read_subscription(self._network, subscriber)
 
+    async def period(self, subscriber: Address, period: Period) -> Subscription | None:
+        return await read_period(self._network, subscriber, period)
+
+    async def chain_time(self) -> int:
+        latest = await self._network.link.ask(self._network.link.web3.eth.get_block("latest"))
+        return latest["timestamp"]
+
     async def commitment(self, subscriber: Address, period: Period, node: Address) -> Commitment:
         return await read_commitment(self._network, subscriber, period, node)
 
@@ -75,17 +83,12 @@ class ContractSettlement:
     async def claim(self, vouchers: Sequence[SignedVoucher]) -> tuple[Outcome, ...]:
         if not vouchers:
             return ()
-        rows = [
-            (
-                _checksummed(value.subscriber),
-                _checksummed(value.node),
-                value.period,
-                value.cumulative,
-            )
-            for value in (entry.voucher for entry in vouchers)
-        ]
-        signatures = [entry.signature for entry in vouchers]
-        return await self._batch("claim", rows, signatures, "Claimed", "VoucherSkipped")
+        return await self._batch("claim", *_claim_arguments(vouchers), "Claimed", "VoucherSkipped")
+
+    async def claim_cost(self, vouchers: Sequence[SignedVoucher]) -> int:
+        ask, eth = self._network.link.ask, self._network.link.web3.eth
+        call = self._network.ricochet.functions.claim(*_claim_arguments(vouchers))
+        return await ask(call.estimate_gas()) * await ask(eth.gas_price)
 
     async def withdrawable(self, account: Address) -> Units:
         view = self._network.ricochet.functions.withdrawable(_checksummed(account))
@@ -154,6 +157,14 @@ class ContractSettlement:
         if value.total - held.committed > budget - committed:
             return Skip.BUDGET_EXCEEDED
         return None
+
+
+def _claim_arguments(vouchers: Sequence[SignedVoucher]) -> tuple[list[Any], list[bytes]]:
+    rows = [
+        (_checksummed(value.subscriber), _checksummed(value.node), value.period, value.cumulative)
+        for value in (entry.voucher for entry in vouchers)
+    ]
+    return rows, [entry.signature for entry in vouchers]
 
 
 def _checksummed(account: Address) -> str:

@@ -26,9 +26,16 @@ async def read_subscription(network: Network, subscriber: Address) -> Subscripti
     ask, views = network.link.ask, network.ricochet.functions
     account = Web3.to_checksum_address(subscriber)
     period = await ask(views.currentPeriod(account).call())
-    if period == 0:
-        return None
+    return await read_period(network, subscriber, Period(period))
+
+
+async def read_period(network: Network, subscriber: Address, period: Period) -> Subscription | None:
+    """One period with the delegate of now; None if it was never opened."""
+    ask, views = network.link.ask, network.ricochet.functions
+    account = Web3.to_checksum_address(subscriber)
     _, budget, committed, paid, start, end, _ = await ask(views.periodOf(account, period).call())
+    if end == 0:
+        return None
     return Subscription(
         subscriber=subscriber,
         delegate=address(await ask(views.delegateOf(account).call())),

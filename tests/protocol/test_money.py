@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ricochet_protocol.money import (
+    CLAIM_WINDOW,
     MAX_UNITS,
     NODE_BPS,
     PricePerMillion,
@@ -73,3 +74,4 @@ def test_the_share_is_the_contracts_constant() -> None:
     source = (Path(__file__).parents[2] / "contracts" / "Ricochet.sol").read_text("utf-8")
     found = re.search(r"uint256 public constant NODE_BPS = ([0-9_]+);", source)
     assert found and int(found[1]) == NODE_BPS
+    assert f"CLAIM_WINDOW = {CLAIM_WINDOW // 86400} days;" in source

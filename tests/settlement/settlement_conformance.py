@@ -141,6 +141,25 @@ class SettlementConformance:
 
         self.run(body)
 
+    def test_each_period_is_shown_with_the_delegate_of_now(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            chain = world.settlement
+            first = await chain.period(alice, Period(1))
+            assert first is not None and first == await chain.subscription(alice)
+            await world.warp(PERIOD_SECONDS)
+            await world.subscribe(ALICE, Units(FEE // 2), account_address(NEXT_DELEGATE))
+            past = await chain.period(alice, Period(1))
+            assert past is not None
+            assert (past.period, past.budget, past.end) == (1, FEE, first.end)
+            assert past.delegate == account_address(NEXT_DELEGATE)
+            assert await chain.chain_time() >= first.end
+            assert await chain.period(alice, Period(3)) is None
+            assert await chain.period(alice, Period(0)) is None
+            assert await chain.period(node, Period(1)) is None
+
+        self.run(body)
+
     def test_nodes_come_in_order_of_registration_with_their_latest_entry(self) -> None:
         async def body(world: World) -> None:
             await world.register_node(OPERATOR, PEER, (), PAYOUT)
@@ -269,6 +288,16 @@ class SettlementConformance:
             assert held == Commitment(committed=Units(101), claimed=Units(101))
             found = await chain.subscription(alice)
             assert found is not None and (found.committed, found.paid) == (101, 101)
+
+        self.run(body)
+
+    def test_the_cost_of_a_claim_is_told_without_claiming(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            chain, paper = world.settlement, self.voucher(world, 100)
+            one, two = [await chain.claim_cost([paper] * count) for count in (1, 2)]
+            assert 0 < one < two < 10**18
+            assert await chain.withdrawable(node) == 0
 
         self.run(body)
 

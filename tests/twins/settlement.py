@@ -23,6 +23,8 @@ from ricochet_settlement.skip import Skip
 
 PERIOD = 30 * 24 * 3600
 CLAIM_WINDOW = 7 * 24 * 3600
+CLAIM_GAS = 40_000
+VOUCHER_GAS = 35_000
 DOMAIN = Domain(chain_id=31337, contract=Address("0x" + "c0" * 20))
 TREASURY = Address("0x" + "7e" * 20)
 ZERO_ADDRESS = Address("0x" + "00" * 20)
@@ -61,6 +63,7 @@ class MemorySettlement:
         self.max_fee = 10 * UNITS_PER_DOLLAR
         self.now = 1_800_000_000
         self.reachable = True
+        self.gas_price = 10**9
         self.received: dict[Address, int] = {}
         """What withdrawals have sent to each payout address."""
         self.transactions = 0
@@ -118,21 +121,27 @@ class MemorySettlement:
     # The port.
 
     async def subscription(self, subscriber: Address) -> Subscription | None:
+        return await self.period(subscriber, Period(len(self._periods.get(subscriber, []))))
+
+    async def period(self, subscriber: Address, period: Period) -> Subscription | None:
         self._reach()
-        periods = self._periods.get(subscriber)
-        if not periods:
+        state = self._period(subscriber, period)
+        if state is None:
             return None
-        latest = periods[-1]
         return Subscription(
             subscriber=subscriber,
-            delegate=latest.delegate,
-            period=Period(len(periods)),
-            budget=Units(latest.budget),
-            committed=Units(latest.committed),
-            paid=Units(latest.paid),
-            start=latest.start,
-            end=latest.end,
+            delegate=self._periods[subscriber][-1].delegate,
+            period=period,
+            budget=Units(state.budget),
+            committed=Units(state.committed),
+            paid=Units(state.paid),
+            start=state.start,
+            end=state.end,
         )
+
+    async def chain_time(self) -> int:
+        self._reach()
+        return self.now
 
     async def commitment(self, subscriber: Address, period: Period, node: Address) -> Commitment:
         self._reach()
@@ -159,6 +168,10 @@ class MemorySettlement:
         self._reach()
         self.transactions += bool(vouchers)
         return tuple(_outcome(self._claim(entry)) for entry in vouchers)
+
+    async def claim_cost(self, vouchers: Sequence[SignedVoucher]) -> int:
+        self._reach()
+        return self.gas_price * (CLAIM_GAS + VOUCHER_GAS * len(vouchers))
 
     async def withdrawable(self, account: Address) -> Units:
         self._reach()
