@@ -1,22 +1,28 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+import {Ownable, Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {IRicochet} from "./interfaces/IRicochet.sol";
 
 /// @title Ricochet: user-centric metered vouchers backed by commitments
-/// @dev Immutable and without an owner. The interface says what every function promises. Tokens move in
-/// three places, `_collect`, `refund` and `withdraw`, always after the state that accounts for them.
-contract Ricochet is IRicochet, EIP712 {
+/// @dev Not upgradeable. The interface says what every function promises. Tokens move in three places,
+/// `_collect`, `refund` and `withdraw`, always after the state that accounts for them.
+contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
     using SafeERC20 for IERC20;
 
     uint256 public constant NODE_BPS = 7_000;
     uint64 public constant PERIOD = 30 days;
     uint64 public constant CLAIM_WINDOW = 7 days;
+    uint64 public constant RENEWAL_LEAD = 3 days;
+    uint64 public constant DELEGATE_GRACE = 24 hours;
+    uint64 public constant PAYOUT_DELAY = 48 hours;
 
     uint256 private constant BPS = 10_000;
     // The registry is free to write to, so an entry is bounded by what a dialler can use: a peer id is
@@ -30,54 +36,77 @@ contract Ricochet is IRicochet, EIP712 {
     bytes32 private constant VOUCHER_TYPEHASH =
         keccak256("Voucher(address subscriber,address node,uint32 period,uint128 cumulative)");
 
+    /// What outlives a subscriber's periods. `newest` counts one that was renewed ahead of its start.
+    struct Subscriber {
+        address delegate;
+        uint32 newest;
+        bool autoRenew;
+    }
+
     IERC20 public immutable token;
-    address public immutable treasury;
     uint128 public immutable minFee;
     uint128 public immutable maxFee;
 
     uint256 public liabilities;
-    mapping(address subscriber => uint32 period) public currentPeriod;
     mapping(address subscriber => uint256 amount) public refundable;
     mapping(address account => uint256 amount) public withdrawable;
 
+    mapping(address subscriber => Subscriber) private _subscribers;
+    mapping(address subscriber => mapping(address delegate => Delegation)) private _delegations;
     mapping(address subscriber => mapping(uint32 period => Period)) private _periods;
-    mapping(address subscriber => mapping(uint32 period => address delegate)) private _delegates;
     mapping(address subscriber => mapping(uint32 period => mapping(address node => Account))) private _accounts;
     mapping(address operator => Node) private _nodes;
 
-    constructor(IERC20 token_, address treasury_, uint128 minFee_, uint128 maxFee_) EIP712("Ricochet", "1") {
-        if (treasury_ == address(0)) revert ZeroAddress();
+    constructor(IERC20 token_, address treasury_, uint128 minFee_, uint128 maxFee_)
+        EIP712("Ricochet", "1")
+        Ownable(treasury_)
+    {
         if (minFee_ > maxFee_) revert FeeBoundsReversed(minFee_, maxFee_);
         token = token_;
-        treasury = treasury_;
         minFee = minFee_;
         maxFee = maxFee_;
     }
 
     // ---------------------------------------------------------------- subscriber
 
-    function subscribe(uint128 fee, address delegate) external {
+    function subscribe(uint128 fee, address delegate, bool autoRenew) public whenNotPaused {
         if (fee < minFee || fee > maxFee) revert FeeOutOfRange(fee, minFee, maxFee);
-        if (delegate == address(0)) revert ZeroAddress();
         uint64 start = uint64(block.timestamp);
-        uint32 ordinal = currentPeriod[msg.sender];
-        uint64 lastEnd = _periods[msg.sender][ordinal].end;
-        if (start < lastEnd) revert AlreadySubscribed(ordinal, lastEnd, start);
+        uint32 newest = _subscribers[msg.sender].newest;
+        uint64 lastEnd = _periods[msg.sender][newest].end;
+        if (start < lastEnd) revert AlreadySubscribed(newest, lastEnd, start);
 
-        currentPeriod[msg.sender] = ++ordinal;
-        _delegates[msg.sender][ordinal] = delegate;
-        Period storage period = _periods[msg.sender][ordinal];
-        period.fee = fee;
-        period.budget = fee;
-        period.start = start;
-        period.end = start + PERIOD;
-        emit Subscribed(msg.sender, ordinal, fee, fee, delegate, start, start + PERIOD);
-        _collect(fee);
+        setDelegate(delegate);
+        setAutoRenew(autoRenew);
+        _open(msg.sender, fee, start);
     }
 
-    function topUp(uint128 amount) external {
+    function subscribeWithPermit(
+        uint128 fee,
+        address delegate,
+        bool autoRenew,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external {
+        // Anyone who saw the permit may have used it first, so only the allowance itself decides.
+        try IERC20Permit(address(token)).permit(msg.sender, address(this), fee, deadline, v, r, s) {} catch {}
+        subscribe(fee, delegate, autoRenew);
+    }
+
+    function renew(address subscriber) external whenNotPaused {
+        if (!_subscribers[subscriber].autoRenew) revert AutoRenewOff(subscriber);
+        Period storage last = _periods[subscriber][_subscribers[subscriber].newest];
+        if (block.timestamp + RENEWAL_LEAD < last.end || block.timestamp >= last.end) {
+            revert OutsideRenewal(last.end, uint64(block.timestamp));
+        }
+        _open(subscriber, last.fee, last.end);
+    }
+
+    function topUp(uint128 amount) external whenNotPaused {
         if (amount == 0) revert ZeroAmount();
-        uint32 ordinal = currentPeriod[msg.sender];
+        uint32 ordinal = currentPeriod(msg.sender);
         Period storage period = _periods[msg.sender][ordinal];
         if (block.timestamp >= period.end) {
             revert NotSubscribed(ordinal, period.end, uint64(block.timestamp));
@@ -85,7 +114,27 @@ contract Ricochet is IRicochet, EIP712 {
 
         period.budget += amount;
         emit ToppedUp(msg.sender, ordinal, amount);
-        _collect(amount);
+        _collect(msg.sender, amount);
+    }
+
+    function setDelegate(address delegate) public {
+        if (delegate == address(0)) revert ZeroAddress();
+        address replaced = _subscribers[msg.sender].delegate;
+        if (delegate == replaced) return;
+
+        if (replaced != address(0)) {
+            uint64 raisesUntil = uint64(block.timestamp) + DELEGATE_GRACE;
+            _delegations[msg.sender][replaced] = Delegation(currentPeriod(msg.sender), raisesUntil);
+        }
+        _delegations[msg.sender][delegate] = Delegation(type(uint32).max, type(uint64).max);
+        _subscribers[msg.sender].delegate = delegate;
+        emit DelegateChanged(msg.sender, replaced, delegate);
+    }
+
+    function setAutoRenew(bool autoRenew) public {
+        if (_subscribers[msg.sender].autoRenew == autoRenew) return;
+        _subscribers[msg.sender].autoRenew = autoRenew;
+        emit AutoRenewChanged(msg.sender, autoRenew);
     }
 
     function refund() external {
@@ -118,7 +167,7 @@ contract Ricochet is IRicochet, EIP712 {
 
     function close(address subscriber, uint32 period) external {
         Period storage closing = _periods[subscriber][period];
-        if (closing.end == 0) revert PeriodUnknown(period, currentPeriod[subscriber]);
+        if (closing.end == 0) revert PeriodUnknown(period, _subscribers[subscriber].newest);
         if (closing.closed) revert AlreadyClosed(subscriber, period);
         uint64 windowEnd = closing.end + CLAIM_WINDOW;
         if (block.timestamp < windowEnd) revert WindowOpen(windowEnd, uint64(block.timestamp));
@@ -132,37 +181,103 @@ contract Ricochet is IRicochet, EIP712 {
     // ---------------------------------------------------------------- node
 
     function registerNode(string calldata peerId, string[] calldata multiaddrs, address payout) external {
+        if (payout == address(0)) revert ZeroAddress();
+        Node storage node = _nodes[msg.sender];
+        if (node.payout != address(0)) revert AlreadyRegistered(msg.sender, node.payout);
+
+        node.payout = payout;
+        updateNode(peerId, multiaddrs);
+    }
+
+    function updateNode(string calldata peerId, string[] calldata multiaddrs) public {
         uint256 length = bytes(peerId).length;
         if (length == 0 || length > MAX_PEER_ID_BYTES) revert PeerIdLength(length, MAX_PEER_ID_BYTES);
         if (multiaddrs.length > MAX_MULTIADDRS) revert TooManyMultiaddrs(multiaddrs.length, MAX_MULTIADDRS);
-        if (payout == address(0)) revert ZeroAddress();
-        Node storage node = _nodes[msg.sender];
-        if (node.payout != address(0) && node.payout != payout) revert PayoutFixed(node.payout, payout);
+        Node storage node = _registered(msg.sender);
 
         node.peerId = peerId;
-        node.payout = payout;
         delete node.multiaddrs;
         for (uint256 i; i < multiaddrs.length; ++i) {
             length = bytes(multiaddrs[i]).length;
             if (length > MAX_MULTIADDR_BYTES) revert MultiaddrTooLong(i, length, MAX_MULTIADDR_BYTES);
             node.multiaddrs.push(multiaddrs[i]);
         }
-        emit NodeRegistered(msg.sender, peerId, multiaddrs, payout);
+        emit NodeRegistered(msg.sender, peerId, multiaddrs, node.payout);
+    }
+
+    function queuePayout(address payout) external {
+        if (payout == address(0)) revert ZeroAddress();
+        Node storage node = _registered(msg.sender);
+
+        node.queuedPayout = payout;
+        node.payoutDue = uint64(block.timestamp) + PAYOUT_DELAY;
+        emit PayoutQueued(msg.sender, payout, node.payoutDue);
+    }
+
+    function cancelPayout(address operator) external {
+        Node storage node = _nodes[operator];
+        if (msg.sender != operator && msg.sender != node.payout) revert NoVeto(msg.sender, operator);
+
+        emit PayoutCancelled(operator, _takeQueued(operator));
+    }
+
+    function applyPayout(address operator) external {
+        Node storage node = _nodes[operator];
+        if (block.timestamp < node.payoutDue) revert PayoutNotDue(node.payoutDue, uint64(block.timestamp));
+
+        node.payout = _takeQueued(operator);
+        emit NodeRegistered(operator, node.peerId, node.multiaddrs, node.payout);
     }
 
     function withdraw(address account) external {
         uint256 amount = withdrawable[account];
         if (amount == 0) revert NothingToWithdraw(account);
 
-        // Only registered nodes and the treasury ever earn, so the payout is never zero here.
-        address to = account == treasury ? treasury : _nodes[account].payout;
+        // Of those who earn, only a treasury can be without an entry in the registry.
+        address payout = _nodes[account].payout;
+        address to = payout == address(0) ? account : payout;
         withdrawable[account] = 0;
         liabilities -= amount;
         emit Withdrawn(account, to, amount);
         token.safeTransfer(to, amount);
     }
 
+    // ---------------------------------------------------------------- owner
+
+    function pause() external onlyOwner {
+        _pause();
+    }
+
+    function unpause() external onlyOwner {
+        _unpause();
+    }
+
+    function renounceOwnership() public pure override {
+        revert TreasuryNeeded();
+    }
+
     // ---------------------------------------------------------------- views
+
+    function treasury() public view returns (address) {
+        return owner();
+    }
+
+    function currentPeriod(address subscriber) public view returns (uint32 ordinal) {
+        ordinal = _subscribers[subscriber].newest;
+        if (block.timestamp < _periods[subscriber][ordinal].start) --ordinal;
+    }
+
+    function delegateOf(address subscriber) external view returns (address) {
+        return _subscribers[subscriber].delegate;
+    }
+
+    function delegationOf(address subscriber, address delegate) external view returns (Delegation memory) {
+        return _delegations[subscriber][delegate];
+    }
+
+    function autoRenewOf(address subscriber) external view returns (bool) {
+        return _subscribers[subscriber].autoRenew;
+    }
 
     function periodOf(address subscriber, uint32 period) external view returns (Period memory) {
         return _periods[subscriber][period];
@@ -174,10 +289,6 @@ contract Ricochet is IRicochet, EIP712 {
 
     function nodeOf(address operator) external view returns (Node memory) {
         return _nodes[operator];
-    }
-
-    function delegateOf(address subscriber) public view returns (address) {
-        return _delegates[subscriber][currentPeriod[subscriber]];
     }
 
     function hashReservation(Reservation calldata r) public view returns (bytes32) {
@@ -194,17 +305,28 @@ contract Ricochet is IRicochet, EIP712 {
 
     // ---------------------------------------------------------------- internal
 
-    /// Takes `amount` from the caller: his refundable balance first, the rest by transfer.
-    function _collect(uint128 amount) private {
-        uint256 spare = refundable[msg.sender];
-        uint256 used = Math.min(spare, amount);
+    /// Opens the subscriber's next period and takes its fee.
+    function _open(address subscriber, uint128 fee, uint64 start) private {
+        uint32 ordinal = ++_subscribers[subscriber].newest;
+        Period storage period = _periods[subscriber][ordinal];
+        period.budget = fee;
+        period.fee = fee;
+        period.start = start;
+        period.end = start + PERIOD;
+        emit Subscribed(subscriber, ordinal, fee, _subscribers[subscriber].delegate, start, start + PERIOD);
+        _collect(subscriber, fee);
+    }
+
+    /// Takes `amount` from the subscriber: his refundable balance first, the rest by transfer.
+    function _collect(address subscriber, uint128 amount) private {
+        uint256 used = Math.min(refundable[subscriber], amount);
         uint256 due = amount - used;
-        refundable[msg.sender] = spare - used;
+        refundable[subscriber] -= used;
         if (due == 0) return;
 
         liabilities += due;
         uint256 held = token.balanceOf(address(this));
-        token.safeTransferFrom(msg.sender, address(this), due);
+        token.safeTransferFrom(subscriber, address(this), due);
         // Strictly equal, so that a token which calls back cannot pass off another deposit as this one.
         uint256 received = token.balanceOf(address(this)) - held;
         if (received != due) revert InexactTransfer(received, due);
@@ -213,10 +335,11 @@ contract Ricochet is IRicochet, EIP712 {
     function _reserve(Reservation calldata r, bytes calldata signature) private {
         Period storage period = _periods[r.subscriber][r.period];
         uint128 committed = _accounts[r.subscriber][r.period][r.node].committed;
-        if (period.end == 0) return _skip(r, Skip.NoPeriod);
+        if (period.end == 0 || block.timestamp < period.start) return _skip(r, Skip.NoPeriod);
         if (block.timestamp >= period.end) return _skip(r, Skip.PeriodEnded);
         if (r.total <= committed) return _skip(r, Skip.NotRaised);
-        if (!_signed(r.subscriber, r.period, hashReservation(r), signature)) return _skip(r, Skip.BadSignature);
+        (, bool raises) = _authority(r.subscriber, r.period, hashReservation(r), signature);
+        if (!raises) return _skip(r, Skip.BadSignature);
         if (r.total - committed > period.budget - period.committed) return _skip(r, Skip.BudgetExceeded);
 
         _commit(r.subscriber, r.node, r.period, r.total);
@@ -225,13 +348,15 @@ contract Ricochet is IRicochet, EIP712 {
     function _claim(Voucher calldata v, bytes calldata signature) private {
         Period storage period = _periods[v.subscriber][v.period];
         Account storage account = _accounts[v.subscriber][v.period][v.node];
-        if (period.end == 0) return _skip(v, Skip.NoPeriod);
+        if (period.end == 0 || block.timestamp < period.start) return _skip(v, Skip.NoPeriod);
         if (block.timestamp >= period.end + CLAIM_WINDOW) return _skip(v, Skip.WindowEnded);
         if (_nodes[v.node].payout == address(0)) return _skip(v, Skip.NodeUnknown);
         if (v.cumulative <= account.claimed) return _skip(v, Skip.NotRaised);
-        if (!_signed(v.subscriber, v.period, hashVoucher(v), signature)) return _skip(v, Skip.BadSignature);
+        (bool pays, bool raises) = _authority(v.subscriber, v.period, hashVoucher(v), signature);
+        if (!pays) return _skip(v, Skip.BadSignature);
 
-        uint256 reachable = uint256(account.committed) + period.budget - period.committed;
+        uint256 reachable = account.committed;
+        if (raises) reachable += period.budget - period.committed;
         uint128 cumulative = uint128(Math.min(v.cumulative, reachable));
         if (cumulative == account.claimed) return _skip(v, Skip.NothingPayable);
 
@@ -257,7 +382,7 @@ contract Ricochet is IRicochet, EIP712 {
         account.claimed = cumulative;
         _periods[subscriber][period].paid += paid;
         withdrawable[node] += nodeShare;
-        withdrawable[treasury] += paid - nodeShare;
+        withdrawable[treasury()] += paid - nodeShare;
         emit Claimed(subscriber, node, period, cumulative, nodeShare, paid - nodeShare);
     }
 
@@ -265,16 +390,34 @@ contract Ricochet is IRicochet, EIP712 {
         return uint128((uint256(cumulative) * NODE_BPS) / BPS);
     }
 
-    /// Whether `signature` over `digest` is the subscriber's or a delegate's: see `delegateOf`.
-    /// Plain ECDSA that cannot revert: one contract wallet must not be able to stop a batch.
-    function _signed(address subscriber, uint32 period, bytes32 digest, bytes calldata signature)
+    /// What `signature` over `digest` may bring about in the period: payment within commitments, and
+    /// raising them. See `Delegation`. Plain ECDSA that cannot revert: one contract wallet must not be
+    /// able to stop a batch.
+    function _authority(address subscriber, uint32 period, bytes32 digest, bytes calldata signature)
         private
         view
-        returns (bool)
+        returns (bool pays, bool raises)
     {
         (address signer, ECDSA.RecoverError fault,) = ECDSA.tryRecoverCalldata(digest, signature);
-        if (fault != ECDSA.RecoverError.NoError) return false;
-        return signer == subscriber || signer == _delegates[subscriber][period] || signer == delegateOf(subscriber);
+        if (fault != ECDSA.RecoverError.NoError) return (false, false);
+        if (signer == subscriber) return (true, true);
+        Delegation storage delegation = _delegations[subscriber][signer];
+        pays = period <= delegation.lastPeriod;
+        raises = pays && block.timestamp < delegation.raisesUntil;
+    }
+
+    function _registered(address operator) private view returns (Node storage node) {
+        node = _nodes[operator];
+        if (node.payout == address(0)) revert NotRegistered(operator);
+    }
+
+    /// Empties the operator's queue of its payout.
+    function _takeQueued(address operator) private returns (address payout) {
+        Node storage node = _nodes[operator];
+        payout = node.queuedPayout;
+        if (payout == address(0)) revert NoPayoutQueued(operator);
+        node.queuedPayout = address(0);
+        node.payoutDue = 0;
     }
 
     function _skip(Reservation calldata r, Skip reason) private {

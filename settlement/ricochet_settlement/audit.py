@@ -76,13 +76,13 @@ def judge(facts: Facts) -> Audit:
                 operator=operator,
                 earned=Units(sums.shares[operator]),
                 # A treasury that operates a node withdraws both at once; it is shown as commission.
-                withdrawn=Units(0 if operator == facts.treasury else sums.withdrawn[operator]),
+                withdrawn=Units(0 if operator in facts.treasuries else sums.withdrawn[operator]),
                 withdrawable=facts.withdrawable[operator],
             )
             for operator in facts.operators
         ),
-        commission=Units(sums.commission),
-        commission_withdrawn=Units(sums.withdrawn[facts.treasury]),
+        commission=Units(sums.commissions.total()),
+        commission_withdrawn=Units(sum(sums.withdrawn[one] for one in facts.treasuries)),
         subscribers=tuple(
             SubscriberAccount(
                 subscriber=subscriber,
@@ -116,13 +116,13 @@ class _Sums:
         self.paid: Counter[tuple[Address, Period]] = Counter()
         self.shares: Counter[Address] = Counter()
         self.spent: Counter[Address] = Counter()
-        self.commission = 0
+        self.commissions: Counter[Address] = Counter()
         for claim in facts.claimed:
             amount = claim.share + claim.commission
             self.paid[claim.subscriber, claim.period] += amount
             self.spent[claim.subscriber] += amount
             self.shares[claim.node] += claim.share
-            self.commission += claim.commission
+            self.commissions[claim.treasury] += claim.commission
         self.committed: Counter[tuple[Address, Period]] = Counter()
         totals = {(r.subscriber, r.period, r.node): r.total for r in facts.reserved}
         for (subscriber, period, _), total in totals.items():
@@ -205,10 +205,7 @@ def _shares(facts: Facts) -> Iterator[str]:
 
 def _accounts(facts: Facts, sums: _Sums) -> Iterator[str]:
     for account, shown in facts.withdrawable.items():
-        earned = sums.shares[account]
-        if account == facts.treasury:
-            earned += sums.commission
-        told = earned - sums.withdrawn[account]
+        told = sums.shares[account] + sums.commissions[account] - sums.withdrawn[account]
         if shown != told:
             yield f"{account} can withdraw {shown} units, the events say {told}"
     for account, shown in facts.refundable.items():

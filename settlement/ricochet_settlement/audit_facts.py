@@ -41,7 +41,8 @@ class Reserved(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A node is paid up to `cumulative`; share and commission are what this claim added."""
+    """A node is paid up to `cumulative`; share and commission, for the treasury of that moment, are
+    what this claim added."""
 
     subscriber: Address
     node: Address
@@ -49,6 +50,7 @@ class Claimed(NamedTuple):
     cumulative: Units
     share: Units
     commission: Units
+    treasury: Address
 
 
 class Closed(NamedTuple):
@@ -79,7 +81,7 @@ class Facts(msgspec.Struct, frozen=True):
     """All of it at one block."""
 
     block: int
-    treasury: Address
+    treasuries: tuple[Address, ...]
     operators: tuple[Address, ...]
     budgeted: tuple[Budgeted, ...]
     deposited: tuple[Deposited, ...]
@@ -98,20 +100,21 @@ class Facts(msgspec.Struct, frozen=True):
 async def gather(network: Network) -> Facts:
     """Read everything at the newest block; ChainError when the chain cannot be read."""
     block = await network.link.ask(network.link.web3.eth.block_number)
-    treasury = address(await _view(network, block, "treasury"))
+    successions = await _events(network, "OwnershipTransferred", block)
+    treasuries = _unique(address(event["args"]["newOwner"]) for event in successions)
     opened = await _events(network, "Subscribed", block)
     topped = await _events(network, "ToppedUp", block)
-    claims = [_claim(event["args"]) for event in await _events(network, "Claimed", block)]
+    claims = [_claim(event, successions) for event in await _events(network, "Claimed", block)]
     registered = await _operators(network, block)
     budgeted = [
-        *(_budgeted(event["args"], "budget") for event in opened),
+        *(_budgeted(event["args"], "fee") for event in opened),
         *(_budgeted(event["args"], "amount") for event in topped),
     ]
     subscribers = _unique(entry.subscriber for entry in budgeted)
     operators = _unique([*registered, *(claim.node for claim in claims)])
     return Facts(
         block=block,
-        treasury=treasury,
+        treasuries=treasuries,
         operators=operators,
         budgeted=tuple(budgeted),
         deposited=await _deposits(network, block, [*opened, *topped]),
@@ -136,7 +139,7 @@ async def gather(network: Network) -> Facts:
         },
         withdrawable={
             account: Units(await _view(network, block, "withdrawable", account))
-            for account in _unique([treasury, *operators])
+            for account in _unique([*treasuries, *operators])
         },
         liabilities=Units(await _view(network, block, "liabilities")),
         balance=await _balance(network, block),
@@ -183,7 +186,7 @@ async def _moved(network: Network, block: int, name: str, who: str) -> tuple[Mov
 
 async def _period(network: Network, block: int, entry: Budgeted) -> PeriodView:
     state = await _view(network, block, "periodOf", entry.subscriber, entry.period)
-    _, budget, committed, paid, _, _, closed = state
+    budget, committed, paid, _, _, _, closed = state
     return PeriodView(budget, committed, paid, closed)
 
 
@@ -204,8 +207,17 @@ def _budgeted(args: Any, amount: str) -> Budgeted:
     return Budgeted(address(args["subscriber"]), args["period"], args[amount])
 
 
-def _claim(args: Any) -> Claimed:
-    return Claimed(*_who(args), args["cumulative"], args["nodeShare"], args["commission"])
+def _claim(event: Any, successions: Iterable[Any]) -> Claimed:
+    args = event["args"]
+    treasury = [
+        address(one["args"]["newOwner"]) for one in successions if _place(one) < _place(event)
+    ][-1]
+    amounts = args["cumulative"], args["nodeShare"], args["commission"]
+    return Claimed(*_who(args), *amounts, treasury)
+
+
+def _place(event: Any) -> tuple[int, int]:
+    return event["blockNumber"], event["logIndex"]
 
 
 def _who(args: Any) -> tuple[Address, Address, Period]:

@@ -138,22 +138,24 @@ class ContractSettlement:
         ask, views = self._network.link.ask, self._network.ricochet.functions
         subscriber = _checksummed(value.subscriber)
         period = await ask(views.periodOf(subscriber, value.period).call())
-        _, budget, committed, _, _, end, _ = period
-        if end == 0:
+        budget, committed, _, _, start, end, _ = period
+        now = (await ask(self._network.link.web3.eth.get_block("latest")))["timestamp"]
+        if end == 0 or now < start:
             return Skip.NO_PERIOD
-        latest = await ask(self._network.link.web3.eth.get_block("latest"))
-        if latest["timestamp"] >= end:
+        if now >= end:
             return Skip.PERIOD_ENDED
         held = await self.commitment(value.subscriber, value.period, value.node)
         if value.total <= held.committed:
             return Skip.NOT_RAISED
-        delegate = await ask(views.delegateOf(subscriber).call())
         try:
             signer = entry.signer(self.domain)
         except RemoteFault:
             return Skip.BAD_SIGNATURE
-        if signer not in (value.subscriber, delegate.lower()):
-            return Skip.BAD_SIGNATURE
+        if signer != value.subscriber:
+            delegation = views.delegationOf(subscriber, _checksummed(signer))
+            last_period, raises_until = await ask(delegation.call())
+            if value.period > last_period or now >= raises_until:
+                return Skip.BAD_SIGNATURE
         if value.total - held.committed > budget - committed:
             return Skip.BUDGET_EXCEEDED
         return None

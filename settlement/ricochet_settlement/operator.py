@@ -10,7 +10,7 @@ from ricochet_protocol.ports import NodeRecord
 from ricochet_protocol.signing import account_address
 from ricochet_settlement.deployment import Deployment
 from ricochet_settlement.link import Network
-from ricochet_settlement.reading import read_node
+from ricochet_settlement.reading import read_node, read_payout
 from ricochet_settlement.sender import Sender
 
 
@@ -19,24 +19,29 @@ async def register_node(
 ) -> bool:
     """Make the registry say this; whether a transaction was needed.
 
-    ConfigurationError `payout_fixed` when the operator registered another payout before; ChainError
+    ConfigurationError `payout_fixed` when the operator is registered with another payout; ChainError
     `reverted` when the entry is too long; BudgetError `no_gas_money`.
     """
     operator = account_address(key)
     wanted = NodeRecord(operator=operator, peer=peer, addresses=tuple(addresses), payout=payout)
     network = await Network.open(deployment)
     try:
-        known = await read_node(network, operator)
-        if known == wanted:
+        if await read_node(network, operator) == wanted:
             return False
-        if known is not None and known.payout != payout:
+        known = await read_payout(network, operator)
+        if known is not None and known != payout:
             raise ConfigurationError(
                 "payout_fixed",
-                f"{operator} is registered with payout {known.payout}, which cannot change",
-                f"Use {known.payout}, or register with another wallet.",
+                f"{operator} is registered with payout {known}",
+                f"Use {known}; the contract changes a payout only 48 hours after `queuePayout`.",
             )
-        data = network.ricochet.encode_abi(
-            "registerNode", [peer, list(addresses), Web3.to_checksum_address(payout)]
+        entry = [peer, list(addresses)]
+        data = (
+            network.ricochet.encode_abi("updateNode", entry)
+            if known is not None
+            else network.ricochet.encode_abi(
+                "registerNode", [*entry, Web3.to_checksum_address(payout)]
+            )
         )
         sender = Sender(network.link, key)
         await sender.send(deployment.contract, bytes.fromhex(data[2:]))

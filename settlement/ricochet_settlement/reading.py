@@ -7,6 +7,7 @@ no entry: one prankster must not be able to hide the others.
 from collections.abc import Sequence
 from typing import Any
 
+from eth_typing import HexStr
 from web3 import Web3
 from web3.contract.async_contract import AsyncContractEvent
 from web3.exceptions import LogTopicError
@@ -19,10 +20,12 @@ from ricochet_protocol.ports import Commitment, NodeRecord, Subscription
 from ricochet_settlement.link import Network
 
 ZERO_ADDRESS = Address("0x" + "00" * 20)
+_PAYOUT_END = 32 + 3 * 32
+"""In the answer of `nodeOf`: the struct's offset, then three words of the struct."""
 
 
 async def read_subscription(network: Network, subscriber: Address) -> Subscription | None:
-    """The latest period; None for an account that never subscribed."""
+    """The running period, or the last that ran; None for an account that never subscribed."""
     ask, views = network.link.ask, network.ricochet.functions
     account = Web3.to_checksum_address(subscriber)
     period = await ask(views.currentPeriod(account).call())
@@ -33,7 +36,7 @@ async def read_period(network: Network, subscriber: Address, period: Period) -> 
     """One period with the delegate of now; None if it was never opened."""
     ask, views = network.link.ask, network.ricochet.functions
     account = Web3.to_checksum_address(subscriber)
-    _, budget, committed, paid, start, end, _ = await ask(views.periodOf(account, period).call())
+    budget, committed, paid, _, start, end, _ = await ask(views.periodOf(account, period).call())
     if end == 0:
         return None
     return Subscription(
@@ -63,10 +66,21 @@ async def read_node(network: Network, operator: Address) -> NodeRecord | None:
     """The operator's registry entry, if it names a peer."""
     call = network.ricochet.functions.nodeOf(Web3.to_checksum_address(operator))
     try:
-        peer, addresses, payout = await network.link.ask(call.call())
+        peer, addresses, payout, _, _ = await network.link.ask(call.call())
     except UnicodeDecodeError:
         return None
     return _record_untrusted(operator, peer, addresses, address(payout))
+
+
+async def read_payout(network: Network, operator: Address) -> Address | None:
+    """Where the operator's income goes, whatever its entry says besides; None if it has none."""
+    data = network.ricochet.encode_abi("nodeOf", [Web3.to_checksum_address(operator)])
+    raw = await network.link.ask(
+        network.link.web3.eth.call({"to": network.ricochet.address, "data": HexStr(data)})
+    )
+    # The texts before it may be no texts, so the payout is read by its place: the struct's third word.
+    payout = Address("0x" + bytes(raw[_PAYOUT_END - 20 : _PAYOUT_END]).hex())
+    return None if payout == ZERO_ADDRESS else payout
 
 
 async def read_nodes(network: Network) -> tuple[NodeRecord, ...]:

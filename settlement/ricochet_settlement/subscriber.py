@@ -18,9 +18,12 @@ from ricochet_settlement.sender import Sender
 
 
 async def subscribe(
-    deployment: Deployment, key: bytes, fee: Units, delegate: Address
+    deployment: Deployment, key: bytes, fee: Units, delegate: Address, *, auto_renew: bool = False
 ) -> Subscription:
     """Open the next period; `delegate` may sign reservations and vouchers in it.
+
+    With `auto_renew` anyone may open the periods after it, at the same fee, as far as the wallet's
+    allowance to the contract goes.
 
     UsageError `already_subscribed`, `fee_out_of_range`; BudgetError `no_tokens`, `no_gas_money`.
     """
@@ -29,7 +32,7 @@ async def subscribe(
         payer = _Payer(network, key)
         await _check_fee(network, fee)
         await _check_free(network, payer.account)
-        await payer.pay(fee, "subscribe", fee, Web3.to_checksum_address(delegate))
+        await payer.pay(fee, "subscribe", fee, Web3.to_checksum_address(delegate), auto_renew)
         return await _standing(network, payer.account)
     finally:
         await network.close()

@@ -76,7 +76,7 @@ contract Handler {
         if (block.timestamp < _period(subscriber, ricochet.currentPeriod(subscriber)).end) return;
         uint256 held = usd.balanceOf(subscriber);
         vm.prank(subscriber);
-        ricochet.subscribe(MIN_FEE + fee % (MAX_FEE - MIN_FEE + 1), vm.addr(delegateKey(who, delegate)));
+        ricochet.subscribe(MIN_FEE + fee % (MAX_FEE - MIN_FEE + 1), vm.addr(delegateKey(who, delegate)), false);
         deposited += held - usd.balanceOf(subscriber);
     }
 

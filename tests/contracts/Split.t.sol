@@ -48,7 +48,7 @@ contract SplitTest {
         vm.prank(subscriber);
         usd.approve(address(ricochet), FEE);
         vm.prank(subscriber);
-        ricochet.subscribe(FEE, subscriber);
+        ricochet.subscribe(FEE, subscriber, false);
         vm.prank(NODE);
         ricochet.registerNode("node", new string[](0), NODE);
         vm.prank(OTHER);

@@ -153,19 +153,19 @@ describe("claim", () => {
   it("keeps a period's own delegate after another is named", async () => {
     const world = await loadFixture(subscribed);
     await time.increaseTo(world.end);
-    await world.ricochet.connect(world.alice).subscribe(FEE, world.relayer);
+    await world.ricochet.connect(world.alice).subscribe(FEE, world.relayer, false);
     await claim(world, await voucher(world, 10n));
     expect(await world.ricochet.withdrawable(world.node)).to.equal(7n);
     await claim(world, await voucher(world, 20n, { signer: world.relayer }));
     expect(await world.ricochet.withdrawable(world.node)).to.equal(14n);
   });
 
-  it("pays a treasury that operates a node both parts", async () => {
+  it("pays a treasury that operates a node both parts, to the payout it registered", async () => {
     const world = await loadFixture(subscribed);
     const { ricochet, treasury, usd, payout } = world;
     await ricochet.connect(treasury).registerNode("house", [], payout);
     await claim(world, await voucher(world, 10n, { node: treasury }));
     expect(await ricochet.withdrawable(treasury)).to.equal(10n);
-    await expect(ricochet.withdraw(treasury)).to.changeTokenBalances(ethers, usd, [treasury, payout], [10n, 0n]);
+    await expect(ricochet.withdraw(treasury)).to.changeTokenBalances(ethers, usd, [treasury, payout], [0n, 10n]);
   });
 });

@@ -8,6 +8,9 @@ export const { loadFixture, time } = networkHelpers;
 export const DAY = 86_400n;
 export const PERIOD = 30n * DAY;
 export const WINDOW = 7n * DAY;
+export const LEAD = 3n * DAY;
+export const GRACE = DAY;
+export const DELAY = 2n * DAY;
 export const MIN_FEE = 5_000_000n;
 export const MAX_FEE = 10_000_000n;
 export const FEE = 8_000_000n;
@@ -55,7 +58,7 @@ export async function fixture() {
 export async function subscribed() {
   const world = await fixture();
   const { ricochet, alice, delegate, node, other, payout } = world;
-  await ricochet.connect(alice).subscribe(FEE, delegate);
+  await ricochet.connect(alice).subscribe(FEE, delegate, false);
   await ricochet.connect(node).registerNode("12D3KooWNode", [], payout);
   await ricochet.connect(other).registerNode("12D3KooWOther", [], payout);
   const { end } = await ricochet.periodOf(alice, 1);

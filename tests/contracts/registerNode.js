@@ -7,26 +7,21 @@ const ADDRESSES = ["/ip4/203.0.113.7/tcp/4001", "/dns4/node.example/tcp/4001"];
 describe("registerNode", () => {
   it("enters the caller as operator", async () => {
     const { ricochet, node, payout } = await loadFixture(fixture);
-    expect(await ricochet.nodeOf(node)).to.deep.equal(["", [], ethers.ZeroAddress]);
+    expect(await ricochet.nodeOf(node)).to.deep.equal(["", [], ethers.ZeroAddress, ethers.ZeroAddress, 0n]);
     await expect(ricochet.connect(node).registerNode(PEER, ADDRESSES, payout))
       .to.emit(ricochet, "NodeRegistered")
       .withArgs(node.address, PEER, ADDRESSES, payout.address);
-    expect(await ricochet.nodeOf(node)).to.deep.equal([PEER, ADDRESSES, payout.address]);
+    expect(await ricochet.nodeOf(node)).to.deep.equal([PEER, ADDRESSES, payout.address, ethers.ZeroAddress, 0n]);
   });
 
-  it("replaces peer id and addresses when called again", async () => {
-    const { ricochet, node, payout } = await loadFixture(fixture);
-    await ricochet.connect(node).registerNode(PEER, ADDRESSES, payout);
-    await ricochet.connect(node).registerNode("moved", ["/ip4/203.0.113.8/tcp/4001"], payout);
-    expect(await ricochet.nodeOf(node)).to.deep.equal(["moved", ["/ip4/203.0.113.8/tcp/4001"], payout.address]);
-  });
-
-  it("keeps the payout that was registered first", async () => {
+  it("happens once", async () => {
     const { ricochet, node, payout, other } = await loadFixture(fixture);
     await ricochet.connect(node).registerNode(PEER, ADDRESSES, payout);
-    await expect(ricochet.connect(node).registerNode(PEER, ADDRESSES, other))
-      .to.be.revertedWithCustomError(ricochet, "PayoutFixed")
-      .withArgs(payout.address, other.address);
+    for (const again of [payout, other]) {
+      await expect(ricochet.connect(node).registerNode(PEER, ADDRESSES, again))
+        .to.be.revertedWithCustomError(ricochet, "AlreadyRegistered")
+        .withArgs(node.address, payout.address);
+    }
   });
 
   it("refuses an empty payout", async () => {
@@ -37,14 +32,14 @@ describe("registerNode", () => {
   });
 
   it("bounds the peer id in bytes, not characters", async () => {
-    const { ricochet, node, payout } = await loadFixture(fixture);
+    const { ricochet, node, other, payout } = await loadFixture(fixture);
     for (const [peerId, bytes] of [["", 0n], ["p".repeat(65), 65n], ["é".repeat(33), 66n]]) {
       await expect(ricochet.connect(node).registerNode(peerId, [], payout))
         .to.be.revertedWithCustomError(ricochet, "PeerIdLength")
         .withArgs(bytes, 64n);
     }
     await ricochet.connect(node).registerNode("p".repeat(64), [], payout);
-    await ricochet.connect(node).registerNode("p", [], payout);
+    await ricochet.connect(other).registerNode("p", [], payout);
   });
 
   it("bounds the number of addresses", async () => {

@@ -137,7 +137,7 @@ describe("reserve", () => {
   it("refuses a former delegate in a new period", async () => {
     const world = await loadFixture(subscribed);
     await time.increaseTo(world.end);
-    await world.ricochet.connect(world.alice).subscribe(FEE, world.other);
+    await world.ricochet.connect(world.alice).subscribe(FEE, world.other, false);
     const stale = await reservation(world, 5n, { period: 2n });
     await expectSkipped(world, reserve(world, stale), "BadSignature", { period: 2n });
     await reserve(world, await reservation(world, 5n, { period: 2n, signer: world.other }));

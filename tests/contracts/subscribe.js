@@ -10,47 +10,47 @@ describe("subscribe", () => {
     expect(await ricochet.delegateOf(alice)).to.equal(ethers.ZeroAddress);
     const start = BigInt(await time.latest()) + 100n;
     await at(start);
-    const sent = ricochet.connect(alice).subscribe(FEE, delegate);
+    const sent = ricochet.connect(alice).subscribe(FEE, delegate, false);
     await expect(sent)
       .to.emit(ricochet, "Subscribed")
-      .withArgs(alice.address, 1n, FEE, FEE, delegate.address, start, start + PERIOD);
+      .withArgs(alice.address, 1n, FEE, delegate.address, start, start + PERIOD);
     await expect(sent).to.changeTokenBalances(ethers, usd, [alice, ricochet], [-FEE, FEE]);
     expect(await ricochet.currentPeriod(alice)).to.equal(1n);
     expect(await ricochet.delegateOf(alice)).to.equal(delegate.address);
-    expect(await ricochet.periodOf(alice, 1)).to.deep.equal([FEE, FEE, 0n, 0n, start, start + PERIOD, false]);
+    expect(await ricochet.periodOf(alice, 1)).to.deep.equal([FEE, 0n, 0n, FEE, start, start + PERIOD, false]);
     expect(await ricochet.liabilities()).to.equal(FEE);
   });
 
   it("accepts both bounds and nothing beyond them", async () => {
     const { ricochet, alice, delegate } = await loadFixture(fixture);
     for (const fee of [MIN_FEE - 1n, MAX_FEE + 1n]) {
-      await expect(ricochet.connect(alice).subscribe(fee, delegate))
+      await expect(ricochet.connect(alice).subscribe(fee, delegate, false))
         .to.be.revertedWithCustomError(ricochet, "FeeOutOfRange")
         .withArgs(fee, MIN_FEE, MAX_FEE);
     }
-    await ricochet.connect(alice).subscribe(MIN_FEE, delegate);
+    await ricochet.connect(alice).subscribe(MIN_FEE, delegate, false);
     await time.increase(PERIOD);
-    await ricochet.connect(alice).subscribe(MAX_FEE, delegate);
+    await ricochet.connect(alice).subscribe(MAX_FEE, delegate, false);
     expect((await ricochet.periodOf(alice, 2)).budget).to.equal(MAX_FEE);
   });
 
   it("refuses an empty delegate, and lets a subscriber be his own", async () => {
     const { ricochet, alice } = await loadFixture(fixture);
-    await expect(ricochet.connect(alice).subscribe(FEE, ethers.ZeroAddress)).to.be.revertedWithCustomError(
+    await expect(ricochet.connect(alice).subscribe(FEE, ethers.ZeroAddress, false)).to.be.revertedWithCustomError(
       ricochet, "ZeroAddress",
     );
-    await ricochet.connect(alice).subscribe(FEE, alice);
+    await ricochet.connect(alice).subscribe(FEE, alice, false);
     expect(await ricochet.delegateOf(alice)).to.equal(alice.address);
   });
 
   it("is refused until the second the current period ends", async () => {
     const { ricochet, alice, delegate, end } = await loadFixture(subscribed);
     await at(end - 1n);
-    await expect(ricochet.connect(alice).subscribe(FEE, delegate))
+    await expect(ricochet.connect(alice).subscribe(FEE, delegate, false))
       .to.be.revertedWithCustomError(ricochet, "AlreadySubscribed")
       .withArgs(1n, end, end - 1n);
     await at(end);
-    await ricochet.connect(alice).subscribe(FEE, delegate);
+    await ricochet.connect(alice).subscribe(FEE, delegate, false);
     expect((await ricochet.periodOf(alice, 2)).start).to.equal(end);
   });
 
@@ -58,7 +58,7 @@ describe("subscribe", () => {
     const world = await loadFixture(subscribed);
     const { ricochet, alice, delegate, node, end } = world;
     await time.increaseTo(end + DAY);
-    await ricochet.connect(alice).subscribe(FEE, delegate);
+    await ricochet.connect(alice).subscribe(FEE, delegate, false);
     await claim(world, await voucher(world, 1_000_000n));
     expect(await ricochet.withdrawable(node)).to.equal(700_000n);
     await time.increaseTo(end + WINDOW);
@@ -71,7 +71,7 @@ describe("subscribe", () => {
     const { ricochet, usd, other, delegate } = await loadFixture(subscribed);
     await usd.mint(other, FEE);
     await usd.connect(other).approve(ricochet, FEE);
-    await ricochet.connect(other).subscribe(FEE, delegate);
+    await ricochet.connect(other).subscribe(FEE, delegate, false);
     expect(await ricochet.currentPeriod(other)).to.equal(1n);
   });
 
@@ -80,7 +80,7 @@ describe("subscribe", () => {
     await time.increaseTo(end + WINDOW);
     await ricochet.close(alice, 1);
     await usd.connect(alice).approve(ricochet, MAX_FEE - FEE);
-    await expect(ricochet.connect(alice).subscribe(MAX_FEE, delegate)).to.changeTokenBalance(
+    await expect(ricochet.connect(alice).subscribe(MAX_FEE, delegate, false)).to.changeTokenBalance(
       ethers, usd, alice, FEE - MAX_FEE,
     );
     expect(await ricochet.refundable(alice)).to.equal(0n);
@@ -92,14 +92,14 @@ describe("subscribe", () => {
     await time.increaseTo(end + WINDOW);
     await ricochet.close(alice, 1);
     await usd.connect(alice).approve(ricochet, 0n);
-    await expect(ricochet.connect(alice).subscribe(MIN_FEE, delegate)).to.changeTokenBalance(ethers, usd, alice, 0n);
+    await expect(ricochet.connect(alice).subscribe(MIN_FEE, delegate, false)).to.changeTokenBalance(ethers, usd, alice, 0n);
     expect(await ricochet.refundable(alice)).to.equal(FEE - MIN_FEE);
   });
 
   it("needs the allowance", async () => {
     const { ricochet, usd, alice, delegate } = await loadFixture(fixture);
     await usd.connect(alice).approve(ricochet, FEE - 1n);
-    await expect(ricochet.connect(alice).subscribe(FEE, delegate)).to.be.revertedWithCustomError(
+    await expect(ricochet.connect(alice).subscribe(FEE, delegate, false)).to.be.revertedWithCustomError(
       usd, "ERC20InsufficientAllowance",
     );
   });
@@ -110,7 +110,7 @@ describe("subscribe", () => {
     const ricochet = await ethers.deployContract("Ricochet", [usd, treasury, MIN_FEE, MAX_FEE]);
     await usd.mint(alice, FEE);
     await usd.connect(alice).approve(ricochet, FEE);
-    await expect(ricochet.connect(alice).subscribe(FEE, delegate))
+    await expect(ricochet.connect(alice).subscribe(FEE, delegate, false))
       .to.be.revertedWithCustomError(ricochet, "InexactTransfer")
       .withArgs((FEE * 99n) / 100n, FEE);
   });

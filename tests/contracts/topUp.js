@@ -39,7 +39,7 @@ describe("topUp", () => {
   it("spends refundable balance first", async () => {
     const { ricochet, usd, alice, delegate, end } = await loadFixture(subscribed);
     await time.increaseTo(end);
-    await ricochet.connect(alice).subscribe(FEE, delegate);
+    await ricochet.connect(alice).subscribe(FEE, delegate, false);
     await time.increaseTo(end + WINDOW);
     await ricochet.close(alice, 1);
     await expect(ricochet.connect(alice).topUp(FEE + 5n)).to.changeTokenBalance(ethers, usd, alice, -5n);

@@ -285,7 +285,7 @@ def test_an_exhausted_budget_loses_nothing_and_goes_on_after_a_top_up(tmp_path: 
     price = msgspec.structs.replace(OFFER, price_in=PricePerMillion(12_000_000))
     stage = Stage(tmp_path)
     stage.settlement.min_fee = 0
-    stage.settlement._periods.clear()
+    stage.settlement._subscribers.clear()
     stage.settlement.subscribe(SUBSCRIBER, 350_000, account_address(SESSION_KEY))
     stage.node(0, offers=(price,))
     with pytest.raises(BudgetError) as caught:

@@ -13,6 +13,7 @@ from ricochet_settlement.contract import ContractSettlement
 from ricochet_settlement.deployment import Deployment
 from ricochet_settlement.devchain.accounts import dev_key
 from ricochet_settlement.link import Network
+from ricochet_settlement.sender import Sender
 
 TREASURY = Address("0x" + "7e" * 20)
 RELAYER = 1
@@ -42,6 +43,31 @@ class ChainWorld:
 
     async def top_up(self, key: bytes, amount: Units) -> None:
         await subscriber.top_up(self.deployment, key, amount)
+
+    async def renew(self, key: bytes) -> None:
+        """Open the next period for the account of `key`, which allows it first."""
+        network = await Network.open(self.deployment)
+        try:
+            sender = Sender(network.link, key)
+            approval = network.token.encode_abi("approve", [network.ricochet.address, 10**12])
+            await sender.send(self.deployment.token, bytes.fromhex(approval[2:]))
+        finally:
+            await network.close()
+        await self.act(key, "setAutoRenew", True)
+        await self.act(key, "renew", Web3.to_checksum_address(account_address(key)))
+
+    async def set_delegate(self, key: bytes, delegate: Address) -> None:
+        await self.act(key, "setDelegate", Web3.to_checksum_address(delegate))
+
+    async def act(self, key: bytes, function: str, *arguments: object) -> None:
+        """A write to the contract for which the product has no command."""
+        network = await Network.open(self.deployment)
+        try:
+            data = network.ricochet.encode_abi(function, arguments)
+            sender = Sender(network.link, key)
+            await sender.send(self.deployment.contract, bytes.fromhex(data[2:]))
+        finally:
+            await network.close()
 
     async def register_node(
         self, key: bytes, peer: PeerId, addresses: tuple[str, ...], payout: Address

@@ -30,6 +30,8 @@ OTHER_PEER = peer_of(bytes([2]) * 32)
 ADDRESSES = ("/ip4/127.0.0.1/tcp/4001",)
 PERIOD_SECONDS = 30 * 24 * 3600
 WINDOW_SECONDS = 7 * 24 * 3600
+LEAD_SECONDS = 3 * 24 * 3600
+GRACE_SECONDS = 24 * 3600
 FEE = Units(10 * UNITS_PER_DOLLAR)
 DONE = Outcome(accepted=True)
 
@@ -45,6 +47,10 @@ class World(Protocol):
     async def subscribe(self, key: bytes, fee: Units, delegate: Address) -> Period: ...
 
     async def top_up(self, key: bytes, amount: Units) -> None: ...
+
+    async def renew(self, key: bytes) -> None: ...
+
+    async def set_delegate(self, key: bytes, delegate: Address) -> None: ...
 
     async def register_node(
         self, key: bytes, peer: PeerId, addresses: tuple[str, ...], payout: Address
@@ -157,6 +163,29 @@ class SettlementConformance:
             assert await chain.period(alice, Period(3)) is None
             assert await chain.period(alice, Period(0)) is None
             assert await chain.period(node, Period(1)) is None
+
+        self.run(body)
+
+    def test_a_period_renewed_ahead_begins_where_the_running_one_ends(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            chain = world.settlement
+            first = await chain.subscription(alice)
+            await world.warp(PERIOD_SECONDS - LEAD_SECONDS + 60)
+            await world.renew(ALICE)
+            assert first is not None and await chain.subscription(alice) == first
+            ahead = await chain.period(alice, Period(2))
+            assert ahead is not None
+            assert (ahead.start, ahead.budget) == (first.end, FEE)
+            await world.top_up(ALICE, Units(5))
+            early = [self.reservation(world, 100, period=2)]
+            assert await chain.reserve(early) == (refused("no_period"),)
+            assert await chain.claim([self.voucher(world, 9, period=2)]) == (refused("no_period"),)
+            await world.warp(LEAD_SECONDS)
+            assert await chain.subscription(alice) == ahead
+            assert await chain.reserve(early) == (DONE,)
+            before = await chain.period(alice, Period(1))
+            assert before is not None and before.budget == FEE + 5
 
         self.run(body)
 
@@ -383,6 +412,44 @@ class SettlementConformance:
             outcomes = await world.settlement.claim(batch)
             assert outcomes == (DONE, DONE, refused("bad_signature"), DONE)
             assert await world.settlement.claim([]) == ()
+
+        self.run(body)
+
+    def test_a_replaced_delegate_raises_commitments_for_a_day(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            chain = world.settlement
+            await world.set_delegate(ALICE, account_address(NEXT_DELEGATE))
+            found = await chain.subscription(alice)
+            assert found is not None and found.delegate == account_address(NEXT_DELEGATE)
+            assert await chain.reserve([self.reservation(world, 1000)]) == (DONE,)
+            await world.warp(GRACE_SECONDS)
+            late = self.reservation(world, 1001)
+            assert await chain.reserve([late]) == (refused("bad_signature"),)
+            batch = [
+                self.voucher(world, 400),
+                self.voucher(world, 2000),
+                self.voucher(world, 2001),
+                self.voucher(world, 2002, key=NEXT_DELEGATE),
+            ]
+            outcomes = await chain.claim(batch)
+            assert outcomes == (DONE, DONE, refused("nothing_payable"), DONE)
+            held = await chain.commitment(alice, Period(1), node)
+            assert held == Commitment(committed=Units(2002), claimed=Units(2002))
+
+        self.run(body)
+
+    def test_a_delegate_replaced_in_a_renewed_period_has_no_power_in_the_next(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            await world.warp(PERIOD_SECONDS - 3600)
+            await world.renew(ALICE)
+            await world.set_delegate(ALICE, account_address(NEXT_DELEGATE))
+            await world.warp(3600)
+            batch = [self.voucher(world, 10), self.voucher(world, 10, period=2)]
+            assert await world.settlement.claim(batch) == (DONE, refused("bad_signature"))
+            held = [self.reservation(world, 10, period=2)]
+            assert await world.settlement.reserve(held) == (refused("bad_signature"),)
 
         self.run(body)
 

@@ -30,17 +30,6 @@ async def pay(world: ChainWorld, subscriber: Address, node: Address, amount: int
     assert done[0].accepted
 
 
-async def act(world: ChainWorld, key: bytes, function: str, *arguments: object) -> None:
-    """A write that the spine has no command for yet."""
-    network = await Network.open(world.deployment)
-    try:
-        data = network.ricochet.encode_abi(function, arguments)
-        sender = Sender(network.link, key)
-        await sender.send(world.deployment.contract, bytes.fromhex(data[2:]))
-    finally:
-        await network.close()
-
-
 async def live(world: ChainWorld) -> None:
     """Two subscribers, two operators, reservations, claims, a top-up and withdrawals."""
     for key, number in ((FIRST, 1), (SECOND, 2)):
@@ -61,9 +50,9 @@ async def closed_life(world: ChainWorld) -> None:
     await live(world)
     await world.warp(38 * 24 * 3600)
     for subscriber in (alice, bob):
-        await act(world, ALICE, "close", Web3.to_checksum_address(subscriber), 1)
+        await world.act(ALICE, "close", Web3.to_checksum_address(subscriber), 1)
     await world.subscribe(ALICE, FEE, account_address(DELEGATE))
-    await act(world, BOB, "refund")
+    await world.act(BOB, "refund")
     await world.settlement.withdraw(TREASURY)
 
 
@@ -161,7 +150,7 @@ def with_view(facts: Facts, **fields: object) -> dict[tuple[Address, Period], Pe
     return {**facts.periods, key: facts.periods[key]._replace(**fields)}  # type: ignore[arg-type]
 
 
-FAKE = Claimed(alice, second, Period(1), Units(10), Units(7), Units(3))
+FAKE = Claimed(alice, second, Period(1), Units(10), Units(7), Units(3), TREASURY)
 LIES: dict[str, Callable[[Facts], Facts]] = {
     "an event is missing": replaced(claimed=lambda f: f.claimed[:-1]),
     "an event is invented": replaced(claimed=lambda f: (*f.claimed, FAKE)),
@@ -194,7 +183,8 @@ def test_a_treasury_that_operates_a_node_is_accounted_for(lived: tuple[Facts, Au
     facts, _ = lived
     commission = facts.withdrawable[TREASURY]
     merged = {first: Units(0), second: Units(facts.withdrawable[second] + commission)}
-    one = msgspec.structs.replace(facts, treasury=second, withdrawable=merged)
+    claimed = tuple(claim._replace(treasury=second) for claim in facts.claimed)
+    one = msgspec.structs.replace(facts, treasuries=(second,), claimed=claimed, withdrawable=merged)
     books = judge(one)
     assert books.accounted
     assert books.operators[1].earned == 6

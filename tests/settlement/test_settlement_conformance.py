@@ -24,6 +24,12 @@ class _TwinWorld:
     async def top_up(self, key: bytes, amount: Units) -> None:
         self.settlement.top_up(account_address(key), amount)
 
+    async def renew(self, key: bytes) -> None:
+        self.settlement.renew(account_address(key))
+
+    async def set_delegate(self, key: bytes, delegate: Address) -> None:
+        self.settlement.set_delegate(account_address(key), delegate)
+
     async def register_node(
         self, key: bytes, peer: PeerId, addresses: tuple[str, ...], payout: Address
     ) -> None:

@@ -180,7 +180,7 @@ def test_a_revert_is_told_with_its_name_and_values(chain_url: str) -> None:
             call = sender.send(world.deployment.contract, bytes.fromhex(data[2:]))
             error = await refusal(call)
             assert (type(error), error.code) == (ChainError, "reverted")
-            assert "PeriodUnknown(period=3, current=0)" in error.message
+            assert "PeriodUnknown(period=3, newest=0)" in error.message
         finally:
             await network.close()
 

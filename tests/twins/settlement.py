@@ -5,8 +5,10 @@ It passes the conformance suite that the real contract passes on a real dev chai
 ChainError. Tokens are not modelled: subscribers can always pay.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from ricochet_protocol.eip712 import (
     Domain,
@@ -23,6 +25,8 @@ from ricochet_settlement.skip import Skip
 
 PERIOD = 30 * 24 * 3600
 CLAIM_WINDOW = 7 * 24 * 3600
+RENEWAL_LEAD = 3 * 24 * 3600
+DELEGATE_GRACE = 24 * 3600
 CLAIM_GAS = 40_000
 VOUCHER_GAS = 35_000
 DOMAIN = Domain(chain_id=31337, contract=Address("0x" + "c0" * 20))
@@ -37,8 +41,30 @@ class _Account:
 
 
 @dataclass
+class _Delegation:
+    """What a delegate's signatures can still do: without bounds while he serves."""
+
+    last_period: float = inf
+    raises_until: float = inf
+
+
+@dataclass
+class _Subscriber:
+    """What outlives his periods; the last delegate is the one who serves."""
+
+    periods: list["_PeriodState"] = field(default_factory=list)
+    delegate: Address = ZERO_ADDRESS
+    delegations: dict[Address, _Delegation] = field(default_factory=dict)
+
+    def current(self, now: int) -> int:
+        """Ordinal of the period that runs or ran last; 0 if there is none."""
+        ahead = bool(self.periods) and now < self.periods[-1].start
+        return len(self.periods) - ahead
+
+
+@dataclass
 class _PeriodState:
-    delegate: Address
+    fee: int
     budget: int
     start: int
     committed: int = 0
@@ -68,7 +94,7 @@ class MemorySettlement:
         """What withdrawals have sent to each payout address."""
         self.transactions = 0
         """Transactions sent through the port: none for a batch of reservations that all fail."""
-        self._periods: dict[Address, list[_PeriodState]] = {}
+        self._subscribers: defaultdict[Address, _Subscriber] = defaultdict(_Subscriber)
         self._nodes: dict[Address, NodeRecord] = {}
         self._withdrawable: dict[Address, int] = {}
 
@@ -80,20 +106,41 @@ class MemorySettlement:
             raise _reverted("FeeOutOfRange")
         if delegate == ZERO_ADDRESS:
             raise _reverted("ZeroAddress")
-        periods = self._periods.setdefault(subscriber, [])
+        periods = self._subscribers[subscriber].periods
         if periods and self.now < periods[-1].end:
             raise _reverted("AlreadySubscribed")
-        periods.append(_PeriodState(delegate=delegate, budget=fee, start=self.now))
+        self.set_delegate(subscriber, delegate)
+        periods.append(_PeriodState(fee=fee, budget=fee, start=self.now))
         return Period(len(periods))
+
+    def renew(self, subscriber: Address) -> None:
+        """Open the period after the newest; every subscriber of the twin lets anyone do that."""
+        periods = self._subscribers[subscriber].periods
+        if not periods or not periods[-1].end - RENEWAL_LEAD <= self.now < periods[-1].end:
+            raise _reverted("OutsideRenewal")
+        last = periods[-1]
+        periods.append(_PeriodState(fee=last.fee, budget=last.fee, start=last.end))
+
+    def set_delegate(self, subscriber: Address, delegate: Address) -> None:
+        """Let another sign; the one before keeps some power for a while."""
+        if delegate == ZERO_ADDRESS:
+            raise _reverted("ZeroAddress")
+        who = self._subscribers[subscriber]
+        who.delegations[who.delegate] = _Delegation(
+            who.current(self.now), self.now + DELEGATE_GRACE
+        )
+        who.delegations[delegate] = _Delegation()
+        who.delegate = delegate
 
     def top_up(self, subscriber: Address, amount: int) -> None:
         """Add to the budget of the running period."""
         if amount <= 0:
             raise _reverted("ZeroAmount")
-        periods = self._periods.get(subscriber, [])
-        if not periods or self.now >= periods[-1].end:
+        who = self._subscribers[subscriber]
+        running = self._period(subscriber, who.current(self.now))
+        if running is None or self.now >= running.end:
             raise _reverted("NotSubscribed")
-        periods[-1].budget += amount
+        running.budget += amount
 
     def register_node(
         self, operator: Address, peer: PeerId, addresses: Sequence[str], payout: Address
@@ -107,7 +154,7 @@ class MemorySettlement:
             raise _reverted("ZeroAddress")
         known = self._nodes.get(operator)
         if known is not None and known.payout != payout:
-            raise _reverted("PayoutFixed")
+            raise _reverted("AlreadyRegistered")
         if any(len(text.encode()) > 256 for text in addresses):
             raise _reverted("MultiaddrTooLong")
         self._nodes[operator] = NodeRecord(
@@ -121,7 +168,8 @@ class MemorySettlement:
     # The port.
 
     async def subscription(self, subscriber: Address) -> Subscription | None:
-        return await self.period(subscriber, Period(len(self._periods.get(subscriber, []))))
+        current = self._subscribers[subscriber].current(self.now)
+        return await self.period(subscriber, Period(current))
 
     async def period(self, subscriber: Address, period: Period) -> Subscription | None:
         self._reach()
@@ -130,7 +178,7 @@ class MemorySettlement:
             return None
         return Subscription(
             subscriber=subscriber,
-            delegate=self._periods[subscriber][-1].delegate,
+            delegate=self._subscribers[subscriber].delegate,
             period=period,
             budget=Units(state.budget),
             committed=Units(state.committed),
@@ -182,7 +230,7 @@ class MemorySettlement:
         amount = self._withdrawable.pop(account, 0)
         if amount:
             self.transactions += 1
-            payout = account if account == self.treasury else self._nodes[account].payout
+            payout = self._nodes[account].payout if account in self._nodes else account
             self.received[payout] = self.received.get(payout, 0) + amount
         return Units(amount)
 
@@ -191,14 +239,15 @@ class MemorySettlement:
     def _reserve(self, entry: SignedReservation) -> Skip | None:
         value = entry.reservation
         state = self._period(value.subscriber, value.period)
-        if state is None:
+        if state is None or self.now < state.start:
             return Skip.NO_PERIOD
         if self.now >= state.end:
             return Skip.PERIOD_ENDED
         account = state.account(value.node)
         if value.total <= account.committed:
             return Skip.NOT_RAISED
-        if not self._signed(entry, value):
+        _, raises = self._authority(entry, value)
+        if not raises:
             return Skip.BAD_SIGNATURE
         if value.total - account.committed > state.budget - state.committed:
             return Skip.BUDGET_EXCEEDED
@@ -208,7 +257,7 @@ class MemorySettlement:
     def _claim(self, entry: SignedVoucher) -> Skip | None:
         value = entry.voucher
         state = self._period(value.subscriber, value.period)
-        if state is None:
+        if state is None or self.now < state.start:
             return Skip.NO_PERIOD
         if self.now >= state.end + CLAIM_WINDOW:
             return Skip.WINDOW_ENDED
@@ -217,9 +266,10 @@ class MemorySettlement:
         account = state.account(value.node)
         if value.cumulative <= account.claimed:
             return Skip.NOT_RAISED
-        if not self._signed(entry, value):
+        pays, raises = self._authority(entry, value)
+        if not pays:
             return Skip.BAD_SIGNATURE
-        reachable = account.committed + state.budget - state.committed
+        reachable = account.committed + raises * (state.budget - state.committed)
         cumulative = min(value.cumulative, reachable)
         if cumulative == account.claimed:
             return Skip.NOTHING_PAYABLE
@@ -241,19 +291,23 @@ class MemorySettlement:
         commission = self._withdrawable.get(self.treasury, 0) + paid - share
         self._withdrawable[self.treasury] = commission
 
-    def _signed(
+    def _authority(
         self, entry: SignedReservation | SignedVoucher, value: Reservation | Voucher
-    ) -> bool:
+    ) -> tuple[bool, bool]:
+        """Whether the signer's word pays within commitments, and whether it raises them."""
         try:
             signer = entry.signer(self.domain)
         except RemoteFault:
-            return False
-        periods = self._periods[value.subscriber]
-        delegates = (periods[value.period - 1].delegate, periods[-1].delegate)
-        return signer == value.subscriber or signer in delegates
+            return False, False
+        if signer == value.subscriber:
+            return True, True
+        never = _Delegation(last_period=0, raises_until=0)
+        known = self._subscribers[value.subscriber].delegations.get(signer, never)
+        pays = value.period <= known.last_period
+        return pays, pays and self.now < known.raises_until
 
     def _period(self, subscriber: Address, period: int) -> _PeriodState | None:
-        periods = self._periods.get(subscriber, [])
+        periods = self._subscribers[subscriber].periods
         return periods[period - 1] if 0 < period <= len(periods) else None
 
     def _reach(self) -> None:
