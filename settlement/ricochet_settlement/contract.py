@@ -25,7 +25,7 @@ from ricochet_settlement.reading import (
     read_subscription,
     unexpected_events,
 )
-from ricochet_settlement.sender import Sender
+from ricochet_settlement.sender import IN_MEMORY, Outbox, Sender
 from ricochet_settlement.skip import SKIPS, Skip
 
 _DONE = Outcome(accepted=True)
@@ -40,13 +40,27 @@ class ContractSettlement:
         self._sender = sender
 
     @classmethod
-    async def connect(cls, deployment: Deployment, gas_key: bytes) -> "ContractSettlement":
-        """Connect; ConfigurationError `wrong_chain` or `wrong_contract`, or ChainError."""
+    async def connect(
+        cls, deployment: Deployment, gas_key: bytes, outbox: Outbox = IN_MEMORY
+    ) -> "ContractSettlement":
+        """Connect; with a home in `outbox`, take up the transactions that are under way in it.
+
+        ConfigurationError `wrong_chain` or `wrong_contract`; ChainError; LocalFault `queue_in_use`.
+        """
         network = await Network.open(deployment)
-        return cls(network, Sender(network.link, gas_key))
+        sender = Sender(network.link, gas_key, outbox)
+        try:
+            if outbox.home is not None:
+                await sender.resume()
+        except BaseException:
+            sender.close()
+            await network.close()
+            raise
+        return cls(network, sender)
 
     async def close(self) -> None:
-        """Close the connections; may be called twice."""
+        """Close connections and queue; may be called twice."""
+        self._sender.close()
         await self._network.close()
 
     async def subscription(self, subscriber: Address) -> Subscription | None:
@@ -127,7 +141,7 @@ class ContractSettlement:
     async def _transact(self, function: str, *arguments: Any) -> Any:
         ricochet = self._network.ricochet
         data = bytes.fromhex(ricochet.encode_abi(function, arguments)[2:])
-        return await self._sender.send(self._network.deployment.contract, data)
+        return await self._sender.send(self._network.deployment.contract, data, label=function)
 
     async def _foresee(self, entry: SignedReservation) -> Skip | None:
         """What the contract would do with this entry alone; the order of its checks is kept.

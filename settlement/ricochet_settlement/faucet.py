@@ -9,8 +9,7 @@ from ricochet_protocol.ids import Address
 from ricochet_protocol.money import Units
 from ricochet_settlement.deployment import Deployment
 from ricochet_settlement.devchain.accounts import dev_key
-from ricochet_settlement.link import Network
-from ricochet_settlement.sender import Sender
+from ricochet_settlement.sender import IN_MEMORY, writing
 
 WEI_PER_ETHER: Final = 10**18
 
@@ -27,13 +26,9 @@ async def give(deployment: Deployment, account: Address, *, wei: int, units: Uni
             "only development networks give money away",
             "Fund the account as that network's money is funded.",
         )
-    network = await Network.open(deployment)
-    try:
-        sender = Sender(network.link, dev_key(0))
+    async with writing(deployment, dev_key(0), IN_MEMORY) as (network, sender):
         if wei:
             await sender.send(account, b"", wei)
         if units:
             data = network.token.encode_abi("mint", [Web3.to_checksum_address(account), units])
             await sender.send(deployment.token, bytes.fromhex(data[2:]))
-    finally:
-        await network.close()

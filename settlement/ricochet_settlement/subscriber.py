@@ -1,8 +1,12 @@
-"""What a subscriber's wallet does: subscribe to the network, and add to the running budget.
+"""What a subscriber's wallet pays: subscriptions, their renewal, and additions to a running budget.
 
-Both approve exactly what the contract will pull, after its refundable balance, and say in advance
-what is missing. The private key is the wallet's, unlocked by the caller.
+Each approves exactly what the contract will pull, after its refundable balance, and says in advance
+what is missing; only automatic renewal approves more, a year of fees, of which the contract pulls
+one a period. Each is sent under a key that names the state it starts from, so that the same command
+given twice pays once. The private key is the wallet's, unlocked by the caller.
 """
+
+from typing import Final
 
 from web3 import Web3
 
@@ -10,15 +14,23 @@ from ricochet_protocol.errors import BudgetError, UsageError
 from ricochet_protocol.ids import Address
 from ricochet_protocol.money import Units, dollars
 from ricochet_protocol.ports import Subscription
-from ricochet_protocol.signing import account_address
 from ricochet_settlement.deployment import Deployment
 from ricochet_settlement.link import Network
 from ricochet_settlement.reading import read_subscription
-from ricochet_settlement.sender import Sender
+from ricochet_settlement.sender import IN_MEMORY, Outbox, Sender, writing
+
+RENEWALS: Final = 12
+"""Fees that automatic renewal may pull before the wallet has to approve again: about a year's."""
 
 
 async def subscribe(
-    deployment: Deployment, key: bytes, fee: Units, delegate: Address, *, auto_renew: bool = False
+    deployment: Deployment,
+    key: bytes,
+    fee: Units,
+    delegate: Address,
+    *,
+    auto_renew: bool = False,
+    outbox: Outbox = IN_MEMORY,
 ) -> Subscription:
     """Open the next period; `delegate` may sign reservations and vouchers in it.
 
@@ -27,71 +39,115 @@ async def subscribe(
 
     UsageError `already_subscribed`, `fee_out_of_range`; BudgetError `no_tokens`, `no_gas_money`.
     """
-    network = await Network.open(deployment)
-    try:
-        payer = _Payer(network, key)
+    async with writing(deployment, key, outbox) as (network, sender):
+        payer = _Payer(network, sender)
         await _check_fee(network, fee)
-        await _check_free(network, payer.account)
-        await payer.pay(fee, "subscribe", fee, Web3.to_checksum_address(delegate), auto_renew)
-        return await _standing(network, payer.account)
-    finally:
-        await network.close()
+        last = await _check_free(network, sender.account)
+        await payer.allow(fee, more=fee * RENEWALS if auto_renew else 0)
+        arguments = (fee, Web3.to_checksum_address(delegate), auto_renew)
+        await payer.call("subscribe", *arguments, key=f"subscribe period {last + 1}")
+        return await _standing(network, sender.account)
 
 
-async def top_up(deployment: Deployment, key: bytes, amount: Units) -> Subscription:
+async def top_up(
+    deployment: Deployment, key: bytes, amount: Units, *, outbox: Outbox = IN_MEMORY
+) -> Subscription:
     """Add to the running period's budget.
 
     BudgetError `no_subscription`, `no_tokens` or `no_gas_money`; UsageError `nothing_to_add`.
     """
     if amount <= 0:
         raise UsageError("nothing_to_add", "a top-up adds more than nothing", "Give an amount.")
-    network = await Network.open(deployment)
-    try:
-        payer = _Payer(network, key)
-        current = await read_subscription(network, payer.account)
-        if current is None or await _chain_time(network) >= current.end:
-            raise BudgetError(
-                "no_subscription",
-                f"{payer.account} has no running subscription to add to",
-                "Run `ricochet subscribe`.",
-            )
-        await payer.pay(amount, "topUp", amount)
-        return await _standing(network, payer.account)
-    finally:
-        await network.close()
+    async with writing(deployment, key, outbox) as (network, sender):
+        payer = _Payer(network, sender)
+        current = await _running(network, sender.account)
+        await payer.allow(amount)
+        state = f"top up period {current.period} beyond {current.budget}"
+        await payer.call("topUp", amount, key=state)
+        return await _standing(network, sender.account)
+
+
+async def set_auto_renew(
+    deployment: Deployment, key: bytes, wanted: bool, *, outbox: Outbox = IN_MEMORY
+) -> None:
+    """Allow anyone to open the next periods at the stored fee, or nobody; with the allowance.
+
+    BudgetError `no_subscription`, `no_gas_money`.
+    """
+    async with writing(deployment, key, outbox) as (network, sender):
+        payer = _Payer(network, sender)
+        ask, views = network.link.ask, network.ricochet.functions
+        account = Web3.to_checksum_address(sender.account)
+        current = await _running(network, sender.account)
+        period = await ask(views.periodOf(account, current.period).call())
+        if wanted:
+            await payer.allow(Units(0), more=period[_FEE] * RENEWALS)
+        if await ask(views.autoRenewOf(account).call()) != wanted:
+            await payer.call("setAutoRenew", wanted)
+        if not wanted:
+            await payer.approve(0)
+
+
+async def renew(
+    deployment: Deployment, key: bytes, subscriber: Address, *, outbox: Outbox = IN_MEMORY
+) -> Subscription:
+    """Open the next period of a subscriber who renews automatically, at his cost and our gas.
+
+    ChainError `reverted` when it is too early, or he has not allowed it; BudgetError
+    `no_subscription`, `no_gas_money`.
+    """
+    async with writing(deployment, key, outbox) as (network, sender):
+        current = await _standing(network, subscriber)
+        state = f"renew {subscriber} after period {current.period}"
+        payer = _Payer(network, sender)
+        await payer.call("renew", Web3.to_checksum_address(subscriber), key=state)
+        return await _standing(network, subscriber)
+
+
+_FEE: Final = 3
+"""The fee's place in the contract's `Period`."""
 
 
 class _Payer:
     """Moves money from one wallet into the contract."""
 
-    def __init__(self, network: Network, key: bytes) -> None:
+    def __init__(self, network: Network, sender: Sender) -> None:
         self._network = network
-        self._sender = Sender(network.link, key)
-        self.account = account_address(key)
+        self._sender = sender
 
-    async def pay(self, amount: Units, function: str, *arguments: object) -> None:
-        """Approve what `function` will pull for `amount`, then call it."""
+    async def allow(self, amount: Units, more: int = 0) -> None:
+        """Let the contract pull `amount`, less what it owes the wallet, and `more` later."""
         ask, network = self._network.link.ask, self._network
-        account = Web3.to_checksum_address(self.account)
+        owner = self._sender.account
+        account = Web3.to_checksum_address(owner)
         spare = await ask(network.ricochet.functions.refundable(account).call())
         due = max(0, amount - spare)
         held = await ask(network.token.functions.balanceOf(account).call())
         if held < due:
             raise BudgetError(
                 "no_tokens",
-                f"the wallet {self.account} holds {dollars(Units(held))}, "
+                f"the wallet {owner} holds {dollars(Units(held))}, "
                 f"this takes {dollars(Units(due))}",
                 "Run `ricochet dev faucet`."
                 if network.deployment.development
-                else f"Send tokens of {network.deployment.token} to {self.account}.",
+                else f"Send tokens of {network.deployment.token} to {owner}.",
             )
         spender = network.ricochet.address
-        allowed = await ask(network.token.functions.allowance(account, spender).call())
-        if allowed < due:
-            approval = network.token.encode_abi("approve", [spender, due])
-            await self._sender.send(network.deployment.token, bytes.fromhex(approval[2:]))
-        call = network.ricochet.encode_abi(function, arguments)
-        await self._sender.send(network.deployment.contract, bytes.fromhex(call[2:]))
+        if await ask(network.token.functions.allowance(account, spender).call()) < due + more:
+            await self.approve(due + more)
+
+    async def approve(self, units: int) -> None:
+        """Set what the contract may pull."""
+        network = self._network
+        data = network.token.encode_abi("approve", [network.ricochet.address, units])
+        await self._sender.send(network.deployment.token, bytes.fromhex(data[2:]), label="approve")
+
+    async def call(self, function: str, *arguments: object, key: str | None = None) -> None:
+        """Call the contract; once for a key, within this contract."""
+        contract = self._network.deployment.contract
+        data = self._network.ricochet.encode_abi(function, arguments)
+        scoped = None if key is None else f"{contract} {key}"
+        await self._sender.send(contract, bytes.fromhex(data[2:]), label=function, key=scoped)
 
 
 async def _check_fee(network: Network, fee: Units) -> None:
@@ -107,7 +163,8 @@ async def _check_fee(network: Network, fee: Units) -> None:
         )
 
 
-async def _check_free(network: Network, account: Address) -> None:
+async def _check_free(network: Network, account: Address) -> int:
+    """The number of the last period, which has ended; 0 for a newcomer."""
     current = await read_subscription(network, account)
     if current is not None and await _chain_time(network) < current.end:
         left = Units(current.budget - current.paid)
@@ -116,6 +173,18 @@ async def _check_free(network: Network, account: Address) -> None:
             f"period {current.period} of {account} still runs; {dollars(left)} of it is unspent",
             "Use it, add to it with a top-up, or subscribe again when it has ended.",
         )
+    return 0 if current is None else current.period
+
+
+async def _running(network: Network, account: Address) -> Subscription:
+    current = await read_subscription(network, account)
+    if current is None or await _chain_time(network) >= current.end:
+        raise BudgetError(
+            "no_subscription",
+            f"{account} has no running subscription",
+            "Run `ricochet subscribe`.",
+        )
+    return current
 
 
 async def _standing(network: Network, account: Address) -> Subscription:
