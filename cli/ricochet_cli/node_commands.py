@@ -60,8 +60,10 @@ def start(
     node on the chain with your wallet; later ones do not touch it.
     """
     from ricochet_cli.node_runner import run_in_foreground
+    from ricochet_node.passphrase import Passphrase
 
-    run_in_foreground(home, passphrase(passphrase_file), tuple(listen or ()))
+    # No name for the text itself: this frame lives as long as the node.
+    run_in_foreground(home, Passphrase(passphrase(passphrase_file)), tuple(listen or ()))
 
 
 @app.command("status")
@@ -92,19 +94,65 @@ def status(home: Home, as_json: AsJson = False) -> None:
     typer.echo(f"earned    {dollars(Units(state['earned']))} (your 70 % of what was vouchered)")
 
 
-@app.command("settle")
-def settle(home: Home, as_json: AsJson = False) -> None:
-    """Claim all vouchers of the running node now, and withdraw to your payout address."""
+@app.command("funds")
+def funds(home: Home, as_json: AsJson = False) -> None:
+    """Show where every unit is that your node ever served, and until when it can be claimed.
+
+    Works with the node running or stopped; ends with code 1 if the states do not add up.
+    """
     import asyncio
 
-    from ricochet_node.admin import settle as ask_settle
+    from ricochet_cli.funds_view import funds_text
+    from ricochet_node.owner import funds as find
+    from ricochet_protocol.errors import LocalFault
+
+    found = asyncio.run(find(home))
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(funds_text(found))
+    if not found["accounted"]:
+        raise LocalFault(
+            "books_disagree",
+            "the states of the money do not add up to what was served",
+            f"keep {home / 'node.db'} as it is and report this; nothing on the chain is wrong",
+        )
+
+
+@app.command("claim")
+def claim(home: Home, as_json: AsJson = False) -> None:
+    """Claim all vouchers now, whatever the gas costs; with the node running or stopped."""
+    import asyncio
+
+    from ricochet_node.owner import claim as do_claim
+
+    _tell_done(asyncio.run(do_claim(home)), as_json)
+
+
+@app.command("withdraw")
+def withdraw(home: Home, as_json: AsJson = False) -> None:
+    """Send what was claimed to your payout address; with the node running or stopped."""
+    import asyncio
+
+    from ricochet_node.owner import withdraw as do_withdraw
+
+    _tell_done(asyncio.run(do_withdraw(home)), as_json)
+
+
+@app.command("settle")
+def settle(home: Home, as_json: AsJson = False) -> None:
+    """Claim all vouchers now and withdraw: `claim` and `withdraw` in one step."""
+    import asyncio
+
+    from ricochet_node.owner import settle as do_settle
+
+    _tell_done(asyncio.run(do_settle(home)), as_json)
+
+
+def _tell_done(done: dict[str, int], as_json: bool) -> None:
     from ricochet_protocol.money import Units, dollars
 
-    done = asyncio.run(ask_settle(home))
     if as_json:
         print_json(done)
     else:
-        typer.echo(
-            f"claimed {dollars(Units(done['claimed']))}, "
-            f"withdrawn {dollars(Units(done['withdrawn']))}"
-        )
+        typer.echo(", ".join(f"{what} {dollars(Units(done[what]))}" for what in done))

@@ -8,11 +8,12 @@ import typer
 
 from ricochet_cli.console import say
 from ricochet_node.app import NodeOptions, NodeReady, run_node
+from ricochet_node.passphrase import Passphrase
 
 
-def run_in_foreground(home: Path, passphrase: str, listen: tuple[str, ...]) -> None:
+def run_in_foreground(home: Path, passphrase: Passphrase, listen: tuple[str, ...]) -> None:
     """Run until a signal; stdout gets the node's first address once it serves."""
-    asyncio.run(_run(NodeOptions(home=home, passphrase=passphrase, listen=listen)))
+    asyncio.run(_run(NodeOptions(home=home, listen=listen), passphrase))
 
 
 def _ready(node: NodeReady) -> None:
@@ -20,9 +21,9 @@ def _ready(node: NodeReady) -> None:
     typer.echo(node.addresses[0])
 
 
-async def _run(options: NodeOptions) -> None:
+async def _run(options: NodeOptions, passphrase: Passphrase) -> None:
     stop = asyncio.Event()
-    node = asyncio.ensure_future(run_node(options, _ready, stop))
+    node = asyncio.ensure_future(run_node(options, passphrase, _ready, stop))
 
     def interrupted() -> None:
         if stop.is_set():

@@ -1,7 +1,7 @@
 """How the owner's commands talk to the running node: HTTP on loopback, with a random token.
 
 Address and token are in `node.run.json`, readable by the owner only and removed at the end; what a
-killed node left there names a port nobody answers on. The client half, `status` and `settle`,
+killed node left there names a port nobody answers on. The client half, the functions at the top,
 imports nothing heavy.
 """
 
@@ -10,10 +10,10 @@ import hmac
 import http.client
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -63,11 +63,26 @@ async def status(home: Path) -> dict[str, Any]:
     return await asyncio.to_thread(_request, home, "GET", "/status", _STATUS_SECONDS)
 
 
-async def settle(home: Path) -> dict[str, Any]:
-    """Claim all vouchers and withdraw now: `{claimed, withdrawn}` in units.
+async def funds(home: Path) -> dict[str, Any]:
+    """Where every unit is that was ever served; the fields of `funds.Funds`.
 
     LocalFault `node_not_running`, or the error of the node's own attempt.
     """
+    return await asyncio.to_thread(_request, home, "GET", "/funds", _SETTLE_SECONDS)
+
+
+async def claim(home: Path) -> dict[str, Any]:
+    """Claim all vouchers now: `{claimed}` in units, before commission; errors as for `funds`."""
+    return await asyncio.to_thread(_request, home, "POST", "/claim", _SETTLE_SECONDS)
+
+
+async def withdraw(home: Path) -> dict[str, Any]:
+    """Withdraw what was claimed: `{withdrawn}` in units; errors as for `funds`."""
+    return await asyncio.to_thread(_request, home, "POST", "/withdraw", _SETTLE_SECONDS)
+
+
+async def settle(home: Path) -> dict[str, Any]:
+    """Claim all vouchers and withdraw now: `{claimed, withdrawn}`; errors as for `funds`."""
     return await asyncio.to_thread(_request, home, "POST", "/settle", _SETTLE_SECONDS)
 
 
@@ -106,16 +121,25 @@ def _error(body: dict[str, Any]) -> RicochetError:
     return kind(code or "node_failed", message or "the node failed", hint)
 
 
-class Admin:
-    """The server's half: answers with what `status` and `settle` return."""
+class Answers(Protocol):
+    """Who answers: a `Node`. Each method gives what the function of its name above documents."""
 
-    def __init__(
-        self,
-        status: Callable[[], dict[str, Any]],
-        settle: Callable[[], Awaitable[dict[str, Any]]],
-    ) -> None:
-        self._status = status
-        self._settle = settle
+    def status(self) -> dict[str, Any]: ...
+
+    async def funds(self) -> dict[str, Any]: ...
+
+    async def claim(self) -> dict[str, Any]: ...
+
+    async def withdraw(self) -> dict[str, Any]: ...
+
+    async def settle(self) -> dict[str, Any]: ...
+
+
+class Admin:
+    """The server's half."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
         self._token = secrets.token_urlsafe(32)
 
     @asynccontextmanager
@@ -156,9 +180,15 @@ class Admin:
         try:
             match request.method, request.path:
                 case "GET", "/status":
-                    return _answer(200, self._status())
+                    return _answer(200, self._answers.status())
+                case "GET", "/funds":
+                    return _answer(200, await self._answers.funds())
+                case "POST", "/claim":
+                    return _answer(200, await self._answers.claim())
+                case "POST", "/withdraw":
+                    return _answer(200, await self._answers.withdraw())
                 case "POST", "/settle":
-                    return _answer(200, await self._settle())
+                    return _answer(200, await self._answers.settle())
                 case _:
                     return _answer(404, {"code": "no_such_page", "message": "not found"})
         except RicochetError as error:

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,18 +19,21 @@ import msgspec
 from ricochet_network.libp2p_transport import Libp2pTransport
 from ricochet_network.peers import PeerNetwork
 from ricochet_node import config as node_config
-from ricochet_node import keystore, ledger
+from ricochet_node import keystore, ledger_file
 from ricochet_node.admin import Admin
 from ricochet_node.config import NodeConfig
 from ricochet_node.keystore import Keystore
 from ricochet_node.ledger import Ledger
 from ricochet_node.log import EventLog, open_log
 from ricochet_node.node import Identity, Node
+from ricochet_node.owner import GAS_KEY, WALLET
+from ricochet_node.passphrase import Passphrase
 from ricochet_node.policy import check_sharing
 from ricochet_node.upstream import Upstream
 from ricochet_node.vault_process import VaultProcess
 from ricochet_protocol.errors import BudgetError, ConfigurationError, LocalFault
 from ricochet_protocol.ids import Address, ModelId, PeerId
+from ricochet_protocol.money import Units
 from ricochet_protocol.ports import Settlement
 from ricochet_protocol.signing import account_address, peer_of
 from ricochet_settlement import deployment as deployments
@@ -41,20 +44,14 @@ from ricochet_settlement.holdings import holdings
 from ricochet_settlement.hot_key import load_or_create
 from ricochet_settlement.operator import register_node
 
-WALLET: Final = "wallet.json"
-GAS_KEY: Final = "session.key"
 PEER_KEY: Final = "peer.key"
 
 
 @dataclass(frozen=True)
 class NodeOptions:
-    """What a command line decides; `listen` empty means as in node.yaml, `log` None stderr.
-
-    `passphrase` opens the provider keys, and the wallet when the node has to be registered.
-    """
+    """What a command line decides; `listen` empty means as in node.yaml, `log` None stderr."""
 
     home: Path
-    passphrase: str = field(repr=False)
     listen: tuple[str, ...] = ()
     log: Path | None = None
 
@@ -69,9 +66,15 @@ class NodeReady(msgspec.Struct, frozen=True):
 
 
 async def run_node(
-    options: NodeOptions, ready: Callable[[NodeReady], None], stop: asyncio.Event
+    options: NodeOptions,
+    passphrase: Passphrase,
+    ready: Callable[[NodeReady], None],
+    stop: asyncio.Event,
 ) -> None:
-    """Run until `stop` is set, then let open calls end, for half a minute at most.
+    """Run until `stop` is set; then let open calls end and claim, within a minute and a half.
+
+    `passphrase` opens the provider keys, and the wallet if the node has to be registered; it is
+    forgotten before the node is ready.
 
     Cancelling ends it at once. ConfigurationError, BudgetError, ChainError or LocalFault say what
     keeps it from running, each with the next step.
@@ -80,10 +83,10 @@ async def run_node(
     listen = options.listen or config.listen
     async with AsyncExitStack() as stack:
         log = stack.enter_context(open_log(options.log))
-        books = Ledger(options.home / ledger.FILE_NAME)
+        books = Ledger(options.home / ledger_file.FILE_NAME)
         stack.callback(books.close)
         vault = await VaultProcess.start(
-            options.home / keystore.FILE_NAME, options.passphrase, config.keys
+            options.home / keystore.FILE_NAME, passphrase.text(), config.keys
         )
         stack.push_async_callback(vault.stop)
         gas_key = load_or_create(options.home / GAS_KEY)
@@ -112,10 +115,11 @@ async def run_node(
         )
         stack.push_async_callback(network.stop)
         await network.start()
-        await _register(options, deployment, settlement, operator, network, log)
+        await _register(options.home, passphrase, deployment, settlement, operator, network, log)
+        passphrase.forget()
         await _check_gas(deployment, account_address(gas_key))
         await node.join(network)
-        admin = Admin(node.status, node.settle)
+        admin = Admin(node)
         await stack.enter_async_context(
             admin.running(options.home, network.peer, operator, network.addresses)
         )
@@ -139,11 +143,16 @@ def _check_home(home: Path) -> tuple[Deployment, Address, NodeConfig]:
                 f"run `ricochet keys add {offer.key}`, or correct `key` in {node_config.FILE_NAME}",
             )
     check_sharing(keys[key] for key in config.keys)
+    if deployment.development:
+        # Its ether is free, so no claim has to wait for company.
+        claim = msgspec.structs.replace(config.claim, ether_price=Units(0))
+        config = msgspec.structs.replace(config, claim=claim)
     return deployment, operator, config
 
 
 async def _register(
-    options: NodeOptions,
+    home: Path,
+    passphrase: Passphrase,
     deployment: Deployment,
     settlement: Settlement,
     operator: Address,
@@ -154,7 +163,7 @@ async def _register(
     known = await settlement.node(operator)
     if known is not None and known.peer == network.peer:
         return
-    key = await asyncio.to_thread(wallet.unlock, options.home / WALLET, options.passphrase)
+    key = await asyncio.to_thread(wallet.unlock, home / WALLET, passphrase.text())
     payout = known.payout if known is not None else operator
     await register_node(deployment, key, network.peer, network.addresses, payout)
     log.event("registered", operator=operator, peer=network.peer, payout=payout)
@@ -187,7 +196,9 @@ async def _until_stopped(
                 "start the node again; if it happens repeatedly, look for what kills it",
             )
         log.event("stopping", open_calls=node.book.open_calls)
-        log.event("stopped", all_calls_ended=await node.drain())
+        ended = await node.drain()
+        await node.claimer.finish()
+        log.event("stopped", all_calls_ended=ended)
     finally:
         for task in tasks:
             task.cancel()

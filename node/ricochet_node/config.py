@@ -22,15 +22,27 @@ from ricochet_protocol.money import UNITS_PER_DOLLAR, PricePerMillion, Units, pa
 FILE_NAME: Final = "node.yaml"
 ANY_PORT: Final = ("/ip4/127.0.0.1/tcp/0",)
 """This machine only: reaching beyond it is for the owner to decide."""
+_DAY: Final = 24 * 3600
 MAX_PRICE: Final = 1_000_000 * UNITS_PER_DOLLAR
 """A million dollars per million tokens: a higher price is a slip of the unit."""
 
 
 class ClaimSettings(msgspec.Struct, frozen=True):
-    """Vouchers are claimed every `interval` seconds once they add up to `minimum`."""
+    """When vouchers are worth a transaction; times are seconds.
 
-    minimum: Units = Units(50_000)
+    They are claimed once they add up to `minimum`, looked at every `interval`, as far as gas takes
+    at most `max_fee_percent` of what each brings the operator, at `ether_price` for one coin of the
+    chain's currency; 0 means that gas is free. `before_expiry` ahead of its window's end a voucher
+    is claimed unless its gas costs more than it brings. Every `look` the chain is asked for changed
+    delegates and grown budgets.
+    """
+
+    minimum: Units = Units(1 * UNITS_PER_DOLLAR)
     interval: int = 600
+    max_fee_percent: int = 10
+    ether_price: Units = Units(4_000 * UNITS_PER_DOLLAR)
+    before_expiry: int = 2 * 24 * 3600
+    look: int = 3600
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -74,8 +86,12 @@ class _Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    minimum: Dollars = "0.05"
+    minimum: Dollars = "1.00"
     interval: int = 600
+    max_fee_percent: int = 10
+    ether_price: Dollars = "4000"
+    before_expiry: int = 2 * 24 * 3600
+    look: int = 3600
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -185,14 +201,34 @@ def _checked(file: _File) -> NodeConfig:
         raise _Wrong('listen: give multiaddrs such as ["/ip4/0.0.0.0/tcp/4001"]')
     if len(file.region) > 32 or not (file.region.isprintable() or not file.region):
         raise _Wrong("region: at most 32 printable characters")
-    if not 1 <= file.claim.interval <= 24 * 3600:
-        raise _Wrong("claim.interval: 1 to 86400 seconds")
     return NodeConfig(
         offers=offers,
         listen=file.listen,
         region=file.region,
-        claim=ClaimSettings(_units(file.claim.minimum, "claim.minimum"), file.claim.interval),
+        claim=_claim(file.claim),
         unpaid_limit=_units(file.unpaid_limit, "unpaid_limit"),
+    )
+
+
+def _claim(claim: _Claim) -> ClaimSettings:
+    bounds = {
+        "interval": (1, _DAY),
+        "max_fee_percent": (1, 100),
+        # The window has seven days: more would claim before the period's end.
+        "before_expiry": (3600, 6 * _DAY),
+        # A replaced delegate keeps his power for a day: half of it is left to claim.
+        "look": (60, _DAY // 2),
+    }
+    for name, (least, most) in bounds.items():
+        if not least <= getattr(claim, name) <= most:
+            raise _Wrong(f"claim.{name}: {least} to {most}")
+    return ClaimSettings(
+        minimum=_units(claim.minimum, "claim.minimum"),
+        interval=claim.interval,
+        max_fee_percent=claim.max_fee_percent,
+        ether_price=_units(claim.ether_price, "claim.ether_price"),
+        before_expiry=claim.before_expiry,
+        look=claim.look,
     )
 
 

@@ -2,7 +2,8 @@
 
 Each transaction is one promise: an answer with its receipt and the rise of what is due, before
 `Answered` is sent; a voucher, before `AccountState` acknowledges it. SQLite in WAL mode with full
-synchronisation keeps both through kill -9 and power loss. The file is locked for one process.
+synchronisation keeps both through kill -9 and power loss. The file is locked for one process. What
+the chain has paid is only noted here: the chain's word replaces the note whenever it is read.
 
 Calls are made on the event loop on purpose. One costs a single sync of the log (0.2 to 2 ms on an
 SSD), for calls to models that take seconds; and with no pause between a check and its write, no
@@ -17,48 +18,30 @@ from typing import Final
 
 import msgspec
 
+from ricochet_node.ledger_file import fault, open_file, open_to_read
 from ricochet_protocol.eip712 import SignedVoucher
 from ricochet_protocol.errors import LocalFault
 from ricochet_protocol.ids import Address, Hash32, ModelId, Period, RequestId
 from ricochet_protocol.messages import Answered
 from ricochet_protocol.money import Units, node_share
 
-FILE_NAME: Final = "node.db"
 MAX_AMOUNT: Final = 2**63 - 1
 """What a column holds: nine trillion dollars. Amounts above it are refused at the door."""
 MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
 MAX_ANSWER_AGE: Final = 24 * 3600
 """Seconds a client may take to repeat an ask whose answer it lost."""
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS account (
-    subscriber TEXT, period INTEGER,
-    due INTEGER NOT NULL DEFAULT 0,
-    vouchered INTEGER NOT NULL DEFAULT 0, voucher BLOB,
-    claimed INTEGER NOT NULL DEFAULT 0, void TEXT,
-    PRIMARY KEY (subscriber, period)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS answer (
-    subscriber TEXT, request_id TEXT,
-    ask BLOB NOT NULL, text TEXT NOT NULL, answered BLOB NOT NULL,
-    bytes INTEGER NOT NULL, at REAL NOT NULL,
-    PRIMARY KEY (subscriber, request_id)
-);
-CREATE INDEX IF NOT EXISTS answer_at ON answer (at);
-CREATE TABLE IF NOT EXISTS sales (
-    model TEXT PRIMARY KEY,
-    calls INTEGER NOT NULL, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL,
-    earned INTEGER NOT NULL
-) WITHOUT ROWID;
-"""
-
 
 class Account(msgspec.Struct, frozen=True):
-    """One subscriber's period here: what was served, and the highest voucher for it."""
+    """One subscriber's period here: what was served, and the highest voucher for it.
+
+    `void` says why that voucher is not claimed, "" when it can be.
+    """
 
     due: Units = Units(0)
     vouchered: Units = Units(0)
     voucher: SignedVoucher | None = None
+    void: str = ""
 
     @property
     def unpaid(self) -> Units:
@@ -74,11 +57,22 @@ class StoredAnswer(msgspec.Struct, frozen=True):
     answered: Answered
 
 
-class Unclaimed(msgspec.Struct, frozen=True):
-    """A voucher and how much of it the chain is known to have paid."""
+class Entry(msgspec.Struct, frozen=True):
+    """One subscriber's period as it stands in the books.
 
-    voucher: SignedVoucher
+    `claimed`, `ends` and `closed` (its claim window is over) are what the chain said last; `ends`
+    is None before it was asked. `void` says why the voucher is not claimed, "" when it can be.
+    """
+
+    subscriber: Address
+    period: Period
+    due: Units
+    vouchered: Units
+    voucher: SignedVoucher | None
     claimed: Units
+    ends: int | None = None
+    closed: bool = False
+    void: str = ""
 
 
 class Sales(msgspec.Struct, frozen=True):
@@ -89,6 +83,13 @@ class Sales(msgspec.Struct, frozen=True):
     tokens_in: int
     tokens_out: int
     earned: Units
+
+
+class Books(msgspec.Struct, frozen=True):
+    """Everything owed and paid at one moment; `served` is the sum of the sales."""
+
+    entries: tuple[Entry, ...]
+    served: Units
 
 
 class Ledger:
@@ -104,7 +105,7 @@ class Ledger:
         self._path = path
         self._max_bytes = max_bytes
         self._max_age = max_age
-        self._db = _open(path)
+        self._db = open_file(path)
         (self._bytes,) = self._db.execute("SELECT COALESCE(SUM(bytes), 0) FROM answer").fetchone()
 
     def close(self) -> None:
@@ -114,13 +115,13 @@ class Ledger:
     def account(self, subscriber: Address, period: Period) -> Account:
         """Zeroes for a stranger."""
         row = self._db.execute(
-            "SELECT due, vouchered, voucher FROM account WHERE subscriber = ? AND period = ?",
+            "SELECT due, vouchered, voucher, void FROM account WHERE subscriber = ? AND period = ?",
             (subscriber, period),
         ).fetchone()
         if row is None:
             return Account()
         voucher = None if row[2] is None else _decode_voucher(row[2])
-        return Account(due=row[0], vouchered=row[1], voucher=voucher)
+        return Account(due=row[0], vouchered=row[1], voucher=voucher, void=row[3] or "")
 
     def answer(self, subscriber: Address, request_id: RequestId) -> StoredAnswer | None:
         """The stored answer of a call that was completed, while it is kept."""
@@ -186,42 +187,82 @@ class Ledger:
             ).rowcount
         return changed > 0
 
-    def unclaimed(self) -> tuple[Unclaimed, ...]:
-        """Vouchers above what the chain has paid for them, largest difference first."""
-        rows = self._db.execute(
-            "SELECT voucher, claimed FROM account WHERE vouchered > claimed AND void IS NULL"
-            " ORDER BY vouchered - claimed DESC"
-        )
-        return tuple(Unclaimed(_decode_voucher(row[0]), Units(row[1])) for row in rows)
+    def live(self) -> tuple[Entry, ...]:
+        """Entries on which the chain's last word is not spoken: their claim window is open."""
+        return _entries(self._db, and_closed=False)
+
+    def books(self) -> Books:
+        """All entries and the sum of all sales."""
+        return _books(self._db)
 
     def unclaimed_sum(self) -> Units:
-        """What the unclaimed vouchers add up to, before commission."""
+        """What the vouchers that can be claimed add up to, before commission."""
         (total,) = self._db.execute(
             "SELECT COALESCE(SUM(vouchered - claimed), 0) FROM account"
-            " WHERE vouchered > claimed AND void IS NULL"
+            " WHERE vouchered > claimed AND void IS NULL AND closed = 0"
         ).fetchone()
         return Units(total)
 
-    def note_claimed(self, subscriber: Address, period: Period, claimed: Units) -> None:
-        """Remember what the chain says it has paid; it only grows."""
+    def note_chain(
+        self,
+        subscriber: Address,
+        period: Period,
+        *,
+        claimed: Units,
+        ends: int,
+        backing: Units,
+        closed: bool,
+    ) -> None:
+        """Note what the chain says; a voucher given up at a smaller `backing` is claimable again.
+
+        `backing` is the period's budget plus this node's commitment: while it stands still, so does
+        what the contract would pay. `claimed` replaces the note also downward: a reorganisation can
+        take a claim back.
+        """
+        values = {
+            "subscriber": subscriber, "period": period,
+            "claimed": claimed, "ends": ends, "backing": backing, "closed": closed,
+        }  # fmt: skip
+        (known,) = self._db.execute(
+            "SELECT COUNT(*) FROM account WHERE subscriber = :subscriber AND period = :period"
+            " AND claimed = :claimed AND ends IS :ends AND closed = :closed"
+            " AND (void IS NULL OR void_backing >= :backing)",
+            values,
+        ).fetchone()
+        if known:
+            return  # a look at many accounts costs no write for those that stand still
         with self._transaction() as db:
             db.execute(
-                "UPDATE account SET claimed = MAX(claimed, ?) WHERE subscriber = ? AND period = ?",
+                "UPDATE account SET claimed = :claimed, ends = :ends, closed = :closed,"
+                " void = CASE WHEN void_backing >= :backing THEN void END"
+                " WHERE subscriber = :subscriber AND period = :period",
+                values,
+            )
+
+    def note_claimed(self, subscriber: Address, period: Period, claimed: Units) -> None:
+        """Note what the chain says it has paid after a claim."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE account SET claimed = ? WHERE subscriber = ? AND period = ?",
                 (claimed, subscriber, period),
             )
 
-    def note_void(self, signed: SignedVoucher, reason: str) -> None:
-        """Stop claiming a voucher that is not paid again; a higher one, come meanwhile, is kept."""
+    def note_void(self, signed: SignedVoucher, reason: str, backing: Units) -> None:
+        """Give a voucher up until its backing exceeds `backing` or a higher one comes."""
         voucher = signed.voucher
         with self._transaction() as db:
             db.execute(
-                "UPDATE account SET void = ? WHERE subscriber = ? AND period = ? AND vouchered = ?",
-                (reason, voucher.subscriber, voucher.period, voucher.cumulative),
+                "UPDATE account SET void = ?, void_backing = ?"
+                " WHERE subscriber = ? AND period = ? AND vouchered = ?",
+                (reason, backing, voucher.subscriber, voucher.period, voucher.cumulative),
             )
 
     def earned(self) -> Units:
-        """The operator's share of all vouchers, claimed or not."""
-        rows = self._db.execute("SELECT vouchered FROM account WHERE void IS NULL")
+        """The operator's share of what the chain has paid, or will for vouchers not given up."""
+        rows = self._db.execute(
+            "SELECT CASE WHEN closed OR void IS NOT NULL THEN claimed"
+            " ELSE MAX(vouchered, claimed) END FROM account"
+        )
         return Units(sum(node_share(Units(row[0])) for row in rows))
 
     def sales(self) -> tuple[Sales, ...]:
@@ -257,35 +298,48 @@ class Ledger:
             ) from error
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # SQLite would create it readable by all; answers are the subscribers' business.
-    path.touch(mode=0o600, exist_ok=True)
+def read_books(path: Path) -> Books:
+    """The books of a node that does not run, and no write to them; empty before the first start.
+
+    LocalFault `already_running`, `ledger_old` or `ledger_damaged`.
+    """
+    if not path.exists():
+        return Books(entries=(), served=Units(0))
+    db = open_to_read(path)
     try:
-        db = sqlite3.connect(path, isolation_level=None, timeout=0)
-        # Exclusive, so that two nodes cannot serve from one ledger; the lock dies with the process.
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.executescript("BEGIN IMMEDIATE;" + _SCHEMA + "COMMIT;")
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error):
-            raise _damaged(path, error) from error
-        raise LocalFault(
-            "already_running",
-            f"another node is running with {path.parent}",
-            "stop it first, or give this one a --home of its own",
-        ) from error
+        db.execute("BEGIN")
+        return _books(db)
     except sqlite3.DatabaseError as error:
-        raise _damaged(path, error) from error
-    return db
+        raise fault(path, error) from error
+    finally:
+        db.close()
 
 
-def _damaged(path: Path, error: sqlite3.DatabaseError) -> LocalFault:
-    return LocalFault(
-        "ledger_damaged",
-        f"{path} cannot be used: {error}",
-        "restore it from a backup; it holds the vouchers that were not claimed yet",
+def _books(db: sqlite3.Connection) -> Books:
+    (served,) = db.execute("SELECT COALESCE(SUM(earned), 0) FROM sales").fetchone()
+    return Books(entries=_entries(db, and_closed=True), served=Units(served))
+
+
+def _entries(db: sqlite3.Connection, *, and_closed: bool) -> tuple[Entry, ...]:
+    rows = db.execute(
+        "SELECT subscriber, period, due, vouchered, voucher, claimed, ends, closed, void"
+        " FROM account WHERE (due > 0 OR vouchered > 0) AND closed <= ?"
+        " ORDER BY subscriber, period",
+        (and_closed,),
+    )
+    return tuple(
+        Entry(
+            subscriber=row[0],
+            period=row[1],
+            due=row[2],
+            vouchered=row[3],
+            voucher=None if row[4] is None else _decode_voucher(row[4]),
+            claimed=row[5],
+            ends=row[6],
+            closed=bool(row[7]),
+            void=row[8] or "",
+        )
+        for row in rows
     )
 
 

@@ -13,6 +13,7 @@ from ricochet_node.advertise import Advertiser
 from ricochet_node.claimer import Claimer
 from ricochet_node.config import NodeConfig
 from ricochet_node.door import Door
+from ricochet_node.funds import survey
 from ricochet_node.ledger import Ledger
 from ricochet_node.log import EventLog
 from ricochet_node.offers import OfferBook
@@ -74,7 +75,8 @@ class Node:
         self.door = Door(
             identity.peer, identity.operator, settlement, ledger, standings, server, clock, log
         )
-        self.claimer = Claimer(settlement, ledger, identity.operator, config.claim, log)
+        self.claimer = Claimer(settlement, ledger, identity.operator, config.claim, clock, log)
+        self._settlement = settlement
         self._peers: Peers
         self._advertiser: Advertiser
 
@@ -142,6 +144,19 @@ class Node:
             "open_calls": self.book.open_calls,
             "peers_known": len(self._peers.directory()),
         }
+
+    async def funds(self) -> dict[str, Any]:
+        """What `admin.funds` documents."""
+        found = await survey(self._settlement, self._ledger.books, self._identity.operator)
+        return found.document()
+
+    async def claim(self) -> dict[str, Any]:
+        """What `admin.claim` documents."""
+        return {"claimed": await self.claimer.claim()}
+
+    async def withdraw(self) -> dict[str, Any]:
+        """What `admin.withdraw` documents."""
+        return {"withdrawn": await self.claimer.withdraw()}
 
     async def settle(self) -> dict[str, Any]:
         """What `admin.settle` documents."""

@@ -159,6 +159,8 @@ def test_settling_twice_pays_once(kept: Kept) -> None:
     second = json.loads(ricochet("node", "settle", "--json", home=home).stdout)
     assert first["claimed"] >= 0
     assert second == {**second, "claimed": 0, "withdrawn": 0}
+    found = json.loads(ricochet("node", "funds", "--json", home=home).stdout)
+    assert found["accounted"] and found["withdrawn"] > 0 and found["withdrawable"] == 0
 
 
 def test_no_subscription(newcomer: Path, tmp_path: Path) -> None:

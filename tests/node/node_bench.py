@@ -80,7 +80,7 @@ def config(**changes: Any) -> NodeConfig:
     settings: dict[str, Any] = {
         "offers": (offer(),),
         "unpaid_limit": Units(500),
-        "claim": ClaimSettings(minimum=Units(100), interval=600),
+        "claim": ClaimSettings(minimum=Units(100), ether_price=Units(0)),
     }
     return NodeConfig(**{**settings, **changes})
 

@@ -14,9 +14,19 @@ from typing import Any
 import pytest
 from node_bench import OPERATOR, Bench, run
 
-from ricochet_node.admin import FILE_NAME, Admin, settle, status
+from ricochet_node.admin import FILE_NAME, Admin, claim, funds, settle, status, withdraw
 from ricochet_protocol.errors import BudgetError, LocalFault
 from ricochet_protocol.ids import PeerId
+
+
+class Owner:
+    """Answers everything about money with one function."""
+
+    def __init__(self, answer: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        self.funds = self.claim = self.withdraw = self.settle = answer
+
+    def status(self) -> dict[str, Any]:
+        return {"peer": "p"}
 
 
 def with_admin(
@@ -25,7 +35,7 @@ def with_admin(
     answer: Callable[[], Awaitable[dict[str, Any]]],
 ) -> None:
     async def inner() -> None:
-        admin = Admin(lambda: {"peer": "p"}, answer)
+        admin = Admin(Owner(answer))
         async with admin.running(home, PeerId("p"), OPERATOR, ("/memory/1",)):
             await scenario()
 
@@ -38,7 +48,7 @@ async def settled() -> dict[str, Any]:
 
 def test_status_and_settle_of_a_real_node(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        admin = Admin(bench.node.status, bench.node.settle)
+        admin = Admin(bench.node)
         async with admin.running(tmp_path, bench.client.node, OPERATOR, ()):
             await bench.client.hello()
             await bench.client.reserve(5_000)
@@ -59,7 +69,7 @@ def test_status_and_settle_of_a_real_node(tmp_path: Path) -> None:
 
 
 def test_without_a_node_the_next_step_is_told(tmp_path: Path) -> None:
-    for command in (status, settle):
+    for command in (status, funds, claim, withdraw, settle):
         with pytest.raises(LocalFault) as caught:
             asyncio.run(command(tmp_path))
         assert caught.value.code == "node_not_running"
@@ -125,7 +135,11 @@ def test_only_the_token_opens_it(tmp_path: Path) -> None:
             ("/status", {}, 403),
             ("/status", {"Authorization": "Bearer wrong"}, 403),
             ("/status", {**good, "Origin": "https://evil.example"}, 403),
+            ("/funds", good, 200),
+            ("/funds", {}, 403),
             ("/settle", good, 404),  # only POST settles
+            ("/claim", good, 404),
+            ("/withdraw", good, 404),
             ("/other", good, 404),
         ]
         for path, headers, code in cases:

@@ -29,7 +29,7 @@ def test_prices_become_units_and_the_rest_has_defaults(tmp_path: Path) -> None:
     assert (offer.model, offer.upstream_model, offer.key) == ("small", "up", "local")
     assert (offer.shown.context, offer.shown.slots) == (2304, 3)
     assert read.listen == ("/ip4/127.0.0.1/tcp/0",)
-    assert read.claim == ClaimSettings(minimum=50_000, interval=600)  # type: ignore[arg-type] # Units
+    assert read.claim == ClaimSettings()
     assert read.keys == ("local",)
 
 

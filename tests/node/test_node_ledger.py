@@ -1,17 +1,20 @@
 """The ledger: what was promised outlives the process, and storage stays within bounds."""
 
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from node_bench import DELEGATE_KEY, NODE_SEED, OPERATOR, SUBSCRIBER
 
-from ricochet_node.ledger import Ledger, StoredAnswer
+from ricochet_node.ledger import Ledger, StoredAnswer, read_books
 from ricochet_protocol.eip712 import SignedVoucher, Voucher, sign_voucher
 from ricochet_protocol.errors import LocalFault
 from ricochet_protocol.ids import Hash32, ModelId, Period, RequestId
@@ -75,7 +78,7 @@ def test_strangers_have_nothing(path: Path) -> None:
     ledger = Ledger(path)
     assert ledger.account(SUBSCRIBER, PERIOD).due == 0
     assert ledger.answer(SUBSCRIBER, RequestId("0" * 32)) is None
-    assert ledger.unclaimed() == () and ledger.unclaimed_sum() == 0
+    assert ledger.live() == () and ledger.unclaimed_sum() == 0
     ledger.close()
 
 
@@ -107,17 +110,120 @@ def test_claims_are_noted_and_hopeless_ones_given_up(path: Path) -> None:
     ledger = Ledger(path)
     ledger.accept(voucher(100))
     ledger.accept(voucher(300, period=2))
-    assert [entry.voucher for entry in ledger.unclaimed()] == [voucher(300, 2), voucher(100)]
+    assert [entry.voucher for entry in ledger.live()] == [voucher(100), voucher(300, 2)]
     ledger.note_claimed(SUBSCRIBER, PERIOD, Units(60))
-    ledger.note_claimed(SUBSCRIBER, PERIOD, Units(40))
     assert ledger.unclaimed_sum() == 340
-    ledger.note_void(voucher(200, 2), "an older voucher")
+    ledger.note_void(voucher(200, 2), "an older voucher", Units(500))
     assert ledger.unclaimed_sum() == 340
-    ledger.note_void(voucher(300, 2), "window_ended")
-    assert ledger.unclaimed_sum() == 40
+    ledger.note_void(voucher(300, 2), "nothing_payable", Units(500))
+    assert ledger.account(SUBSCRIBER, Period(2)).void == "nothing_payable"
+    assert ledger.unclaimed_sum() == 40 and ledger.earned() == 70
     assert ledger.accept(voucher(301, period=2))
     assert ledger.unclaimed_sum() == 341
     ledger.close()
+
+
+def chain_says(ledger: Ledger, claimed: int, backing: int, closed: bool = False) -> None:
+    ledger.note_chain(
+        SUBSCRIBER,
+        PERIOD,
+        claimed=Units(claimed),
+        ends=1_000,
+        backing=Units(backing),
+        closed=closed,
+    )
+
+
+def test_the_chains_word_replaces_the_note_also_downward(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.accept(voucher(100))
+    chain_says(ledger, claimed=60, backing=100)
+    assert ledger.unclaimed_sum() == 40
+    chain_says(ledger, claimed=0, backing=100)  # a reorganisation took the claim back
+    assert ledger.unclaimed_sum() == 100
+    (entry,) = ledger.live()
+    assert (entry.claimed, entry.ends, entry.closed) == (0, 1_000, False)
+    ledger.close()
+
+
+def test_a_voucher_given_up_returns_when_its_backing_grows(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.accept(voucher(100))
+    ledger.note_void(voucher(100), "nothing_payable", Units(80))
+    chain_says(ledger, claimed=80, backing=80)
+    assert ledger.unclaimed_sum() == 0
+    chain_says(ledger, claimed=80, backing=81)
+    assert ledger.unclaimed_sum() == 20
+    ledger.close()
+
+
+def test_a_closed_period_is_looked_at_no_more(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.accept(voucher(100))
+    chain_says(ledger, claimed=30, backing=100, closed=True)
+    assert ledger.live() == () and ledger.unclaimed_sum() == 0 and ledger.earned() == 21
+    (entry,) = ledger.books().entries
+    assert entry.closed and entry.claimed == 30
+    ledger.close()
+
+
+def test_reading_alone_changes_nothing_and_respects_the_lock(path: Path) -> None:
+    assert read_books(path).entries == () and not path.exists()
+    ledger = Ledger(path)
+    ledger.record(MODEL, answer(1, due=10), now=0)
+    ledger.accept(voucher(7))
+    books = ledger.books()
+    with pytest.raises(LocalFault) as caught:
+        read_books(path)
+    assert caught.value.code == "already_running"
+    ledger.close()
+    before = path.read_bytes()
+    assert read_books(path) == books
+    assert books.served == 10 and [entry.vouchered for entry in books.entries] == [7]
+    assert path.read_bytes() == before
+
+
+_FIRST_SHAPE = """
+CREATE TABLE account (
+    subscriber TEXT, period INTEGER,
+    due INTEGER NOT NULL DEFAULT 0,
+    vouchered INTEGER NOT NULL DEFAULT 0, voucher BLOB,
+    claimed INTEGER NOT NULL DEFAULT 0, void TEXT,
+    PRIMARY KEY (subscriber, period)
+) WITHOUT ROWID;
+CREATE TABLE sales (
+    model TEXT PRIMARY KEY,
+    calls INTEGER NOT NULL, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL,
+    earned INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+def test_an_older_file_is_brought_up_to_date(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(_FIRST_SHAPE)
+        row = (SUBSCRIBER, 1, 9, 7, msgspec.msgpack.encode(voucher(7)), 2, "nothing_payable")
+        db.execute("INSERT INTO account VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        db.commit()
+    with pytest.raises(LocalFault) as caught:
+        read_books(path)
+    assert caught.value.code == "ledger_old" and "start the node" in caught.value.hint
+    ledger = Ledger(path)
+    (entry,) = ledger.live()
+    assert (entry.voucher, entry.claimed, entry.ends, entry.void) == (voucher(7), 2, None, "")
+    assert ledger.unclaimed_sum() == 5
+    ledger.close()
+    Ledger(path).close()
+
+
+def test_a_newer_file_is_left_alone(path: Path) -> None:
+    Ledger(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 99")
+    for opens in (Ledger, read_books):
+        with pytest.raises(LocalFault) as caught:
+            opens(path)
+        assert caught.value.code == "ledger_new"
 
 
 def test_answers_are_bounded_in_bytes(path: Path) -> None:
@@ -159,11 +265,15 @@ def test_a_damaged_file_is_told(path: Path) -> None:
     with pytest.raises(LocalFault) as caught:
         Ledger(path)
     assert caught.value.code == "ledger_damaged"
+    with pytest.raises(LocalFault) as caught:
+        read_books(path)
+    assert caught.value.code == "ledger_damaged"
     assert "backup" in caught.value.hint
 
 
 _WRITER = """
 import sys
+from contextlib import closing
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 from test_node_ledger import MODEL, answer, voucher
@@ -188,6 +298,9 @@ def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
     acknowledged = int((writer.stdout.read().split() or [acknowledged])[-1])
     writer.stdout.close()
     writer.wait(10)
+    # A killed node leaves its log behind; reading alone copes with it.
+    (entry,) = read_books(path).entries
+    assert entry.vouchered >= 10 * acknowledged
     ledger = Ledger(path)
     account = ledger.account(SUBSCRIBER, PERIOD)
     assert account.vouchered >= 10 * acknowledged
