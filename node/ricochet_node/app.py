@@ -71,7 +71,7 @@ async def run_node(
     ready: Callable[[NodeReady], None],
     stop: asyncio.Event,
 ) -> None:
-    """Run until `stop` is set; then let open calls end and claim, within a minute and a half.
+    """Run until `stop` is set; then let open calls end and claim, within 75 seconds.
 
     `passphrase` opens the provider keys, and the wallet if the node has to be registered; it is
     forgotten before the node is ready.
