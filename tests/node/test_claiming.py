@@ -91,6 +91,7 @@ def test_each_voucher_pays_for_its_part_of_the_gas() -> None:
     assert not affordable([claimable(100)], 7 * 10**12 + 1, SETTINGS)
     rich, poor = claimable(1_000), claimable(10)
     assert affordable([rich, poor], 2 * 7 * 10**12, SETTINGS) == (rich,)
+    assert len(affordable([claimable(100)] * 2, 2 * 7 * 10**12, SETTINGS)) == 2
 
 
 def test_a_forced_claim_ignores_the_fee_share_but_makes_no_loss() -> None:
