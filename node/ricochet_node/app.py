@@ -43,6 +43,7 @@ from ricochet_settlement.deployment import Deployment
 from ricochet_settlement.holdings import holdings
 from ricochet_settlement.hot_key import load_or_create
 from ricochet_settlement.operator import register_node
+from ricochet_settlement.sender import Outbox
 
 PEER_KEY: Final = "peer.key"
 
@@ -90,7 +91,8 @@ async def run_node(
         )
         stack.push_async_callback(vault.stop)
         gas_key = load_or_create(options.home / GAS_KEY)
-        settlement = await ContractSettlement.connect(deployment, gas_key)
+        outbox = Outbox(options.home)
+        settlement = await ContractSettlement.connect(deployment, gas_key, outbox)
         stack.push_async_callback(settlement.close)
         # One connection a call, as many as there are slots: the vault is the bottleneck's judge.
         client = await stack.enter_async_context(
@@ -165,7 +167,9 @@ async def _register(
         return
     key = await asyncio.to_thread(wallet.unlock, home / WALLET, passphrase.text())
     payout = known.payout if known is not None else operator
-    await register_node(deployment, key, network.peer, network.addresses, payout)
+    await register_node(
+        deployment, key, network.peer, network.addresses, payout, outbox=Outbox(home)
+    )
     log.event("registered", operator=operator, peer=network.peer, payout=payout)
 
 

@@ -80,14 +80,18 @@ async def _running(
 
 
 @asynccontextmanager
-async def _settlement(home: Path) -> "AsyncIterator[tuple[ContractSettlement, Address]]":
+async def _settlement(
+    home: Path, *, writes: bool = False
+) -> "AsyncIterator[tuple[ContractSettlement, Address]]":
     from ricochet_settlement import deployment, wallet
     from ricochet_settlement.contract import ContractSettlement
     from ricochet_settlement.hot_key import load_or_create
+    from ricochet_settlement.sender import IN_MEMORY, Outbox
 
     network = deployment.load(home)
     operator = wallet.address_of(home / WALLET)
-    settlement = await ContractSettlement.connect(network, load_or_create(home / GAS_KEY))
+    outbox = Outbox(home) if writes else IN_MEMORY
+    settlement = await ContractSettlement.connect(network, load_or_create(home / GAS_KEY), outbox)
     try:
         yield settlement, operator
     finally:
@@ -102,7 +106,7 @@ async def _claimer(home: Path) -> "AsyncIterator[Claimer]":
     from ricochet_node.ledger_file import FILE_NAME
     from ricochet_node.log import open_log
 
-    async with _settlement(home) as (settlement, operator):
+    async with _settlement(home, writes=True) as (settlement, operator):
         books = Ledger(home / FILE_NAME)
         try:
             with open_log(None) as log:
