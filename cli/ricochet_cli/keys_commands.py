@@ -7,8 +7,7 @@ import typer
 
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
-from ricochet_cli.secret_input import PassphraseFile, passphrase, read_file, read_stdin
-from ricochet_protocol.errors import ConfigurationError, UsageError
+from ricochet_cli.secret_input import PassphraseFile, key, passphrase
 
 if TYPE_CHECKING:
     from ricochet_node.keystore import KeyInfo
@@ -43,9 +42,7 @@ def add(
     """
     from ricochet_node.keystore import Keystore
 
-    if stdin and file is not None:
-        raise UsageError("usage", "give --stdin or --file, not both", "ricochet keys add --help")
-    secret = _secret(stdin, file)
+    secret = key("key", stdin, file)
     info = Keystore(home / "keys.json").add(
         passphrase(passphrase_file, new=not (home / "keys.json").exists()),
         name,
@@ -85,18 +82,3 @@ def remove(home: Home, name: Name) -> None:
 
 def _document(key: "KeyInfo") -> dict[str, str]:
     return {"id": key.id, "provider": key.provider, "url": key.origin, "ends": key.last4}
-
-
-def _secret(stdin: bool, file: Path | None) -> str:
-    if file is not None:
-        return read_file(file, "key")
-    if stdin:
-        return read_stdin("key")
-    import sys
-
-    if not sys.stdin.isatty():
-        raise ConfigurationError(
-            "no_key", "a key is needed and there is no terminal to ask on", "use --stdin or --file"
-        )
-    answer: str = typer.prompt("Key", hide_input=True, err=True)
-    return answer

@@ -16,12 +16,14 @@ from typer._click import exceptions
 
 from ricochet_cli import (
     chain_commands,
+    contracts_commands,
     demo_command,
     dev_commands,
     keys_commands,
     network_commands,
     node_commands,
     subscribe_command,
+    subscription_commands,
     wallet_commands,
 )
 from ricochet_cli.console import print_error
@@ -39,11 +41,13 @@ app = typer.Typer(
 )
 app.command("demo")(demo_command.demo)
 app.command("subscribe")(subscribe_command.subscribe)
+app.add_typer(subscription_commands.app, name="subscription")
 app.add_typer(chain_commands.app, name="chain")
 app.add_typer(node_commands.app, name="node")
 app.add_typer(keys_commands.app, name="keys")
 app.add_typer(wallet_commands.app, name="wallet")
 app.add_typer(network_commands.app, name="network")
+app.add_typer(contracts_commands.app, name="contracts")
 app.add_typer(dev_commands.app, name="dev")
 
 

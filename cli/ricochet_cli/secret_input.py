@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ricochet_protocol.errors import ConfigurationError
+from ricochet_protocol.errors import ConfigurationError, UsageError
 
 PassphraseFile = Annotated[
     Path | None,
@@ -34,6 +34,27 @@ def passphrase(file: Path | None, *, new: bool = False) -> str:
             "give --passphrase-file FILE or set RICOCHET_PASSPHRASE_FILE",
         )
     answer: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True)
+    return answer
+
+
+def key(what: str, stdin: bool, file: Path | None) -> str:
+    """A key from `file`, standard input or a hidden prompt; ConfigurationError `no_key`.
+
+    UsageError when both are given.
+    """
+    if stdin and file is not None:
+        raise UsageError("usage", "give --stdin or --file, not both", "see --help")
+    if file is not None:
+        return read_file(file, what)
+    if stdin:
+        return read_stdin(what)
+    if not sys.stdin.isatty():
+        raise ConfigurationError(
+            "no_key",
+            f"a {what} is needed and there is no terminal to ask on",
+            "use --stdin or --file",
+        )
+    answer: str = typer.prompt(what.capitalize(), hide_input=True, err=True)
     return answer
 
 

@@ -20,6 +20,9 @@ class Plan(StrEnum):
 def subscribe(
     home: Home,
     plan: Annotated[Plan, typer.Option(help="Dollars for 30 days.")] = Plan.PRO,
+    auto_renew: Annotated[
+        bool, typer.Option("--auto-renew", help="Pay the next periods too, for about a year.")
+    ] = False,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -34,13 +37,16 @@ def subscribe(
     from ricochet_protocol.signing import account_address
     from ricochet_settlement.deployment import load
     from ricochet_settlement.hot_key import load_or_create
+    from ricochet_settlement.sender import Outbox
     from ricochet_settlement.subscriber import subscribe as pay
     from ricochet_settlement.wallet import unlock
 
     deployment = load(home)
     key = unlock(home / "wallet.json", passphrase(passphrase_file))
     delegate = account_address(load_or_create(home / "session.key"))
-    paid = asyncio.run(pay(deployment, key, parse_dollars(plan.value), delegate))
+    outbox = Outbox(home, lambda row: say(row.line()))
+    fee = parse_dollars(plan.value)
+    paid = asyncio.run(pay(deployment, key, fee, delegate, auto_renew=auto_renew, outbox=outbox))
     if as_json:
         print_json(
             {

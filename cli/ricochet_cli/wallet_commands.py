@@ -1,10 +1,13 @@
 """`ricochet wallet`: the account that pays or earns, encrypted in the home folder."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from ricochet_cli.console import print_json, say
+from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
-from ricochet_cli.secret_input import PassphraseFile, passphrase
+from ricochet_cli.secret_input import PassphraseFile, key, passphrase
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +27,76 @@ def new(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson = Fa
     else:
         say(f"created {home / 'wallet.json'}: keep a copy and the passphrase")
         typer.echo(account)
+
+
+@app.command("import")
+def import_wallet(
+    home: Home,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Read the key from stdin.")] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="A private key, or another wallet's V3 keystore."),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take over an account that exists: its private key, or a V3 keystore file.
+
+    The key is asked for without echo, or read with --stdin or --file; it is never an argument. A
+    keystore keeps its passphrase.
+    """
+    from ricochet_settlement import wallet
+
+    target = home / "wallet.json"
+    wallet.refuse_existing(target)
+    if file is not None and not stdin and wallet.is_keystore(file):
+        account = wallet.import_keystore(target, file, passphrase(passphrase_file))
+    else:
+        private = wallet.parse_key(key("private key", stdin, file))
+        account = wallet.import_key(target, private, passphrase(passphrase_file, new=True))
+    if as_json:
+        print_json({"address": account})
+    else:
+        say(f"created {target}: keep a copy and the passphrase")
+        typer.echo(account)
+
+
+@app.command("transactions")
+def transactions(home: Home, as_json: AsJson = False) -> None:
+    """Show what this home's keys sent: queued, sent, stuck, confirmed or failed, and why."""
+    from ricochet_settlement.transaction_store import read_transactions
+
+    rows = read_transactions(home)
+    if as_json:
+        print_json(
+            [
+                {
+                    "account": row.account,
+                    "what": row.intent.label,
+                    "status": row.status.value,
+                    "hash": None if row.hash is None else f"0x{row.hash.hex()}",
+                    "nonce": row.nonce,
+                    "block": row.block,
+                    "why": row.why or None,
+                    "queued_at": row.queued_at,
+                }
+                for row in rows
+            ]
+        )
+    elif rows:
+        shown = [
+            (
+                row.intent.label,
+                row.status.value,
+                "-" if row.block is None else str(row.block),
+                "-" if row.hash is None else f"0x{row.hash.hex()}",
+                row.why or "-",
+            )
+            for row in rows
+        ]
+        typer.echo(table(("what", "status", "block", "transaction", "why"), shown))
+    else:
+        say("no transactions yet")
 
 
 @app.command("show")

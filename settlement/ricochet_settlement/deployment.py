@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ricochet_protocol.eip712 import Domain
-from ricochet_protocol.errors import ConfigurationError
+from ricochet_protocol.errors import ConfigurationError, UsageError
 from ricochet_protocol.ids import Address, address
-from ricochet_settlement.private_file import write_private
+from ricochet_settlement.private_file import create_private, write_private
 
 FILE_NAME: Final = "network.json"
 _HOW: Final = (
@@ -39,8 +39,7 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError("accounts are written in lower case")
         if not 0 < self.chain_id < 2**63:
             raise ValueError("chain_id out of range")
-        url = urlsplit(self.rpc)
-        if url.scheme not in ("http", "https") or not url.hostname:
+        if not _is_url(self.rpc):
             raise ValueError("rpc is not an http(s) URL")
 
     @property
@@ -74,5 +73,33 @@ def load_file(path: Path) -> Deployment:
 
 def save(home: Path, deployment: Deployment) -> None:
     """Write `network.json`, replacing an earlier one; LocalFault when it cannot be written."""
-    data = msgspec.json.format(msgspec.json.encode(deployment), indent=2)
-    write_private(home / FILE_NAME, data + b"\n")
+    write_private(home / FILE_NAME, _text(deployment))
+
+
+def create_file(path: Path, deployment: Deployment) -> None:
+    """Write a description to hand to others.
+
+    UsageError `file_exists`: what it describes cannot be made again.
+    """
+    if not create_private(path, _text(deployment)):
+        raise UsageError("file_exists", f"{path} exists", "Give another name.")
+
+
+def check_rpc(rpc: str) -> None:
+    """UsageError `bad_rpc` for what is no URL of a JSON-RPC server."""
+    if not _is_url(rpc):
+        raise UsageError(
+            "bad_rpc", f"{rpc!r} is not an http(s) URL", "Give a URL such as http://127.0.0.1:8545."
+        )
+
+
+def _text(deployment: Deployment) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(deployment), indent=2) + b"\n"
+
+
+def _is_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and bool(url.hostname)

@@ -25,11 +25,11 @@ def load_or_create(path: Path) -> bytes:
     """
     if not path.exists():
         # When another process creates it first, its key is the one both use.
-        create_private(path, _new_key().hex().encode() + b"\n")
+        create_private(path, new_key().hex().encode() + b"\n")
     text = read_private(path)
     if _FORM.fullmatch(text):
         key = bytes.fromhex(text.decode())
-        if _is_scalar(key):
+        if is_scalar(key):
             return key
     raise ConfigurationError(
         "key_damaged",
@@ -38,11 +38,13 @@ def load_or_create(path: Path) -> bytes:
     )
 
 
-def _new_key() -> bytes:
-    while not _is_scalar(key := secrets.token_bytes(32)):
+def new_key() -> bytes:
+    """32 random bytes that are a private key."""
+    while not is_scalar(key := secrets.token_bytes(32)):
         continue
     return key
 
 
-def _is_scalar(key: bytes) -> bool:
+def is_scalar(key: bytes) -> bool:
+    """Whether these 32 bytes are a secp256k1 private key."""
     return 0 < int.from_bytes(key, "big") < _ORDER

@@ -6,7 +6,6 @@ opened here. Nothing ever overwrites a wallet: it may be the only way to someone
 """
 
 import re
-import secrets
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,10 +13,13 @@ import msgspec
 
 from ricochet_protocol.errors import ConfigurationError
 from ricochet_protocol.ids import Address, address
+from ricochet_protocol.signing import account_address
+from ricochet_settlement.hot_key import is_scalar, new_key
 from ricochet_settlement.private_file import create_private, read_private
 
 SCRYPT_N: Final = 2**17
 """With r=8 and p=1: 128 MiB and 0.3 s measured on one core; OWASP's recommendation for scrypt."""
+_KEY: Final = re.compile(r"[0-9a-fA-F]{64}")
 _ADDRESS: Final = re.compile(r"(0x)?[0-9a-fA-F]{40}")
 
 
@@ -38,15 +40,54 @@ def create(path: Path, passphrase: str) -> Address:
 
     ConfigurationError `wallet_exists` when there is a file already.
     """
-    if path.exists():
-        raise _exists(path)
+    return import_key(path, new_key(), passphrase)
+
+
+def import_key(path: Path, key: bytes, passphrase: str) -> Address:
+    """Encrypt an account that exists already under `passphrase`; its address.
+
+    ConfigurationError `wallet_exists`.
+    """
+    refuse_existing(path)
     from eth_account import Account
 
-    account = Account.from_key(secrets.token_bytes(32))
-    keystore = Account.encrypt(account.key, passphrase, kdf="scrypt", iterations=SCRYPT_N)
-    if not create_private(path, msgspec.json.encode(keystore) + b"\n"):
+    keystore = Account.encrypt(key, passphrase, kdf="scrypt", iterations=SCRYPT_N)
+    _place(path, msgspec.json.encode(keystore) + b"\n")
+    return account_address(key)
+
+
+def import_keystore(path: Path, keystore: Path, passphrase: str) -> Address:
+    """Take over another wallet's V3 file, whose passphrase stays its own; the address.
+
+    ConfigurationError `wallet_exists`, `wrong_passphrase`, `wallet_damaged`, `file_exposed`.
+    """
+    refuse_existing(path)
+    key = unlock(keystore, passphrase)
+    _place(path, read_private(keystore))
+    return account_address(key)
+
+
+def parse_key(text: str) -> bytes:
+    """A private key from 64 hex digits; ConfigurationError `bad_key`, which does not quote it."""
+    digits = text.strip().removeprefix("0x")
+    if _KEY.fullmatch(digits):
+        key = bytes.fromhex(digits)
+        if is_scalar(key):
+            return key
+    raise ConfigurationError(
+        "bad_key", "that is not a private key", "A private key is 64 hex digits."
+    )
+
+
+def is_keystore(path: Path) -> bool:
+    """Whether the file looks like a V3 keystore rather than a bare key."""
+    return read_private(path).lstrip().startswith(b"{")
+
+
+def refuse_existing(path: Path) -> None:
+    """ConfigurationError `wallet_exists` when there is a wallet, which nothing overwrites."""
+    if path.exists():
         raise _exists(path)
-    return address(account.address)
 
 
 def address_of(path: Path) -> Address:
@@ -87,6 +128,11 @@ def _load(path: Path) -> _Keystore:
         return msgspec.json.decode(read_private(path), type=_Keystore)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _damaged(path) from None
+
+
+def _place(path: Path, text: bytes) -> None:
+    if not create_private(path, text):
+        raise _exists(path)
 
 
 def _exists(path: Path) -> ConfigurationError:

@@ -1,0 +1,205 @@
+"""`ricochet subscription`: what is paid, who earned it, and how to add, renew or take back."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ricochet_cli.console import print_json, say, table
+from ricochet_cli.home import AsJson, Home
+from ricochet_cli.secret_input import PassphraseFile, passphrase
+from ricochet_protocol.errors import UsageError
+from ricochet_protocol.money import Units, dollars, parse_dollars
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ricochet_protocol.ports import Subscription
+    from ricochet_settlement.deployment import Deployment
+    from ricochet_settlement.sender import Outbox
+    from ricochet_settlement.standing import Standing
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Your subscription: what is left of it, and who earned the rest.",
+)
+
+
+@app.command("show")
+def show(home: Home, as_json: AsJson = False) -> None:
+    """Show the running period, what can be refunded, and spending by node, from the chain."""
+    import asyncio
+
+    from ricochet_settlement.deployment import load
+    from ricochet_settlement.standing import standing
+    from ricochet_settlement.wallet import address_of
+
+    found = asyncio.run(standing(load(home), address_of(home / "wallet.json")))
+    if as_json:
+        print_json(_document(found))
+    else:
+        typer.echo(_text(found))
+
+
+@app.command("top-up")
+def top_up(
+    home: Home,
+    amount: Annotated[str, typer.Argument(help="Dollars to add, such as 5 or 2.50.")],
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add to the running period's budget."""
+    from ricochet_settlement.subscriber import top_up as add
+
+    try:
+        units = parse_dollars(amount)
+    except ValueError as error:
+        raise UsageError("bad_amount", str(error), "give dollars such as 5 or 2.50") from None
+    paid: Subscription = _write(home, passphrase_file, lambda d, k, o: add(d, k, units, outbox=o))
+    _print_paid(paid, as_json)
+
+
+@app.command("renew")
+def renew(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
+    """Pay the next period now, from three days before the end, with automatic renewal on."""
+    from ricochet_protocol.signing import account_address
+    from ricochet_settlement.subscriber import renew as pay
+
+    paid: Subscription = _write(
+        home, passphrase_file, lambda d, k, o: pay(d, k, account_address(k), outbox=o)
+    )
+    _print_paid(paid, as_json)
+
+
+@app.command("auto-renew")
+def auto_renew(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
+    """Let the next periods be paid from the wallet, at the fee of this one, for about a year."""
+    _set_auto_renew(home, passphrase_file, True, as_json)
+
+
+@app.command("cancel")
+def cancel(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
+    """End automatic renewal. The running period stays paid, and its rest stays yours."""
+    _set_auto_renew(home, passphrase_file, False, as_json)
+
+
+@app.command("close")
+def close(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
+    """Turn what is left of ended periods into refundable money, a week after their end."""
+    from ricochet_settlement.refunds import close_periods
+
+    closed = _write(home, passphrase_file, lambda d, k, o: close_periods(d, k, outbox=o))
+    if as_json:
+        print_json([{"period": period, "refundable": rest} for period, rest in closed])
+    for period, rest in closed:
+        say(f"period {period} is closed: {dollars(rest)} of it can be refunded")
+    if not closed:
+        say("no period can be closed now")
+
+
+@app.command("refund")
+def refund(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
+    """Take refundable money back to the wallet; otherwise it pays for the next period."""
+    from ricochet_settlement.refunds import refund as take
+
+    amount: Units = _write(home, passphrase_file, lambda d, k, o: take(d, k, outbox=o))
+    if as_json:
+        print_json({"refunded": amount})
+    else:
+        say(f"{dollars(amount)} went to the wallet")
+
+
+def _set_auto_renew(
+    home: "Path", passphrase_file: "Path | None", wanted: bool, as_json: bool
+) -> None:
+    from ricochet_settlement.subscriber import set_auto_renew
+
+    _write(home, passphrase_file, lambda d, k, o: set_auto_renew(d, k, wanted, outbox=o))
+    if as_json:
+        print_json({"auto_renew": wanted})
+    else:
+        say(f"automatic renewal is {'on' if wanted else 'off'}")
+
+
+def _write(
+    home: "Path",
+    passphrase_file: "Path | None",
+    write: "Callable[[Deployment, bytes, Outbox], Any]",
+) -> Any:
+    """Run a write of the wallet, telling on stderr how its transactions fare."""
+    import asyncio
+
+    from ricochet_settlement.deployment import load
+    from ricochet_settlement.sender import Outbox
+    from ricochet_settlement.wallet import unlock
+
+    deployment = load(home)
+    key = unlock(home / "wallet.json", passphrase(passphrase_file))
+    return asyncio.run(write(deployment, key, Outbox(home, lambda row: say(row.line()))))
+
+
+def _print_paid(paid: "Subscription", as_json: bool) -> None:
+    if as_json:
+        print_json({"period": paid.period, "budget": paid.budget, "end": paid.end})
+    else:
+        say(f"period {paid.period}: budget {dollars(paid.budget)} until {_day(paid.end)}")
+
+
+def _document(found: "Standing") -> dict[str, object]:
+    paid = found.subscription
+    return {
+        "running": found.running,
+        "auto_renew": found.auto_renew,
+        "refundable": found.refundable,
+        "closable": list(found.closable),
+        "period": None
+        if paid is None
+        else {
+            "number": paid.period,
+            "delegate": paid.delegate,
+            "budget": paid.budget,
+            "committed": paid.committed,
+            "paid": paid.paid,
+            "start": paid.start,
+            "end": paid.end,
+        },
+        "nodes": [
+            {
+                "period": entry.period,
+                "node": entry.node,
+                "committed": entry.committed,
+                "claimed": entry.claimed,
+            }
+            for entry in found.nodes
+        ],
+    }
+
+
+def _text(found: "Standing") -> str:
+    paid = found.subscription
+    if paid is None:
+        return "no subscription (ricochet subscribe)"
+    ends = "ends" if found.running else "ended"
+    lines = [
+        f"period      {paid.period}, {ends} {_day(paid.end)}",
+        f"budget      {dollars(paid.budget)}",
+        f"committed   {dollars(paid.committed)} to nodes",
+        f"paid        {dollars(paid.paid)} to nodes, their commission included",
+        f"renewal     {'automatic' if found.auto_renew else 'by hand'}",
+        f"refundable  {dollars(found.refundable)}",
+    ]
+    if found.closable:
+        lines.append("next        ricochet subscription close: an ended period has a rest")
+    if found.nodes:
+        rows = [
+            (str(entry.period), entry.node, dollars(entry.committed), dollars(entry.claimed))
+            for entry in found.nodes
+        ]
+        lines.append(table(("period", "node", "committed", "claimed"), rows))
+    return "\n".join(lines)
+
+
+def _day(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
