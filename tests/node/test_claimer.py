@@ -24,7 +24,13 @@ from ricochet_node.app import _until_stopped
 from ricochet_node.config import ClaimSettings, NodeConfig
 from ricochet_node.log import EventLog
 from ricochet_node.vault_process import VaultProcess
-from ricochet_protocol.eip712 import SignedVoucher, Voucher, sign_voucher
+from ricochet_protocol.eip712 import (
+    Reservation,
+    SignedVoucher,
+    Voucher,
+    sign_reservation,
+    sign_voucher,
+)
 from ricochet_protocol.errors import BudgetError, ChainError
 from ricochet_protocol.ids import Period
 from ricochet_protocol.money import Units
@@ -245,6 +251,40 @@ def test_another_delegate_on_the_chain_forces_the_claim(tmp_path: Path) -> None:
         await bench.node.claimer.round()
         held = await bench.chain.commitment(SUBSCRIBER, Period(2), OPERATOR)
         assert held.claimed == 20
+
+    run(tmp_path, scenario, eager())
+
+
+def test_a_replaced_delegates_voucher_is_paid_while_he_can_still_raise(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.client.hello()
+        await bench.client.pay(10)
+        bench.chain.set_delegate(SUBSCRIBER, account_address(STRANGER_KEY))
+        await bench.node.claimer.round()
+        held = await bench.chain.commitment(SUBSCRIBER, Period(1), OPERATOR)
+        assert held.claimed == 10
+
+    run(tmp_path, scenario, eager())
+
+
+def test_a_later_commitment_makes_an_old_delegates_voucher_payable_again(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.client.hello()
+        await bench.client.reserve(2_000)
+        await bench.client.pay(5_000)
+        bench.chain.set_delegate(SUBSCRIBER, account_address(STRANGER_KEY))
+        bench.chain.warp(25 * 3600)  # the node slept through the day of grace
+        for _ in range(3):
+            await bench.node.claimer.round()
+        (event,) = bench.events("claim_skipped")
+        assert (event["reason"], event["units"]) == ("nothing_payable", 3_000)
+        before = bench.chain.transactions
+        await bench.node.claimer.round()
+        assert bench.chain.transactions == before
+        value = Reservation(SUBSCRIBER, OPERATOR, Period(1), Units(5_000))
+        await bench.chain.reserve([sign_reservation(STRANGER_KEY, bench.chain.domain, value)])
+        await bench.node.claimer.round()
+        assert bench.chain.received == {OPERATOR: 3_500}
 
     run(tmp_path, scenario, eager())
 

@@ -200,6 +200,7 @@ STEPS = st.one_of(
     st.tuples(st.just("elsewhere"), WHO_PAYS, st.just(0)),
     st.tuples(st.just("top up"), WHO_PAYS, AMOUNTS),
     st.tuples(st.just("renew"), WHO_PAYS, st.just(0)),
+    st.tuples(st.just("delegate"), WHO_PAYS, st.integers(1, 3)),
     st.tuples(st.just("warp"), st.just(0), st.sampled_from([3600, 6 * 86400, 15 * 86400])),
     st.tuples(st.sampled_from(["round", "claim", "withdraw"]), st.just(0), st.just(0)),
 )
@@ -211,7 +212,7 @@ async def take(history: History, step: tuple[str, int, int]) -> None:
         case "serve":
             history.serve(who, amount)
         case "pay":
-            history.pay(who, amount)
+            history.pay(who, amount, signer=bytes([1 + amount % 3]) * 32 if amount % 2 else None)
         case "forge":
             history.pay(who, amount, signer=b"\x66" * 32)
         case "reserve":
@@ -223,13 +224,16 @@ async def take(history: History, step: tuple[str, int, int]) -> None:
                 history.chain.top_up(account_address(history.key(who)), amount)
         case "renew":
             history.renew(who)
+        case "delegate":
+            replaced = account_address(bytes([amount]) * 32)
+            history.chain.set_delegate(account_address(history.key(who)), replaced)
         case "warp":
             history.chain.warp(amount)
         case _:
             await getattr(history.claimer, what)()
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(steps=st.lists(STEPS, max_size=25))
 def test_whatever_happens_every_unit_is_in_one_state(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
