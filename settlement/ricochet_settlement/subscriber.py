@@ -11,12 +11,12 @@ from typing import Final
 from web3 import Web3
 
 from ricochet_protocol.errors import BudgetError, UsageError
-from ricochet_protocol.ids import Address
+from ricochet_protocol.ids import Address, Period
 from ricochet_protocol.money import Units, dollars
 from ricochet_protocol.ports import Subscription
 from ricochet_settlement.deployment import Deployment
 from ricochet_settlement.link import Network
-from ricochet_settlement.reading import read_subscription
+from ricochet_settlement.reading import read_period, read_subscription
 from ricochet_settlement.sender import IN_MEMORY, Outbox, Sender, writing
 
 RENEWALS: Final = 12
@@ -101,7 +101,8 @@ async def renew(
         state = f"renew {subscriber} after period {current.period}"
         payer = _Payer(network, sender)
         await payer.call("renew", Web3.to_checksum_address(subscriber), key=state)
-        return await _standing(network, subscriber)
+        renewed = await read_period(network, subscriber, Period(current.period + 1))
+        return renewed or current
 
 
 _FEE: Final = 3

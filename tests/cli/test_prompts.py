@@ -82,3 +82,12 @@ def test_without_a_terminal_it_says_what_to_give(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "--passphrase-file" in done.stderr
     assert not (tmp_path / "wallet.json").exists()
+
+
+def test_a_private_key_is_typed_without_being_shown(tmp_path: Path) -> None:
+    secret = "5a" * 32
+    answers = [("Private key:", secret), ("Passphrase:", PHRASE), ("confirmation:", PHRASE)]
+    code, shown = converse(["wallet", "import"], tmp_path, answers)
+    assert code == 0, shown
+    assert secret not in shown and PHRASE not in shown
+    assert (tmp_path / "wallet.json").exists()
