@@ -9,12 +9,14 @@ import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {IRicochet} from "./interfaces/IRicochet.sol";
 
 /// @title Ricochet: user-centric metered vouchers backed by commitments
 /// @dev Not upgradeable. The interface says what every function promises. Tokens move in three places,
 /// `_collect`, `refund` and `withdraw`, always after the state that accounts for them.
 contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
+    using SafeCast for uint256;
     using SafeERC20 for IERC20;
 
     uint256 public constant NODE_BPS = 7_000;
@@ -43,6 +45,17 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
         bool autoRenew;
     }
 
+    /// A `Period` in two slots, which were both written when it was opened: `reserve` needs the first
+    /// alone. 96 bits count more units than any stablecoin has.
+    struct Packed {
+        uint96 budget;
+        uint96 committed;
+        uint64 end;
+        uint96 paid;
+        uint96 fee;
+        bool closed;
+    }
+
     IERC20 public immutable token;
     uint128 public immutable minFee;
     uint128 public immutable maxFee;
@@ -52,8 +65,8 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
     mapping(address account => uint256 amount) public withdrawable;
 
     mapping(address subscriber => Subscriber) private _subscribers;
-    mapping(address subscriber => mapping(address delegate => Delegation)) private _delegations;
-    mapping(address subscriber => mapping(uint32 period => Period)) private _periods;
+    mapping(address subscriber => mapping(address delegate => Delegation)) private _replaced;
+    mapping(address subscriber => mapping(uint32 period => Packed)) private _periods;
     mapping(address subscriber => mapping(uint32 period => mapping(address node => Account))) private _accounts;
     mapping(address operator => Node) private _nodes;
 
@@ -97,7 +110,7 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
 
     function renew(address subscriber) external whenNotPaused {
         if (!_subscribers[subscriber].autoRenew) revert AutoRenewOff(subscriber);
-        Period storage last = _periods[subscriber][_subscribers[subscriber].newest];
+        Packed storage last = _periods[subscriber][_subscribers[subscriber].newest];
         if (block.timestamp + RENEWAL_LEAD < last.end || block.timestamp >= last.end) {
             revert OutsideRenewal(last.end, uint64(block.timestamp));
         }
@@ -107,12 +120,12 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
     function topUp(uint128 amount) external whenNotPaused {
         if (amount == 0) revert ZeroAmount();
         uint32 ordinal = currentPeriod(msg.sender);
-        Period storage period = _periods[msg.sender][ordinal];
+        Packed storage period = _periods[msg.sender][ordinal];
         if (block.timestamp >= period.end) {
             revert NotSubscribed(ordinal, period.end, uint64(block.timestamp));
         }
 
-        period.budget += amount;
+        period.budget = (period.budget + uint256(amount)).toUint96();
         emit ToppedUp(msg.sender, ordinal, amount);
         _collect(msg.sender, amount);
     }
@@ -124,9 +137,8 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
 
         if (replaced != address(0)) {
             uint64 raisesUntil = uint64(block.timestamp) + DELEGATE_GRACE;
-            _delegations[msg.sender][replaced] = Delegation(currentPeriod(msg.sender), raisesUntil);
+            _replaced[msg.sender][replaced] = Delegation(currentPeriod(msg.sender), raisesUntil);
         }
-        _delegations[msg.sender][delegate] = Delegation(type(uint32).max, type(uint64).max);
         _subscribers[msg.sender].delegate = delegate;
         emit DelegateChanged(msg.sender, replaced, delegate);
     }
@@ -166,7 +178,7 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
     }
 
     function close(address subscriber, uint32 period) external {
-        Period storage closing = _periods[subscriber][period];
+        Packed storage closing = _periods[subscriber][period];
         if (closing.end == 0) revert PeriodUnknown(period, _subscribers[subscriber].newest);
         if (closing.closed) revert AlreadyClosed(subscriber, period);
         uint64 windowEnd = closing.end + CLAIM_WINDOW;
@@ -264,7 +276,7 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
 
     function currentPeriod(address subscriber) public view returns (uint32 ordinal) {
         ordinal = _subscribers[subscriber].newest;
-        if (block.timestamp < _periods[subscriber][ordinal].start) --ordinal;
+        if (block.timestamp + PERIOD < _periods[subscriber][ordinal].end) --ordinal;
     }
 
     function delegateOf(address subscriber) external view returns (address) {
@@ -272,7 +284,10 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
     }
 
     function delegationOf(address subscriber, address delegate) external view returns (Delegation memory) {
-        return _delegations[subscriber][delegate];
+        if (delegate == _subscribers[subscriber].delegate && delegate != address(0)) {
+            return Delegation(type(uint32).max, type(uint64).max);
+        }
+        return _replaced[subscriber][delegate];
     }
 
     function autoRenewOf(address subscriber) external view returns (bool) {
@@ -280,7 +295,9 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
     }
 
     function periodOf(address subscriber, uint32 period) external view returns (Period memory) {
-        return _periods[subscriber][period];
+        Packed storage p = _periods[subscriber][period];
+        uint64 start = p.end == 0 ? 0 : p.end - PERIOD;
+        return Period(p.budget, p.committed, p.paid, p.fee, start, p.end, p.closed);
     }
 
     function accountOf(address subscriber, uint32 period, address node) external view returns (Account memory) {
@@ -292,15 +309,11 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
     }
 
     function hashReservation(Reservation calldata r) public view returns (bytes32) {
-        return _hashTypedDataV4(
-            keccak256(abi.encode(RESERVATION_TYPEHASH, r.subscriber, r.node, r.period, r.total))
-        );
+        return _hashTypedDataV4(keccak256(abi.encode(RESERVATION_TYPEHASH, r)));
     }
 
     function hashVoucher(Voucher calldata v) public view returns (bytes32) {
-        return _hashTypedDataV4(
-            keccak256(abi.encode(VOUCHER_TYPEHASH, v.subscriber, v.node, v.period, v.cumulative))
-        );
+        return _hashTypedDataV4(keccak256(abi.encode(VOUCHER_TYPEHASH, v)));
     }
 
     // ---------------------------------------------------------------- internal
@@ -308,11 +321,8 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
     /// Opens the subscriber's next period and takes its fee.
     function _open(address subscriber, uint128 fee, uint64 start) private {
         uint32 ordinal = ++_subscribers[subscriber].newest;
-        Period storage period = _periods[subscriber][ordinal];
-        period.budget = fee;
-        period.fee = fee;
-        period.start = start;
-        period.end = start + PERIOD;
+        uint96 budget = uint256(fee).toUint96();
+        _periods[subscriber][ordinal] = Packed(budget, 0, start + PERIOD, 0, budget, false);
         emit Subscribed(subscriber, ordinal, fee, _subscribers[subscriber].delegate, start, start + PERIOD);
         _collect(subscriber, fee);
     }
@@ -333,23 +343,27 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
     }
 
     function _reserve(Reservation calldata r, bytes calldata signature) private {
-        Period storage period = _periods[r.subscriber][r.period];
-        uint128 committed = _accounts[r.subscriber][r.period][r.node].committed;
-        if (period.end == 0 || block.timestamp < period.start) return _skip(r, Skip.NoPeriod);
-        if (block.timestamp >= period.end) return _skip(r, Skip.PeriodEnded);
+        Packed storage period = _periods[r.subscriber][r.period];
+        Account storage account = _accounts[r.subscriber][r.period][r.node];
+        uint128 committed = account.committed;
+        uint64 end = period.end;
+        if (block.timestamp + PERIOD < end || end == 0) return _skip(r, Skip.NoPeriod);
+        if (block.timestamp >= end) return _skip(r, Skip.PeriodEnded);
         if (r.total <= committed) return _skip(r, Skip.NotRaised);
         (, bool raises) = _authority(r.subscriber, r.period, hashReservation(r), signature);
         if (!raises) return _skip(r, Skip.BadSignature);
         if (r.total - committed > period.budget - period.committed) return _skip(r, Skip.BudgetExceeded);
 
-        _commit(r.subscriber, r.node, r.period, r.total);
+        _commit(period, account, r.total);
+        emit Reserved(r.subscriber, r.node, r.period, r.total);
     }
 
     function _claim(Voucher calldata v, bytes calldata signature) private {
-        Period storage period = _periods[v.subscriber][v.period];
+        Packed storage period = _periods[v.subscriber][v.period];
         Account storage account = _accounts[v.subscriber][v.period][v.node];
-        if (period.end == 0 || block.timestamp < period.start) return _skip(v, Skip.NoPeriod);
-        if (block.timestamp >= period.end + CLAIM_WINDOW) return _skip(v, Skip.WindowEnded);
+        uint64 end = period.end;
+        if (block.timestamp + PERIOD < end || end == 0) return _skip(v, Skip.NoPeriod);
+        if (block.timestamp >= end + CLAIM_WINDOW) return _skip(v, Skip.WindowEnded);
         if (_nodes[v.node].payout == address(0)) return _skip(v, Skip.NodeUnknown);
         if (v.cumulative <= account.claimed) return _skip(v, Skip.NotRaised);
         (bool pays, bool raises) = _authority(v.subscriber, v.period, hashVoucher(v), signature);
@@ -360,30 +374,31 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
         uint128 cumulative = uint128(Math.min(v.cumulative, reachable));
         if (cumulative == account.claimed) return _skip(v, Skip.NothingPayable);
 
-        if (cumulative > account.committed) _commit(v.subscriber, v.node, v.period, cumulative);
-        _pay(v.subscriber, v.node, v.period, cumulative);
+        if (cumulative > account.committed) {
+            _commit(period, account, cumulative);
+            emit Reserved(v.subscriber, v.node, v.period, cumulative);
+        }
+        _pay(v, period, account, cumulative);
     }
 
-    /// The one place where commitments change. The caller has checked that the free budget covers it.
-    function _commit(address subscriber, address node, uint32 period, uint128 total) private {
-        Account storage account = _accounts[subscriber][period][node];
-        _periods[subscriber][period].committed += total - account.committed;
+    /// The one place where commitments change. The caller has checked that the free budget covers it,
+    /// so that the raise is no longer than the budget.
+    function _commit(Packed storage period, Account storage account, uint128 total) private {
+        period.committed += uint96(total - account.committed);
         account.committed = total;
-        emit Reserved(subscriber, node, period, total);
     }
 
-    /// Pays the node up to `cumulative`, which its commitment covers.
-    function _pay(address subscriber, address node, uint32 period, uint128 cumulative) private {
-        Account storage account = _accounts[subscriber][period][node];
+    /// Pays the voucher's node up to `cumulative`, which its commitment covers.
+    function _pay(Voucher calldata v, Packed storage period, Account storage account, uint128 cumulative) private {
         uint128 previous = account.claimed;
         uint128 paid = cumulative - previous;
         // Differences of floors add up, whatever the steps: see `claim` in the interface.
         uint128 nodeShare = _shareOf(cumulative) - _shareOf(previous);
         account.claimed = cumulative;
-        _periods[subscriber][period].paid += paid;
-        withdrawable[node] += nodeShare;
+        period.paid += uint96(paid);
+        withdrawable[v.node] += nodeShare;
         withdrawable[treasury()] += paid - nodeShare;
-        emit Claimed(subscriber, node, period, cumulative, nodeShare, paid - nodeShare);
+        emit Claimed(v.subscriber, v.node, v.period, cumulative, nodeShare, paid - nodeShare);
     }
 
     function _shareOf(uint128 cumulative) private pure returns (uint128) {
@@ -400,8 +415,8 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
     {
         (address signer, ECDSA.RecoverError fault,) = ECDSA.tryRecoverCalldata(digest, signature);
         if (fault != ECDSA.RecoverError.NoError) return (false, false);
-        if (signer == subscriber) return (true, true);
-        Delegation storage delegation = _delegations[subscriber][signer];
+        if (signer == subscriber || signer == _subscribers[subscriber].delegate) return (true, true);
+        Delegation storage delegation = _replaced[subscriber][signer];
         pays = period <= delegation.lastPeriod;
         raises = pays && block.timestamp < delegation.raisesUntil;
     }

@@ -9,14 +9,21 @@ change to `contracts/` or `tests/contracts/vectors.js`, regenerate and commit:
 
     python tests/hardhat_project.py write-abi
     python tests/hardhat_project.py write-vectors
+    python tests/hardhat_project.py write-gas
+
+`python tests/hardhat_project.py coverage` prints which lines and branches of the contracts the
+mocha suites reach.
 """
 
 import argparse
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -55,8 +62,14 @@ def install_node_modules() -> None:
         stamp.write_text(want.hexdigest(), "utf-8")
 
 
-def hardhat(build: Path, *arguments: str, **variables: str) -> str:
-    """Run a Hardhat task that builds into `build`; its output.
+def hardhat(
+    build: Path,
+    *arguments: str,
+    root: Path = ROOT,
+    seconds: float = HARDHAT_SECONDS,
+    **variables: str,
+) -> str:
+    """Run a Hardhat task on the project in `root`, building into `build`; its output.
 
     `variables` are added to the environment. RuntimeError, with the output, when the task fails.
     """
@@ -65,7 +78,7 @@ def hardhat(build: Path, *arguments: str, **variables: str) -> str:
         "RICOCHET_HARDHAT_ARTIFACTS": str(build / "artifacts"),
         "RICOCHET_HARDHAT_CACHE": str(build / "cache"),
     }
-    return _node([str(cli), *arguments], folders | variables, HARDHAT_SECONDS)
+    return _node([str(cli), *arguments], folders | variables, seconds, root)
 
 
 def compiled(build: Path) -> dict[str, dict[str, Any]]:
@@ -92,7 +105,50 @@ def write_vectors(build: Path) -> None:
     hardhat(build, "test", "mocha", "tests/contracts/vectors.js", RICOCHET_WRITE_VECTORS="1")
 
 
-def _node(arguments: list[str], variables: dict[str, str], seconds: float) -> str:
+def write_gas(build: Path) -> None:
+    """Replace docs/gas.md with what the calls in gas.js cost."""
+    hardhat(build, "test", "mocha", "tests/contracts/gas.js", RICOCHET_WRITE_GAS="1")
+
+
+def coverage(build: Path) -> str:
+    """Hardhat's coverage of the contracts by the mocha suites, branches included; its report.
+
+    Hardhat counts lines and statements alone. So the suites run on a copy in which each branch that
+    is left out in the source holds a statement: covering all statements is covering all branches.
+    """
+    root = build / "coverage"
+    for folder in ("contracts", "tests/contracts", "tests/vectors", "docs"):
+        shutil.copytree(ROOT / folder, root / folder)
+    for file in ("package.json", "hardhat.config.js"):
+        shutil.copy(ROOT / file, root / file)
+    (root / "node_modules").symlink_to(ROOT / "node_modules")
+    contract = root / "contracts" / "Ricochet.sol"
+    contract.write_text(_with_every_branch(contract.read_text("utf-8")), "utf-8")
+    # What calls cost differs under instrumentation, so gas.js stays out.
+    (root / "tests" / "contracts" / "gas.js").unlink()
+    return hardhat(build, "--coverage", "test", "mocha", root=root)
+
+
+def _with_every_branch(source: str) -> str:
+    """The contract with an `else` to each `if`, and conditional expressions as `if` and `else`."""
+    taken = "{ bool taken = true; taken; }"
+    source = re.sub(
+        r"(\w+ \w+) = ([^;?]+) \? ([^;:]+) : ([^;]+);",
+        lambda m: (
+            f"{m[1]}; if ({m[2]}) {m[1].split()[1]} = {m[3]}; else {m[1].split()[1]} = {m[4]};"
+        ),
+        source,
+    )
+    source = re.sub(r"(?m)^( +if \(.*\) [^{]*;)$", rf"\1 else {taken}", source)
+    source = re.sub(
+        r"(?m)^( +)if \(([^{;]*)\) \{(?s:(.*?))^\1\}$", rf"\1if (\2) {{\3\1}} else {taken}", source
+    )
+    return source.replace("{} catch {}", f"{taken} catch {taken}")
+
+
+def _node(
+    arguments: list[str], variables: dict[str, str], seconds: float, root: Path = ROOT
+) -> str:
     folder = node_folder() / "bin"
     # A developer's own Node or Hardhat options must not change what a build produces; certificates
     # and proxies, which npm needs behind some networks, stay.
@@ -105,7 +161,7 @@ def _node(arguments: list[str], variables: dict[str, str], seconds: float) -> st
     }
     done = subprocess.run(
         [str(folder / "node"), *arguments],
-        cwd=ROOT,
+        cwd=root,
         env=environment | variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -120,13 +176,18 @@ def _node(arguments: list[str], variables: dict[str, str], seconds: float) -> st
 
 
 def main() -> None:
-    writers = {"write-abi": write_abi, "write-vectors": write_vectors}
-    parser = argparse.ArgumentParser(description="Regenerate what is committed but compiled.")
-    parser.add_argument("what", choices=writers)
-    what = parser.parse_args().what
+    tasks: dict[str, Callable[[Path], None]] = {
+        "write-abi": write_abi,
+        "write-vectors": write_vectors,
+        "write-gas": write_gas,
+        "coverage": lambda build: print(coverage(build)),
+    }
+    parser = argparse.ArgumentParser(description="Regenerate what is committed, or show coverage.")
+    parser.add_argument("task", choices=tasks)
+    task = parser.parse_args().task
     install_node_modules()
     with tempfile.TemporaryDirectory() as build:
-        writers[what](Path(build))
+        tasks[task](Path(build))
 
 
 if __name__ == "__main__":

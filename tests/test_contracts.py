@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 import hardhat_project
 
 
@@ -12,7 +14,25 @@ def test_hardhat_suites_pass(hardhat_build: Path) -> None:
     passing = re.search(r"^(\d+) passing \((\d+) solidity, (\d+) mocha\)", output, re.MULTILINE)
     # Counted, so that a suite which is not found any more is a failure.
     assert passing, output
-    assert int(passing[2]) >= 8 and int(passing[3]) >= 67, output
+    assert int(passing[2]) >= 8 and int(passing[3]) >= 123, output
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(3600)
+def test_invariants_hold_in_long_runs(hardhat_build: Path) -> None:
+    output = hardhat_project.hardhat(
+        hardhat_build, "test", "solidity", seconds=3500, RICOCHET_DEEP="1"
+    )
+    assert len(re.findall(r"invariant_\w+\(\) \(runs: 1000\)", output)) >= 6, output
+    assert len(re.findall(r"testFuzz_\w+\(.*\) \(runs: 20000\)", output)) >= 2, output
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(600)
+def test_every_line_and_branch_is_covered(hardhat_build: Path) -> None:
+    report = hardhat_project.coverage(hardhat_build)
+    row = re.search(r"contracts/Ricochet\.sol +│ +([\d.]+) +│ +([\d.]+)", report)
+    assert row and row.groups() == ("100.00", "100.00"), report
 
 
 def test_committed_contracts_are_a_fresh_compile(hardhat_build: Path) -> None:

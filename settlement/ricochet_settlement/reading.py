@@ -78,7 +78,7 @@ async def read_payout(network: Network, operator: Address) -> Address | None:
     raw = await network.link.ask(
         network.link.web3.eth.call({"to": network.ricochet.address, "data": HexStr(data)})
     )
-    # The texts before it may be no texts, so the payout is read by its place: the struct's third word.
+    # The texts before it may be no texts, so it is read by its place, the third word of the struct.
     payout = Address("0x" + bytes(raw[_PAYOUT_END - 20 : _PAYOUT_END]).hex())
     return None if payout == ZERO_ADDRESS else payout
 

@@ -27,14 +27,17 @@ contract InvariantsTest {
     }
 
     function invariant_liabilitiesAreWhatIsOwed() public view {
-        uint256 owed = ricochet.withdrawable(handler.TREASURY());
+        uint256 owed;
+        for (uint256 t; t < handler.TREASURIES(); ++t) {
+            owed += ricochet.withdrawable(handler.treasuryAt(t));
+        }
         for (uint256 n; n < handler.NODES(); ++n) {
             owed += ricochet.withdrawable(handler.nodeAt(n));
         }
         for (uint256 s; s < handler.SUBSCRIBERS(); ++s) {
             address subscriber = handler.subscriberAt(s);
             owed += ricochet.refundable(subscriber);
-            for (uint32 p = 1; p <= ricochet.currentPeriod(subscriber); ++p) {
+            for (uint32 p = 1; p <= handler.opened(subscriber); ++p) {
                 IRicochet.Period memory period = ricochet.periodOf(subscriber, p);
                 if (!period.closed) owed += period.budget - period.paid;
             }
@@ -43,9 +46,12 @@ contract InvariantsTest {
     }
 
     function invariant_depositsAreConserved() public view {
-        uint256 sent = handler.usd().balanceOf(handler.TREASURY()) + handler.refunded();
+        uint256 sent = handler.refunded();
+        for (uint256 t; t < handler.TREASURIES(); ++t) {
+            sent += handler.usd().balanceOf(handler.treasuryAt(t));
+        }
         for (uint256 n; n < handler.NODES(); ++n) {
-            sent += handler.usd().balanceOf(handler.payoutAt(n));
+            sent += _received(n);
         }
         require(handler.deposited() == sent + ricochet.liabilities(), "deposits are not conserved");
     }
@@ -53,7 +59,7 @@ contract InvariantsTest {
     function invariant_commitmentsFitTheBudget() public view {
         for (uint256 s; s < handler.SUBSCRIBERS(); ++s) {
             address subscriber = handler.subscriberAt(s);
-            for (uint32 p = 1; p <= ricochet.currentPeriod(subscriber); ++p) {
+            for (uint32 p = 1; p <= handler.opened(subscriber); ++p) {
                 IRicochet.Period memory period = ricochet.periodOf(subscriber, p);
                 uint256 committed;
                 uint256 paid;
@@ -77,21 +83,27 @@ contract InvariantsTest {
             uint256 income;
             for (uint256 s; s < handler.SUBSCRIBERS(); ++s) {
                 address subscriber = handler.subscriberAt(s);
-                for (uint32 p = 1; p <= ricochet.currentPeriod(subscriber); ++p) {
+                for (uint32 p = 1; p <= handler.opened(subscriber); ++p) {
                     uint256 claimed = ricochet.accountOf(subscriber, p, node).claimed;
                     income += (claimed * 7) / 10;
                     commission += claimed - (claimed * 7) / 10;
                 }
             }
-            uint256 received = ricochet.withdrawable(node) + handler.usd().balanceOf(handler.payoutAt(n));
-            require(received == income, "a node's income is not its share");
+            require(ricochet.withdrawable(node) + _received(n) == income, "a node's income is not its share");
         }
-        address treasury = handler.TREASURY();
-        uint256 taken = ricochet.withdrawable(treasury) + handler.usd().balanceOf(treasury);
+        uint256 taken;
+        for (uint256 t; t < handler.TREASURIES(); ++t) {
+            taken += ricochet.withdrawable(handler.treasuryAt(t)) + handler.usd().balanceOf(handler.treasuryAt(t));
+        }
         require(taken == commission, "commission is not the rest");
     }
 
     function invariant_everyStepKeptItsRules() public view {
         require(bytes(handler.broken()).length == 0, handler.broken());
+    }
+
+    /// What withdrawals have sent to the node's two payouts.
+    function _received(uint256 node) private view returns (uint256) {
+        return handler.usd().balanceOf(handler.payoutAt(node, 0)) + handler.usd().balanceOf(handler.payoutAt(node, 1));
     }
 }

@@ -43,10 +43,11 @@ export const TYPES = {
   ],
 };
 
-export async function fixture() {
+/** A new contract over a new token of that name; `deployer` and its nonce decide their addresses. */
+export async function over(token, deployer) {
   const [treasury, alice, delegate, node, other, payout, relayer] = await ethers.getSigners();
-  const usd = await ethers.deployContract("TestUSD");
-  const ricochet = await ethers.deployContract("Ricochet", [usd, treasury, MIN_FEE, MAX_FEE], relayer);
+  const usd = await ethers.deployContract(token, deployer);
+  const ricochet = await ethers.deployContract("Ricochet", [usd, treasury, MIN_FEE, MAX_FEE], deployer ?? relayer);
   await usd.mint(alice, 1_000_000_000n);
   await usd.connect(alice).approve(ricochet, ethers.MaxUint256);
   const { chainId } = await ethers.provider.getNetwork();
@@ -54,15 +55,55 @@ export async function fixture() {
   return { treasury, alice, delegate, node, other, payout, relayer, usd, ricochet, domain };
 }
 
-/** As `fixture`, with alice subscribed in period 1 and both nodes registered to `payout`. */
+export function fixture() {
+  return over("TestUSD");
+}
+
 export async function subscribed() {
-  const world = await fixture();
+  return subscribe(await fixture());
+}
+
+/** The same world, with alice subscribed in period 1 and both nodes registered to `payout`. */
+export async function subscribe(world) {
   const { ricochet, alice, delegate, node, other, payout } = world;
   await ricochet.connect(alice).subscribe(FEE, delegate, false);
   await ricochet.connect(node).registerNode("12D3KooWNode", [], payout);
   await ricochet.connect(other).registerNode("12D3KooWOther", [], payout);
   const { end } = await ricochet.periodOf(alice, 1);
   return { ...world, end };
+}
+
+/** As `subscribed`, one second before alice's period can be renewed, with her consent. */
+export async function renewable() {
+  const world = await subscribed();
+  await world.ricochet.connect(world.alice).setAutoRenew(true);
+  await time.increaseTo(world.end - LEAD - 1n);
+  return world;
+}
+
+/** As `subscribed`, with the owner pausing. */
+export async function paused() {
+  const world = await subscribed();
+  await world.ricochet.connect(world.treasury).pause();
+  return world;
+}
+
+/** Alice's permit of `value` for the contract, as the trailing arguments of `subscribeWithPermit`. */
+export async function permit({ usd, alice, ricochet, domain }, value = FEE, deadline = UINT128_MAX) {
+  const types = {
+    Permit: [
+      { name: "owner", type: "address" },
+      { name: "spender", type: "address" },
+      { name: "value", type: "uint256" },
+      { name: "nonce", type: "uint256" },
+      { name: "deadline", type: "uint256" },
+    ],
+  };
+  const spender = await ricochet.getAddress();
+  const message = { owner: alice.address, spender, value, nonce: await usd.nonces(alice), deadline };
+  const token = { ...domain, name: "Ricochet Test USD", verifyingContract: await usd.getAddress() };
+  const { v, r, s } = ethers.Signature.from(await alice.signTypedData(token, types, message));
+  return [deadline, v, r, s];
 }
 
 /** A reservation to `node` by alice, signed by `signer` (her delegate unless told). */

@@ -8,6 +8,7 @@ describe("subscribe", () => {
     const { ricochet, usd, alice, delegate } = await loadFixture(fixture);
     expect(await ricochet.currentPeriod(alice)).to.equal(0n);
     expect(await ricochet.delegateOf(alice)).to.equal(ethers.ZeroAddress);
+    expect(await ricochet.periodOf(alice, 1)).to.deep.equal([0n, 0n, 0n, 0n, 0n, 0n, false]);
     const start = BigInt(await time.latest()) + 100n;
     await at(start);
     const sent = ricochet.connect(alice).subscribe(FEE, delegate, false);
