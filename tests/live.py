@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMAND_SECONDS = 60
+COMMAND_SECONDS = 110
 KEYS = (
     "sk-alice-b1946ac92492d2347c6235b4d2611184",
     "sk-bob-591785b794601e212b260e25925636fd",
