@@ -36,7 +36,7 @@ ABI_FOLDER = ROOT / "settlement" / "ricochet_settlement" / "abi"
 SOURCES = {"Ricochet": "Ricochet.sol", "TestUSD": "mocks/TestUSD.sol"}
 # Ten times what they take on two idle cores, so that a busy machine is not a failure.
 NPM_SECONDS = 100
-HARDHAT_SECONDS = 100
+HARDHAT_SECONDS = 200
 
 
 def node_folder() -> Path:

@@ -9,6 +9,7 @@ import pytest
 import hardhat_project
 
 
+@pytest.mark.timeout(300)
 def test_hardhat_suites_pass(hardhat_build: Path) -> None:
     output = hardhat_project.hardhat(hardhat_build, "test")
     passing = re.search(r"^(\d+) passing \((\d+) solidity, (\d+) mocha\)", output, re.MULTILINE)
