@@ -139,10 +139,12 @@ def _with_every_branch(source: str) -> str:
         ),
         source,
     )
-    source = re.sub(r"(?m)^( +if \(.*\) [^{]*;)$", rf"\1 else {taken}", source)
+    source = re.sub(r"(?m)^( +if \(.*\) [^{;\n]*;)$", rf"\1 else {taken}", source)
     source = re.sub(
         r"(?m)^( +)if \(([^{;]*)\) \{(?s:(.*?))^\1\}$", rf"\1if (\2) {{\3\1}} else {taken}", source
     )
+    if source.count(" if (") != source.count(" else "):
+        raise RuntimeError("Ricochet.sol has a branch in a form that this function does not know")
     return source.replace("{} catch {}", f"{taken} catch {taken}")
 
 
