@@ -248,7 +248,15 @@ contract Handler {
     }
 
     function elapse(uint32 span) external {
-        vm.warp(block.timestamp + (span % 3 == 0 ? span % 20 days : span % 2 days));
+        vm.warp(block.timestamp + span % 2 days);
+    }
+
+    /// Moves to a second at which a rule changes for the subscriber, or to the one before it.
+    function approach(uint8 who, uint8 edge) external {
+        uint64 end = _newestEnd(subscriberAt(who));
+        uint64[3] memory edges = [end - ricochet.RENEWAL_LEAD(), end, end + ricochet.CLAIM_WINDOW()];
+        uint256 second = edges[edge % 3] - (edge / 3) % 2;
+        if (second > block.timestamp) vm.warp(second);
     }
 
     // ---------------------------------------------------------------- internal
