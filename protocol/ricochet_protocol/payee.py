@@ -1,0 +1,182 @@
+"""Who trusts first, seen from the node: what it may serve to one subscriber in one period.
+
+A voucher is payment only up to the node's commitment at confirmation depth. Whatever a node serves
+beyond that is credit, and credit is earned: a tenth of what the chain has paid *this* node from
+*this* subscriber, under a cap. Payments to others earn nothing (faking them costs only the
+commission); a stranger has no credit and pays ahead, in steps. The rules:
+
+    secured  = min(vouchered, committed)              what the contract will pay
+    credit   = min(cap, earned / 10)
+    limit    = secured + credit
+    admit    when due + in_flight + worst <= committed + credit   (the reservation is large enough)
+             and due + backed + opening <= limit                  (the first step is paid)
+    extend   when due + backed + step <= limit                    (each further step is paid)
+    finish   when due + backed - own backing + cost <= limit      (the bill is paid; else the tail
+                                                                  of the answer waits)
+
+`backed` is what open calls have had secured. Every transition keeps `due <= secured + credit` while
+the chain keeps its word; a reorganisation that takes a commitment back costs at most what was
+served under it. There is no clock, disk or network here: the node feeds events and obeys.
+"""
+
+from typing import Final
+
+import msgspec
+
+from ricochet_protocol.money import Units
+
+CREDIT_PERCENT: Final = 10
+"""Of what this subscriber has paid this node on the chain; DESIGN §4. A default costs the node at
+most what it earned from him in his last tenth, so lending never turns his custom into a loss."""
+CREDIT_CAP: Final = Units(1_000_000)
+"""$1: what a node risks on its best customer unless its owner says otherwise."""
+
+
+class Payee(msgspec.Struct, frozen=True):
+    """One subscriber's period at this node.
+
+    `committed` is confirmed on the chain, `vouchered` on the node's disk; `due` sums finished
+    answers. `earned` is what confirmed claims of all periods paid for this subscriber. `in_flight`
+    (worst costs) and `backed` (secured steps) belong to open calls.
+    """
+
+    committed: Units = Units(0)
+    vouchered: Units = Units(0)
+    due: Units = Units(0)
+    earned: Units = Units(0)
+    in_flight: Units = Units(0)
+    backed: Units = Units(0)
+    relay_failed: bool = False
+
+    @property
+    def secured(self) -> Units:
+        """What the contract pays for the voucher held."""
+        return Units(min(self.vouchered, self.committed))
+
+    def credit(self, cap: Units = CREDIT_CAP) -> Units:
+        """What this subscriber may owe beyond that."""
+        return Units(min(cap, self.earned * CREDIT_PERCENT // 100))
+
+    def at_risk(self) -> Units:
+        """What was served and would not be paid if the subscriber vanished now."""
+        return Units(max(0, self.due + self.backed - self.secured))
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """The chain confirms a commitment of `total`; less than before after a reorganisation."""
+
+    total: Units
+
+
+class Vouchered(msgspec.Struct, frozen=True):
+    """A voucher for `cumulative` is on disk; a lower one changes nothing."""
+
+    cumulative: Units
+
+
+class Earned(msgspec.Struct, frozen=True):
+    """Confirmed claims for this subscriber add up to `total`."""
+
+    total: Units
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A call was admitted: `worst` it may cost, `opening` is secured at once."""
+
+    worst: Units
+    opening: Units
+
+
+class Extended(msgspec.Struct, frozen=True):
+    """A call had `step` more secured."""
+
+    step: Units
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """A call ended, its receipt says `cost`; `backed` was secured for it."""
+
+    worst: Units
+    backed: Units
+    cost: Units
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """A call ended without a receipt.
+
+    `charged` is what had been delivered when the client left; 0 when the node's side failed.
+    """
+
+    worst: Units
+    backed: Units
+    charged: Units
+
+
+class RelayFailed(msgspec.Struct, frozen=True):
+    """A reservation that was relayed did not land; there is no second attempt in this period."""
+
+
+Event = Committed | Vouchered | Earned | Opened | Extended | Finished | Dropped | RelayFailed
+
+
+class Short(msgspec.Struct, frozen=True):
+    """Why the node waits: it needs the commitment at `commit` and vouchers at `pay`."""
+
+    commit: Units
+    pay: Units
+
+
+def admit(state: Payee, worst: Units, opening: Units, cap: Units = CREDIT_CAP) -> Short | None:
+    """None when a call that may cost `worst` may begin; `opening` is its prompt and first step."""
+    credit = state.credit(cap)
+    commit = state.due + state.in_flight + worst - credit
+    pay = state.due + state.backed + opening - credit
+    if commit <= state.committed and pay <= state.secured:
+        return None
+    return Short(commit=Units(max(commit, pay, 0)), pay=Units(max(pay, 0)))
+
+
+def extend(state: Payee, step: Units, cap: Units = CREDIT_CAP) -> Short | None:
+    """None when `step` more may be delivered."""
+    return _covered(state, Units(state.due + state.backed + step), cap)
+
+
+def finish(state: Payee, backed: Units, cost: Units, cap: Units = CREDIT_CAP) -> Short | None:
+    """None when the last of an answer that costs `cost` may be delivered."""
+    return _covered(state, Units(state.due + state.backed - backed + cost), cap)
+
+
+def after(state: Payee, event: Event) -> Payee:
+    """The state once `event` has happened; ValueError for one that cannot follow."""
+    match event:
+        case Committed(total):
+            return _replace(state, committed=total)
+        case Vouchered(cumulative):
+            return _replace(state, vouchered=max(state.vouchered, cumulative))
+        case Earned(total):
+            return _replace(state, earned=max(state.earned, total))
+        case Opened(worst, opening):
+            return _with_calls(state, worst, opening)
+        case Extended(step):
+            return _with_calls(state, 0, step)
+        case Finished(worst, backed, cost):
+            return _replace(_with_calls(state, -worst, -backed), due=Units(state.due + cost))
+        case Dropped(worst, backed, charged):
+            return _replace(_with_calls(state, -worst, -backed), due=Units(state.due + charged))
+        case RelayFailed():
+            return _replace(state, relay_failed=True)
+
+
+def _covered(state: Payee, value: Units, cap: Units) -> Short | None:
+    pay = Units(max(0, value - state.credit(cap)))
+    return None if pay <= state.secured else Short(commit=pay, pay=pay)
+
+
+def _with_calls(state: Payee, worst: int, backed: int) -> Payee:
+    in_flight, backing = Units(state.in_flight + worst), Units(state.backed + backed)
+    if in_flight < 0 or backing < 0:
+        raise ValueError("the end of a call that was not open")
+    return _replace(state, in_flight=in_flight, backed=backing)
+
+
+_replace = msgspec.structs.replace
