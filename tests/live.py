@@ -127,6 +127,8 @@ class Kept:
     folder: Path
     report: dict[str, Any]
     provider: Provider
+    demo_calls: int
+    printed: str
 
     @property
     def network_file(self) -> Path:

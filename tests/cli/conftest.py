@@ -27,7 +27,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     folders = list(scratch.glob("ricochet-demo-*"))
     try:
         assert done.returncode == 0, done.stderr
-        yield Kept(folders[0], json.loads(done.stdout), provider)
+        report = json.loads(done.stdout)
+        yield Kept(folders[0], report, provider, provider.calls(), done.stdout + done.stderr)
     finally:
         for folder in folders:
             stopped = ricochet("dev", "stop", str(folder))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from demo_report import NODE, SHAPE, check_money, has_shape
 from live import COMMAND_SECONDS, KEYS, Kept, failed, processes_of, ricochet, start, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -37,6 +38,20 @@ def document(folder: Path, paragraphs: int, about: str) -> Path:
     text = f"This paragraph is about {about}. " * 60
     file.write_text("\n\n".join(f"{n}. {text}" for n in range(paragraphs)))
     return file
+
+
+def test_every_unit_is_accounted_for(kept: Kept) -> None:
+    report = kept.report
+    assert set(report) == set(SHAPE) and has_shape(report, SHAPE)
+    assert len(report["nodes"]) == 3
+    assert all(set(node) == set(NODE) and has_shape(node, NODE) for node in report["nodes"])
+    check_money(report)
+    run = report["run"]
+    assert run["calls"] == run["steps"] == kept.demo_calls
+    for field in ("calls", "tokens_in", "tokens_out"):
+        assert run[field] == sum(node[field] for node in report["nodes"])
+    assert report["output"].startswith("Answer ")
+    assert not any(key in kept.printed for key in KEYS)
 
 
 def test_subscriber_walk(newcomer: Path, phrase: str, tmp_path: Path) -> None:
