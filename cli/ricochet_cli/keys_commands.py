@@ -8,27 +8,37 @@ import typer
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
 from ricochet_cli.secret_input import PassphraseFile, key, passphrase
+from ricochet_protocol.errors import UsageError
 
 if TYPE_CHECKING:
     from ricochet_node.keystore import KeyInfo
+    from ricochet_node.providers import Provider
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Provider keys: encrypted here, used by your node's vault, never transferred.",
 )
-Name = Annotated[str, typer.Argument(help="Your own name for the key, such as `local`.")]
+Name = Annotated[str, typer.Argument(help="The key's name, from `ricochet keys list`.")]
 
 
 @app.command("add")
 def add(
     home: Home,
-    name: Name,
-    url: Annotated[
+    provider: Annotated[
         str,
-        typer.Option(help="The provider's OpenAI-compatible base URL, sealed with the key."),
+        typer.Argument(
+            help="openai, anthropic, google, mistral, deepseek, openrouter, ollama, local (a "
+            "server on this machine) or openai-compatible (any other, with --url)."
+        ),
     ],
-    provider: Annotated[str, typer.Option(help="The provider's name.")] = "openai-compatible",
+    name: Annotated[
+        str | None, typer.Option(help="Your own name for the key. [default: the provider's]")
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="The API's base URL, sealed with the key. [default: the provider's]"),
+    ] = None,
     stdin: Annotated[bool, typer.Option("--stdin", help="Read the key from stdin.")] = False,
     file: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Read the key from this file.")
@@ -39,21 +49,41 @@ def add(
     """Encrypt a provider key under your passphrase.
 
     The key is asked for without echo, or read with --stdin or --file; it is never an argument.
+    ollama and local need no key: without --stdin and --file, none is asked for.
     """
     from ricochet_node.keystore import Keystore
 
-    secret = key("key", stdin, file)
+    row = _row(provider)
+    if not (url or row.origin):
+        raise UsageError(
+            "no_url", f"{provider} has no address of its own", "give the API's base URL with --url"
+        )
+    wanted = row.needs_key or stdin or file is not None
+    secret = key("key", stdin, file) if wanted else ""
     info = Keystore(home / "keys.json").add(
         passphrase(passphrase_file, new=not (home / "keys.json").exists()),
-        name,
+        name or provider,
         provider,
-        url,
+        url or row.origin,
         secret,
     )
     if as_json:
         print_json(_document(info))
     else:
         say(f"key {info.id} (…{info.last4}) is encrypted for {info.origin}")
+
+
+def _row(provider: str) -> "Provider":
+    from ricochet_node.providers import PROVIDERS
+
+    row = PROVIDERS.get(provider)
+    if row is None:
+        raise UsageError(
+            "unknown_provider",
+            f"there is no provider {provider[:64]!r}; there are {', '.join(PROVIDERS)}",
+            "for any other server: ricochet keys add openai-compatible --name NAME --url URL",
+        )
+    return row
 
 
 @app.command("list")
@@ -68,7 +98,7 @@ def list_keys(home: Home, as_json: AsJson = False) -> None:
         rows = [(key.id, key.provider, key.origin, f"…{key.last4}") for key in keys]
         typer.echo(table(("name", "provider", "url", "key"), rows))
     else:
-        say("no keys yet: ricochet keys add NAME --url URL")
+        say("no keys yet: ricochet keys add PROVIDER, for example `ricochet keys add ollama`")
 
 
 @app.command("remove")

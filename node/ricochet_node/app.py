@@ -22,6 +22,7 @@ from ricochet_node import config as node_config
 from ricochet_node import keystore, ledger_file
 from ricochet_node.admin import Admin
 from ricochet_node.config import NodeConfig
+from ricochet_node.key_rules import KeyRules
 from ricochet_node.keystore import Keystore
 from ricochet_node.ledger import Ledger
 from ricochet_node.log import EventLog, open_log
@@ -87,7 +88,7 @@ async def run_node(
         books = Ledger(options.home / ledger_file.FILE_NAME)
         stack.callback(books.close)
         vault = await VaultProcess.start(
-            options.home / keystore.FILE_NAME, passphrase.text(), config.keys
+            options.home / keystore.FILE_NAME, passphrase.text(), config.keys, _rules(config)
         )
         stack.push_async_callback(vault.stop)
         gas_key = load_or_create(options.home / GAS_KEY)
@@ -142,7 +143,8 @@ def _check_home(home: Path) -> tuple[Deployment, Address, NodeConfig]:
             raise ConfigurationError(
                 "no_key",
                 f"the offer of {offer.model} needs a provider key {offer.key!r}; it is missing",
-                f"run `ricochet keys add {offer.key}`, or correct `key` in {node_config.FILE_NAME}",
+                f"run `ricochet keys add PROVIDER --name {offer.key}`, or correct `key` in "
+                f"{node_config.FILE_NAME}",
             )
     check_sharing(keys[key] for key in config.keys)
     if deployment.development:
@@ -150,6 +152,14 @@ def _check_home(home: Path) -> tuple[Deployment, Address, NodeConfig]:
         claim = msgspec.structs.replace(config.claim, ether_price=Units(0))
         config = msgspec.structs.replace(config, claim=claim)
     return deployment, operator, config
+
+
+def _rules(config: NodeConfig) -> dict[str, KeyRules]:
+    """A key serves the models that its owner offers with it, and no others of its provider."""
+    return {
+        key: KeyRules(models=tuple(o.upstream_model for o in config.offers if o.key == key))
+        for key in config.keys
+    }
 
 
 async def _register(

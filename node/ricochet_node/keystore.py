@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from ricochet_node.origin import parse_origin
+from ricochet_node.providers import provider_of
 from ricochet_node.sealing import Box, Kdf, SealBroken, master_key, new_kdf, seal, unseal
 from ricochet_protocol.errors import ConfigurationError, UsageError
 from ricochet_settlement.private_file import read_private, write_private
@@ -69,12 +70,15 @@ class Keystore:
     def add(self, passphrase: str, key_id: str, provider: str, origin: str, secret: str) -> KeyInfo:
         """Seal a key to `origin`. UsageError names the argument that is wrong.
 
+        `secret` may be empty for a provider that needs none.
+
         ConfigurationError `wrong_passphrase` when it is not the one the other keys have.
         """
         secret = secret.strip()
         _check_name("key id", key_id)
         _check_name("provider", provider)
-        _check_secret(secret)
+        if secret or provider_of(provider).needs_key:
+            _check_secret(secret)
         last4 = secret[-4:] if len(secret) >= _SHOWN_FROM else ""
         info = KeyInfo(id=key_id, provider=provider, origin=parse_origin(origin).text, last4=last4)
         file = self._load()

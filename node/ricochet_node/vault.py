@@ -1,8 +1,9 @@
 """The vault: a process of its own, and the only one that ever holds a decrypted provider key.
 
-It is an egress proxy on loopback with one door, `POST /<key id>/chat/completions`: it adds the
-credential and forwards to the origin sealed with that key, nowhere else. Callers show the token
-that this boot's parent handed over; it is scoped to the key ids named with it. Headers are rebuilt
+It is an egress proxy on loopback: `/<key id>` followed by one of the provider's routes
+(`providers.py`), such as `POST /<key id>/chat/completions`. It adds the credential and forwards to
+the origin sealed with that key, nowhere else. Callers show the token that this boot's parent handed
+over; it is scoped to the key ids named with it, and each of them to its models. Headers are rebuilt
 both ways, no redirect is followed, and the key's bytes never travel back.
 
 It is started as `python -I -S` (see `vault_process.py`), reads its boot line from stdin, reports
@@ -21,10 +22,14 @@ from typing import Final
 
 import msgspec
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
+from yarl import URL
 
+from ricochet_node.key_rules import KeyRules
 from ricochet_node.keystore import Keystore
 from ricochet_node.origin import parse_origin
+from ricochet_node.providers import Dialect, credential, provider_of
 from ricochet_node.redact import Redactor
+from ricochet_node.vault_request import Refusal, Target, body_untrusted, target_untrusted
 from ricochet_protocol.errors import RicochetError
 
 REFUSAL: Final = "X-Vault-Refusal"
@@ -43,7 +48,7 @@ class Boot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     passphrase: str
     token: str
     keystore: str
-    keys: tuple[str, ...]
+    keys: dict[str, KeyRules]
 
 
 class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,13 +63,9 @@ class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Key(msgspec.Struct, frozen=True):
     secret: str
-    url: str
-
-
-class _Refusal(Exception):
-    def __init__(self, status: int, code: str) -> None:
-        self.status = status
-        self.code = code
+    origin: str
+    dialect: Dialect
+    rules: KeyRules
 
 
 class Vault:
@@ -99,46 +100,52 @@ class Vault:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            return await self._forward(request, self._admit(request), await _body(request))
-        except _Refusal as refusal:
+            key, target = self._admit(request)
+            body = body_untrusted(target, await _read(request), key.rules)
+            return await self._forward(request, key, target, body)
+        except Refusal as refusal:
             return web.Response(status=refusal.status, headers={REFUSAL: refusal.code})
 
-    def _admit(self, request: web.BaseRequest) -> _Key:
+    def _admit(self, request: web.BaseRequest) -> tuple[_Key, Target]:
         given = request.headers.get("Authorization", "").encode("utf-8", "replace")
         if not hmac.compare_digest(given, self._credential):
-            raise _Refusal(403, "token")
+            raise Refusal(403, "token")
         # A page in a browser reaches loopback too; it cannot choose Host and always names itself.
         if request.headers.getall("Host", []) != [self._host] or "Origin" in request.headers:
-            raise _Refusal(403, "host")
-        if request.method != "POST":
-            raise _Refusal(405, "method")
+            raise Refusal(403, "host")
         for key_id, key in self._keys.items():
-            if request.raw_path == f"/{key_id}/chat/completions":
-                return key
-        raise _Refusal(404, "path")
+            if request.raw_path.startswith(f"/{key_id}/"):
+                below = request.raw_path[len(key_id) + 1 :]
+                return key, target_untrusted(key.dialect, request.method, below)
+        raise Refusal(404, "path")
 
     async def _forward(
-        self, request: web.BaseRequest, key: _Key, body: bytes
+        self, request: web.BaseRequest, key: _Key, target: Target, body: bytes
     ) -> web.StreamResponse:
         headers = {
-            "Authorization": f"Bearer {key.secret}",
-            "Content-Type": "application/json",
+            **credential(key.dialect, key.secret),
             "Accept": "text/event-stream, application/json",
             "Accept-Encoding": "identity",
             "Connection": "close",
             "User-Agent": "ricochet",
         }
+        if body:
+            headers["Content-Type"] = "application/json"
         response: web.StreamResponse | None = None
         redactor = Redactor(key.secret.encode())
         received = 0
         try:
-            async with self._client.post(
-                key.url, data=io.BytesIO(body), headers=headers, allow_redirects=False
+            async with self._client.request(
+                target.method,
+                URL(key.origin + target.path, encoded=True),
+                data=io.BytesIO(body) if body else None,
+                headers=headers,
+                allow_redirects=False,
             ) as upstream:
                 if 300 <= upstream.status < 400:
-                    raise _Refusal(502, "redirect")
+                    raise Refusal(502, "redirect")
                 if upstream.headers.get("Content-Encoding", "identity") != "identity":
-                    raise _Refusal(502, "encoding")
+                    raise Refusal(502, "encoding")
                 response = web.StreamResponse(
                     status=upstream.status, headers=_rebuilt(upstream.headers)
                 )
@@ -156,16 +163,16 @@ class Vault:
         except (ClientError, OSError):
             failure = "unreachable"
         if response is None:
-            raise _Refusal(502, failure)
+            raise Refusal(502, failure)
         return _cut(request, response)
 
 
-async def _body(request: web.BaseRequest) -> bytes:
+async def _read(request: web.BaseRequest) -> bytes:
     body = bytearray()
     async for data in request.content.iter_any():
         body += data
         if len(body) > MAX_REQUEST:
-            raise _Refusal(413, "too_large")
+            raise Refusal(413, "too_large")
     return bytes(body)
 
 
@@ -188,11 +195,16 @@ def _cut(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamRe
 def unlock(boot: Boot) -> dict[str, _Key]:
     """The keys the token is scoped to; ConfigurationError when one does not open."""
     store = Keystore(Path(boot.keystore))
-    origins = {info.id: parse_origin(info.origin).text for info in store.list()}
+    known = {info.id: info for info in store.list()}
     keys = {}
-    for key_id in boot.keys:
+    for key_id, rules in boot.keys.items():
         secret = store.unlock(boot.passphrase, key_id)
-        keys[key_id] = _Key(secret=secret, url=f"{origins[key_id]}/chat/completions")
+        keys[key_id] = _Key(
+            secret=secret,
+            origin=parse_origin(known[key_id].origin).text,
+            dialect=provider_of(known[key_id].provider).dialect,
+            rules=rules,
+        )
     return keys
 
 

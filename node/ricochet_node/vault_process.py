@@ -12,13 +12,15 @@ import secrets
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
+from ricochet_node.key_rules import KeyRules
 from ricochet_node.vault import Boot, Ready
 from ricochet_protocol.errors import ConfigurationError, ExitCode, LocalFault, UsageError
 
@@ -26,6 +28,7 @@ _PACKAGES: Final = ("ricochet_node", "ricochet_protocol", "ricochet_settlement",
 _START: Final = "import sys; sys.path += sys.argv[1:]; from ricochet_node.vault import main; main()"
 _KEPT_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SYSTEMROOT")
 """Where a company keeps its certificates, and what Windows needs to open a socket."""
+_NO_RULES: Final[Mapping[str, KeyRules]] = MappingProxyType({})
 _READY_SECONDS: Final = 60
 _STOP_SECONDS: Final = 5
 _BLAME: Final = {ExitCode.CONFIGURATION: ConfigurationError, ExitCode.USAGE: UsageError}
@@ -44,8 +47,14 @@ class VaultProcess:
         return self._process.pid
 
     @classmethod
-    async def start(cls, keystore: Path, passphrase: str, keys: Sequence[str]) -> "VaultProcess":
-        """A vault that has unlocked `keys`.
+    async def start(
+        cls,
+        keystore: Path,
+        passphrase: str,
+        keys: Sequence[str],
+        rules: Mapping[str, KeyRules] = _NO_RULES,
+    ) -> "VaultProcess":
+        """A vault that has unlocked `keys`; one without `rules` may do whatever its routes allow.
 
         ConfigurationError as from `Keystore.unlock` (`wrong_passphrase`, `no_key`, …); LocalFault
         `vault_failed` when the process cannot start.
@@ -59,7 +68,8 @@ class VaultProcess:
             env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
         )
         try:
-            port = await _boot(process, keystore, passphrase, token, keys)
+            ruled = {key: rules.get(key, KeyRules()) for key in keys}
+            port = await _boot(process, keystore, passphrase, token, ruled)
         except BaseException:
             await _end(process)
             raise
@@ -79,10 +89,10 @@ async def _boot(
     keystore: Path,
     passphrase: str,
     token: str,
-    keys: Sequence[str],
+    keys: dict[str, KeyRules],
 ) -> int:
     assert process.stdin is not None and process.stdout is not None
-    boot = Boot(passphrase=passphrase, token=token, keystore=str(keystore), keys=tuple(keys))
+    boot = Boot(passphrase=passphrase, token=token, keystore=str(keystore), keys=keys)
     try:
         process.stdin.write(msgspec.json.encode(boot) + b"\n")
         async with asyncio.timeout(_READY_SECONDS):

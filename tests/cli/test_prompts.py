@@ -58,7 +58,7 @@ def converse(arguments: list[str], home: Path, answers: list[tuple[str, str]]) -
 
 def test_a_key_is_taken_without_being_shown(tmp_path: Path) -> None:
     code, shown = converse(
-        ["keys", "add", "typed", "--url", "http://127.0.0.1:9/v1"],
+        ["keys", "add", "openai-compatible", "--url", "http://127.0.0.1:9/v1"],
         tmp_path,
         [("Key:", KEY), ("Passphrase:", PHRASE), ("confirmation:", PHRASE)],
     )

@@ -80,8 +80,8 @@ def test_subscriber_walk(newcomer: Path, phrase: str, tmp_path: Path) -> None:
 def test_owner_walk(kept: Kept, newcomer: Path, phrase: str) -> None:
     key = KEYS[0]
     added = ricochet(
-        *("keys", "add", "mine", "--url", kept.provider.url, "--stdin"),
-        *("--passphrase-file", phrase),
+        *("keys", "add", "openai-compatible", "--name", "mine", "--url", kept.provider.url),
+        *("--stdin", "--passphrase-file", phrase),
         home=newcomer,
         stdin=key + "\n",
     )
@@ -221,8 +221,8 @@ def test_wrong_passphrase(kept: Kept, tmp_path: Path) -> None:
 
 def test_a_node_whose_port_is_taken(kept: Kept, newcomer: Path, phrase: str) -> None:
     ricochet(
-        *("keys", "add", "mine", "--url", kept.provider.url, "--stdin"),
-        *("--passphrase-file", phrase),
+        *("keys", "add", "openai-compatible", "--name", "mine", "--url", kept.provider.url),
+        *("--stdin", "--passphrase-file", phrase),
         home=newcomer,
         stdin=KEYS[1] + "\n",
     )

@@ -133,7 +133,7 @@ def test_each_missing_thing_is_named_in_order(tmp_path: Path) -> None:
     }  # fmt: skip
     write_offer(tmp_path, new_offer(key="main", **terms))
     error = refused(tmp_path, ConfigurationError, "no_key")
-    assert "ricochet keys add main" in error.hint
+    assert "ricochet keys add PROVIDER --name main" in error.hint
     store = Keystore(tmp_path / "keys.json")
     store.add(WORDS, "main", "any", "https://api.openai.com/v1", PROVIDER_KEY)
     error = refused(tmp_path, ConfigurationError, "sharing_deny")

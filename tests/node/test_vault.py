@@ -114,7 +114,8 @@ def test_it_refuses_whatever_is_not_its_one_door(with_bench: With) -> None:
         assert await refused("/main/chat/completions", "GET") == (405, "method")
         assert await refused("/other/chat/completions") == (404, "path")
         assert await refused("/nothing/chat/completions") == (404, "path")
-        assert await refused("/main/models") == (404, "path")
+        assert await refused("/main/models") == (405, "method")
+        assert await refused("/main/files") == (404, "path")
         assert await refused("/main/chat/completions?x=1") == (404, "path")
         assert await refused("/main/../other/chat/completions") == (404, "path")
         assert it.upstream.counts.as_json()["total"] == 0
