@@ -20,6 +20,7 @@ from ricochet_cli import (
     demo_command,
     dev_commands,
     keys_commands,
+    logs_commands,
     network_commands,
     node_commands,
     subscribe_command,
@@ -45,6 +46,7 @@ app.add_typer(subscription_commands.app, name="subscription")
 app.add_typer(chain_commands.app, name="chain")
 app.add_typer(node_commands.app, name="node")
 app.add_typer(keys_commands.app, name="keys")
+app.add_typer(logs_commands.app, name="logs")
 app.add_typer(wallet_commands.app, name="wallet")
 app.add_typer(network_commands.app, name="network")
 app.add_typer(contracts_commands.app, name="contracts")

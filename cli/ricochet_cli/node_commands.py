@@ -7,12 +7,14 @@ import typer
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
 from ricochet_cli.secret_input import PassphraseFile, passphrase
+from ricochet_cli.stats_command import stats
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="The key owner's program: offer models, serve calls, earn.",
 )
+app.command("stats")(stats)
 
 
 @app.command("offer")

@@ -1,0 +1,121 @@
+"""`ricochet logs` and `ricochet node stats` over a log on disk."""
+
+import csv
+import io
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from ricochet_cli.logs_view import bar, chart, moment
+from ricochet_cli.main import main
+from ricochet_node.request_log import RequestLog, RequestRecord
+from ricochet_protocol.errors import UsageError
+from ricochet_protocol.ids import Address, ModelId, Period, RequestId
+from ricochet_protocol.money import Units
+
+ALICE = Address("0x" + "a" * 40)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    log = RequestLog(tmp_path)
+    for number, (model, outcome) in enumerate(
+        [("small", "ok"), ("=large|model", "ok"), ("small", "busy")]
+    ):
+        served = outcome == "ok"
+        log.write(
+            RequestRecord(
+                time=time.time() - 86_400 * number,
+                door="peer",
+                request_id=RequestId(f"{number:032x}"),
+                subscriber=ALICE,
+                period=Period(1),
+                model=ModelId(model),
+                key="mine" if served else "",
+                outcome=outcome,
+                tokens_in=1000 if served else 0,
+                tokens_out=100 if served else 0,
+                exact=served,
+                income=Units(2_500 if served else 0),
+                upstream_cost=Units(1_000) if served else Units(0),
+                first_token_ms=20 if served else None,
+                ms=1234,
+            )
+        )
+    log.close()
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(arguments)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_show(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "logs", "show", "--home", str(home))
+    assert code == 0
+    assert len(out.splitlines()) == 4
+    assert "1,234" in out and "$0.0025" in out and "0xaaaaaa…aaaa" in out
+    code, out, _ = run(capsys, "logs", "show", "--outcome", "failed", "--json", "--home", str(home))
+    (found,) = json.loads(out)
+    assert (found["outcome"], found["income"]) == ("busy", 0)
+
+
+def test_an_empty_log_says_how_to_fill_it(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, err = run(capsys, "logs", "show", "--home", str(tmp_path / "new"))
+    assert out == "" and "ricochet node start" in err
+    _, out, err = run(capsys, "logs", "show", "--model", "none", "--home", str(home))
+    assert out == "" and "filters" in err
+    _, out, err = run(capsys, "node", "stats", "--home", str(tmp_path / "new"))
+    assert out == "" and "ricochet node start" in err
+
+
+def test_exports_hold_every_request(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ("logs", "export", "--home", str(home), "--format")
+    _, out, _ = run(capsys, *common, "json")
+    assert [one["ms"] for one in json.loads(out)] == [1234] * 3
+    _, out, _ = run(capsys, *common, "csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["income"] for row in rows] == ["0", "2500", "2500"]
+    assert rows[1]["model"] == "'=large|model"
+    _, out, _ = run(capsys, *common, "md")
+    assert len(out.splitlines()) == 5 and "large\\|model" in out
+    file = tmp_path / "out.csv"
+    assert run(capsys, *common, "csv", "--out", str(file))[0] == 0
+    assert len(file.read_text().splitlines()) == 4
+    code, _, err = run(capsys, *common, "csv", "--out", str(file))
+    assert code == 2 and "hint:" in err and len(file.read_text().splitlines()) == 4
+
+
+def test_stats(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "node", "stats", "--by", "key", "--home", str(home))
+    assert code == 0
+    assert "$0.0035" in out and "requests a day" in out
+    _, out, _ = run(capsys, "node", "stats", "--json", "--home", str(home))
+    found = json.loads(out)
+    assert (found["all"]["income"], found["all"]["margin"]) == (5000, 1500)
+    assert sum(group["requests"] for group in found["groups"]) == 3
+    code, _, err = run(capsys, "node", "stats", "--by", "colour", "--home", str(home))
+    assert code == 2 and "subscriber" in err
+
+
+def test_moments() -> None:
+    assert moment("2h", 10_000) == 2_800
+    assert moment("2026-11-22", 0) == 1_795_305_600
+    assert moment("2026-11-22T01:00:00+01:00", 0) == 1_795_305_600
+    for wrong in ("", "yesterday", "2x", "-3h", "99999999d"):
+        with pytest.raises(UsageError, match="not a time"):
+            moment(wrong, 0)
+
+
+def test_small_pictures() -> None:
+    assert chart([0, 1, 8]) == " ▁█"
+    assert chart([0, 0]) == "  "
+    assert (bar(0, 10), bar(1, 1000), bar(10, 10, width=3)) == ("", "▏", "███")
