@@ -142,11 +142,12 @@ class Door:
                     "relay it yourself, or use another node in this period",
                 )
             (outcome,) = await self._settlement.reserve([signed])
-            await self._standings.refresh(who, period)
-            state = self._standings.state(who, period)
-            if state.committed >= signed.reservation.total:
-                self._log.event("reserved", subscriber=who, period=period, units=state.committed)
-                return state
+            held = await self._standings.refresh(who, period)
+            if held.committed >= signed.reservation.total:
+                # It counts only once it is confirmed, which the state says; nothing has failed.
+                if outcome.accepted:
+                    self._log.event("reserved", subscriber=who, period=period, units=held.committed)
+                return self._standings.state(who, period)
             relay.failed = _reason(outcome)
         raise RemoteFault(
             RemoteCode.REFUSED,

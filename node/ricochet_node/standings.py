@@ -1,8 +1,8 @@
 """How each subscriber stands here at this moment: what only lives in memory.
 
 The ledger knows what is due and vouchered; this knows what the chain has committed, as last read,
-and what the calls in flight may cost at worst. A commitment only grows while its period lives, so
-an old reading is too low at worst, and costs the subscriber a Hello.
+and what the calls in flight may cost at worst. Only what is confirmed counts as committed; a
+reading replaces the one before, because a reorganisation may have taken some of it back.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from ricochet_node.ledger import Account, Ledger
 from ricochet_protocol.ids import Address, Period
 from ricochet_protocol.messages import AccountState
 from ricochet_protocol.money import Units
-from ricochet_protocol.ports import Settlement
+from ricochet_protocol.ports import Commitment, Settlement
 
 MAX_KNOWN: Final = 4096
 """Subscribers remembered at once; the longest idle one is forgotten and has to say Hello."""
@@ -45,11 +45,11 @@ class Standings:
         self._operator = operator
         self._known: dict[tuple[Address, Period], _Known] = {}
 
-    async def refresh(self, subscriber: Address, period: Period) -> None:
+    async def refresh(self, subscriber: Address, period: Period) -> Commitment:
         """Read the commitment from the chain; ChainError when it cannot be reached."""
         read = await self._settlement.commitment(subscriber, period, self._operator)
-        known = self._of(subscriber, period)
-        known.committed = Units(max(known.committed, read.committed))
+        self._of(subscriber, period).committed = read.confirmed
+        return read
 
     def standing(self, subscriber: Address, period: Period) -> Standing:
         """What admission looks at."""

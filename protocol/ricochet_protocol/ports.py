@@ -109,10 +109,15 @@ class Subscription(msgspec.Struct, frozen=True):
 
 
 class Commitment(msgspec.Struct, frozen=True):
-    """What a period commits to one node, and how much of it the node has claimed."""
+    """What a period commits to one node, and how much of it the node has claimed.
+
+    `confirmed` is what it commits at the network's confirmation depth: what counts as payment. It
+    grows later than `committed`, and shrinks when the chain takes back a block that deep.
+    """
 
     committed: Units
     claimed: Units
+    confirmed: Units = Units(0)
 
 
 class NodeRecord(msgspec.Struct, frozen=True):
@@ -137,6 +142,7 @@ class Outcome(msgspec.Struct, frozen=True):
 class Settlement(Protocol):
     """The contract, read at the latest block and written with this process's gas key.
 
+    What is said to be confirmed is read as many blocks below it as the network asks for.
     Every method raises ChainError when the chain cannot be reached or refuses.
     """
 
@@ -153,6 +159,9 @@ class Settlement(Protocol):
 
     async def commitment(self, subscriber: Address, period: Period, node: Address) -> Commitment:
         """Zeroes when nothing is committed."""
+
+    async def earned(self, subscriber: Address, node: Address) -> Units:
+        """What confirmed claims of all periods paid for the node, commission included."""
 
     async def node(self, operator: Address) -> NodeRecord | None:
         """The registry entry of an operator."""

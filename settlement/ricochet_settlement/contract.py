@@ -19,6 +19,7 @@ from ricochet_settlement.link import Network
 from ricochet_settlement.reading import (
     events_of,
     read_commitment,
+    read_earned,
     read_node,
     read_nodes,
     read_period,
@@ -75,6 +76,9 @@ class ContractSettlement:
 
     async def commitment(self, subscriber: Address, period: Period, node: Address) -> Commitment:
         return await read_commitment(self._network, subscriber, period, node)
+
+    async def earned(self, subscriber: Address, node: Address) -> Units:
+        return await read_earned(self._network, subscriber, node)
 
     async def node(self, operator: Address) -> NodeRecord | None:
         return await read_node(self._network, operator)

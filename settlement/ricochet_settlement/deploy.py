@@ -12,7 +12,7 @@ from ricochet_protocol.errors import ChainError, UsageError
 from ricochet_protocol.ids import Address, address
 from ricochet_protocol.money import DECIMALS, UNITS_PER_DOLLAR
 from ricochet_settlement.artifact import ContractName, artifact
-from ricochet_settlement.deployment import Deployment
+from ricochet_settlement.deployment import CONFIRMATIONS, Deployment
 from ricochet_settlement.devchain.accounts import DEV_CHAIN_ID
 from ricochet_settlement.link import Link
 from ricochet_settlement.sender import Outbox, Sender
@@ -54,12 +54,14 @@ async def deploy(
     finally:
         sender.close()
         await link.close()
+    development = chain_id == DEV_CHAIN_ID
     return Deployment(
         rpc=rpc,
         chain_id=chain_id,
         contract=contract,
         token=token,
-        development=chain_id == DEV_CHAIN_ID,
+        development=development,
+        confirmations=0 if development else CONFIRMATIONS,
     )
 
 

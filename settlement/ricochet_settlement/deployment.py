@@ -17,6 +17,12 @@ from ricochet_protocol.ids import Address, address
 from ricochet_settlement.private_file import create_private, write_private
 
 FILE_NAME: Final = "network.json"
+CONFIRMATIONS: Final = 12
+"""Blocks below the newest at which a public chain is believed, unless the network says otherwise:
+under three minutes on Ethereum, where deeper reorganisations have not been seen since it finalises,
+and seconds on a rollup. A chain with longer ones needs more."""
+MAX_CONFIRMATIONS: Final = 120
+"""Servers without an archive answer for the state of the last 128 blocks."""
 _HOW: Final = (
     "Run `ricochet network join FILE` with the network.json of the network you want to join; "
     "`ricochet demo --keep` makes a network of your own on this machine."
@@ -24,7 +30,11 @@ _HOW: Final = (
 
 
 class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`rpc` is the chain's URL; `bootstrap` are multiaddrs; `development` allows free money."""
+    """`rpc` is the chain's URL; `bootstrap` are multiaddrs; `development` allows free money.
+
+    `confirmations` is how many blocks below the newest the chain is believed; none given means 12,
+    and 0 on a development network, whose chain never reorganises.
+    """
 
     rpc: str
     chain_id: int
@@ -32,6 +42,7 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: Address
     bootstrap: tuple[str, ...] = ()
     development: bool = False
+    confirmations: int | None = None
 
     def __post_init__(self) -> None:
         for account in (self.contract, self.token):
@@ -41,11 +52,20 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("chain_id out of range")
         if not _is_url(self.rpc):
             raise ValueError("rpc is not an http(s) URL")
+        if not 0 <= self.depth <= MAX_CONFIRMATIONS:
+            raise ValueError(f"confirmations are 0 to {MAX_CONFIRMATIONS}")
 
     @property
     def domain(self) -> Domain:
         """What signatures are bound to."""
         return Domain(chain_id=self.chain_id, contract=self.contract)
+
+    @property
+    def depth(self) -> int:
+        """Blocks below the newest at which the chain is believed."""
+        if self.confirmations is None:
+            return 0 if self.development else CONFIRMATIONS
+        return self.confirmations
 
 
 def load(home: Path) -> Deployment:

@@ -55,11 +55,48 @@ async def read_commitment(
     network: Network, subscriber: Address, period: Period, node: Address
 ) -> Commitment:
     """A node's account within a period; zeroes when there is none."""
+    committed, claimed = await _account(network, subscriber, period, node, "latest")
+    confirmed = committed
+    if network.deployment.depth:
+        confirmed = 0
+        block = await _confirmed_block(network)
+        if block is not None:
+            confirmed, _ = await _account(network, subscriber, period, node, block)
+    return Commitment(
+        committed=Units(committed), claimed=Units(claimed), confirmed=Units(confirmed)
+    )
+
+
+async def read_earned(network: Network, subscriber: Address, node: Address) -> Units:
+    """Confirmed claims of all the subscriber's periods for the node."""
+    block = await _confirmed_block(network)
+    if block is None:
+        return Units(0)
+    newest = network.ricochet.functions.currentPeriod(Web3.to_checksum_address(subscriber))
+    earned = 0
+    for number in range(1, await network.link.ask(newest.call()) + 1):
+        _, claimed = await _account(network, subscriber, Period(number), node, block)
+        earned += claimed
+    return Units(earned)
+
+
+async def _confirmed_block(network: Network) -> int | None:
+    """The newest block that is deep enough; None while the chain has none, or no contract in it."""
+    link = network.link
+    block = await link.ask(link.web3.eth.block_number) - network.deployment.depth
+    if block < 0 or not await link.ask(link.web3.eth.get_code(network.ricochet.address, block)):
+        return None
+    return block
+
+
+async def _account(
+    network: Network, subscriber: Address, period: Period, node: Address, block: BlockIdentifier
+) -> tuple[int, int]:
     call = network.ricochet.functions.accountOf(
         Web3.to_checksum_address(subscriber), period, Web3.to_checksum_address(node)
     )
-    committed, claimed = await network.link.ask(call.call())
-    return Commitment(committed=Units(committed), claimed=Units(claimed))
+    committed, claimed = await network.link.ask(call.call(block_identifier=block))
+    return committed, claimed
 
 
 async def read_node(network: Network, operator: Address) -> NodeRecord | None:

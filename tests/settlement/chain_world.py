@@ -2,8 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import msgspec
 from web3 import Web3
+from web3.types import RPCEndpoint
 
 from ricochet_protocol.ids import Address, PeerId, Period
 from ricochet_protocol.money import UNITS_PER_DOLLAR, Units
@@ -12,7 +15,7 @@ from ricochet_settlement import deploy, faucet, operator, subscriber
 from ricochet_settlement.contract import ContractSettlement
 from ricochet_settlement.deployment import Deployment
 from ricochet_settlement.devchain.accounts import dev_key
-from ricochet_settlement.link import Network
+from ricochet_settlement.link import Link, Network
 from ricochet_settlement.sender import Sender
 
 TREASURY = Address("0x" + "7e" * 20)
@@ -78,12 +81,29 @@ class ChainWorld:
         await operator.register_node(self.deployment, key, peer, addresses, payout)
 
     async def warp(self, seconds: int) -> None:
-        network = await Network.open(self.deployment)
+        await self._develop("evm_increaseTime", seconds)
+
+    async def mine(self, blocks: int) -> None:
+        """Add empty blocks."""
+        for _ in range(blocks):
+            await self._develop("evm_mine")
+
+    async def save(self) -> None:
+        """Remember the chain for `restore`."""
+        self._saved = await self._develop("evm_snapshot")
+
+    async def restore(self) -> None:
+        """Drop every block since `save`, which may be a reorganisation."""
+        assert await self._develop("evm_revert", self._saved) is True
+
+    async def _develop(self, method: str, *arguments: object) -> Any:
+        link = Link(self.deployment.rpc)
         try:
-            done = await network.link.web3.provider.make_request("evm_increaseTime", [seconds])
-            assert "error" not in done
+            done = await link.web3.provider.make_request(RPCEndpoint(method), list(arguments))
         finally:
-            await network.close()
+            await link.close()
+        assert "error" not in done, done
+        return done["result"]
 
     async def received(self, account: Address) -> Units:
         network = await Network.open(self.deployment)
@@ -95,9 +115,12 @@ class ChainWorld:
 
 
 @asynccontextmanager
-async def open_world(url: str, treasury: Address = TREASURY) -> AsyncIterator[ChainWorld]:
+async def open_world(
+    url: str, treasury: Address = TREASURY, confirmations: int = 0
+) -> AsyncIterator[ChainWorld]:
     """Deploy, connect, and close at the end."""
     deployment = await deploy.deploy(url, dev_key(0), treasury)
+    deployment = msgspec.structs.replace(deployment, confirmations=confirmations)
     settlement = await ContractSettlement.connect(deployment, dev_key(RELAYER))
     try:
         yield ChainWorld(deployment, settlement, treasury)

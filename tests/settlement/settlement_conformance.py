@@ -60,20 +60,33 @@ class World(Protocol):
 
     async def received(self, account: Address) -> Units: ...
 
+    async def mine(self, blocks: int) -> None: ...
+
+    async def save(self) -> None: ...
+
+    async def restore(self) -> None: ...
+
 
 def refused(reason: str) -> Outcome:
     return Outcome(accepted=False, reason=reason)
 
 
+def held_at(committed: int, *, claimed: int) -> Commitment:
+    """On a network that asks for no confirmations."""
+    return Commitment(
+        committed=Units(committed), claimed=Units(claimed), confirmed=Units(committed)
+    )
+
+
 class SettlementConformance:
     """Inherit, and give `world`."""
 
-    def world(self) -> AbstractAsyncContextManager[World]:
+    def world(self, confirmations: int = 0) -> AbstractAsyncContextManager[World]:
         raise NotImplementedError
 
-    def run(self, body: Callable[[World], Awaitable[None]]) -> None:
+    def run(self, body: Callable[[World], Awaitable[None]], confirmations: int = 0) -> None:
         async def main() -> None:
-            async with self.world() as world, asyncio.timeout(60):
+            async with self.world(confirmations) as world, asyncio.timeout(60):
                 await body(world)
 
         asyncio.run(main())
@@ -118,6 +131,7 @@ class SettlementConformance:
             assert await chain.nodes() == ()
             nothing = Commitment(committed=Units(0), claimed=Units(0))
             assert await chain.commitment(alice, Period(1), node) == nothing
+            assert await chain.earned(alice, node) == 0
             assert await chain.withdrawable(node) == 0
             assert await chain.withdraw(node) == 0
 
@@ -222,7 +236,7 @@ class SettlementConformance:
             assert await chain.reserve([self.reservation(world, 100)]) == (DONE,)
             assert await chain.reserve([self.reservation(world, 150, key=ALICE)]) == (DONE,)
             held = await chain.commitment(alice, Period(1), node)
-            assert held == Commitment(committed=Units(150), claimed=Units(0))
+            assert held == held_at(150, claimed=0)
             found = await chain.subscription(alice)
             assert found is not None and found.committed == 150
 
@@ -304,6 +318,59 @@ class SettlementConformance:
 
         self.run(body)
 
+    # Confirming.
+
+    def test_a_commitment_is_confirmed_when_blocks_lie_above_it(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            chain = world.settlement
+
+            async def confirmed() -> tuple[Units, Units]:
+                held = await chain.commitment(alice, Period(1), node)
+                return held.committed, held.confirmed
+
+            await chain.reserve([self.reservation(world, 100)])
+            assert await confirmed() == (100, 0)
+            await world.mine(1)
+            await chain.reserve([self.reservation(world, 150)])
+            assert await confirmed() == (150, 0)
+            await world.mine(1)
+            assert await confirmed() == (150, 100)
+            await world.mine(2)
+            assert await confirmed() == (150, 150)
+
+        self.run(body, confirmations=3)
+
+    def test_what_was_earned_is_confirmed_over_all_periods(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            chain = world.settlement
+            await chain.claim([self.voucher(world, 100)])
+            await world.warp(PERIOD_SECONDS)
+            await world.subscribe(ALICE, FEE, account_address(DELEGATE))
+            await chain.claim([self.voucher(world, 20, period=2)])
+            assert await chain.earned(alice, node) == 100
+            await world.mine(2)
+            assert await chain.earned(alice, node) == 120
+            assert await chain.earned(alice, other_node) == 0
+
+        self.run(body, confirmations=2)
+
+    def test_what_the_chain_takes_back_is_no_longer_committed(self) -> None:
+        async def body(world: World) -> None:
+            await self.open(world)
+            chain = world.settlement
+            await chain.reserve([self.reservation(world, 100)])
+            await world.save()
+            await chain.reserve([self.reservation(world, 150)])
+            await chain.claim([self.voucher(world, 150)])
+            assert await chain.commitment(alice, Period(1), node) == held_at(150, claimed=150)
+            await world.restore()
+            assert await chain.commitment(alice, Period(1), node) == held_at(100, claimed=0)
+            assert await chain.earned(alice, node) == 0
+
+        self.run(body)
+
     # Claiming.
 
     def test_a_claim_pays_the_node_its_share_and_the_treasury_the_rest(self) -> None:
@@ -314,7 +381,8 @@ class SettlementConformance:
             assert await chain.withdrawable(node) == 70
             assert await chain.withdrawable(world.treasury) == 31
             held = await chain.commitment(alice, Period(1), node)
-            assert held == Commitment(committed=Units(101), claimed=Units(101))
+            assert held == held_at(101, claimed=101)
+            assert await chain.earned(alice, node) == 101
             found = await chain.subscription(alice)
             assert found is not None and (found.committed, found.paid) == (101, 101)
 
@@ -435,7 +503,7 @@ class SettlementConformance:
             outcomes = await chain.claim(batch)
             assert outcomes == (DONE, DONE, refused("nothing_payable"), DONE)
             held = await chain.commitment(alice, Period(1), node)
-            assert held == Commitment(committed=Units(2002), claimed=Units(2002))
+            assert held == held_at(2002, claimed=2002)
 
         self.run(body)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ricochet_protocol.errors import ConfigurationError
 from ricochet_protocol.ids import Address
@@ -28,7 +29,8 @@ def test_a_saved_deployment_is_loaded(tmp_path: Path) -> None:
     deployment.save(tmp_path / "home", SOME)
     assert deployment.load(tmp_path / "home") == SOME
     written = json.loads((tmp_path / "home" / "network.json").read_text())
-    assert list(written) == ["rpc", "chain_id", "contract", "token", "bootstrap", "development"]
+    names = ["rpc", "chain_id", "contract", "token", "bootstrap", "development", "confirmations"]
+    assert list(written) == names
     assert SOME.domain.network == f"eip155:31337:{SOME.contract}"
 
 
@@ -55,6 +57,10 @@ def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
         {"token": None},
         {"bootstrap": "one"},
         {"development": 1},
+        {"confirmations": -1},
+        {"confirmations": 121},
+        {"confirmations": "12"},
+        {"confirmations": True},
         {"surprise": 1},
     ],
 )
@@ -68,7 +74,15 @@ def test_every_wrong_field_is_refused(tmp_path: Path, change: dict[str, object])
     assert str(path) in caught.value.message
 
 
-def test_only_bootstrap_and_development_may_be_left_out(tmp_path: Path) -> None:
+def test_a_public_chain_is_believed_twelve_blocks_deep_unless_the_network_says_otherwise() -> None:
+    assert SOME.depth == 0
+    public = replace(SOME, development=False)
+    assert public.depth == 12
+    assert replace(public, confirmations=0).depth == 0
+    assert replace(SOME, confirmations=3).depth == 3
+
+
+def test_only_what_has_a_default_may_be_left_out(tmp_path: Path) -> None:
     path = tmp_path / "network.json"
     least = {"rpc": SOME.rpc, "chain_id": 1, "contract": SOME.contract, "token": SOME.token}
     path.write_text(json.dumps(least))

@@ -194,6 +194,34 @@ def test_time_is_the_clocks_and_moves_forward_only(client: Client) -> None:
     assert client.error("evm_increaseTime", 2**60)["code"] == -32000
 
 
+def test_a_revert_drops_blocks_transactions_and_clock(client: Client, tmp_path: Path) -> None:
+    contract = client.deploy()
+    client.send(to=contract, data=word(1))
+    kept = client.result("eth_getBlockByNumber", "latest", True)
+    first, second = client.result("evm_snapshot"), client.result("evm_snapshot")
+    client.result("evm_increaseTime", 5000)
+    dropped = client.send(to=contract, data=word(2))
+    assert client.result("evm_revert", first) is True
+    assert client.result("eth_getBlockByNumber", "latest", True) == kept
+    for method in ("eth_getTransactionByHash", "eth_getTransactionReceipt"):
+        assert client.result(method, dropped["transactionHash"]) is None
+    assert client.result("eth_getBlockByHash", dropped["blockHash"], False) is None
+    assert client.result("eth_getBlockByNumber", dropped["blockNumber"], False) is None
+    gone = client.error("eth_getLogs", {"blockHash": dropped["blockHash"]})
+    assert gone["message"] == "unknown block"
+    for number in (first, second, "0x99"):
+        assert client.result("evm_revert", number) is False
+    again = client.send(to=contract, data=word(3))
+    assert again["blockHash"] != dropped["blockHash"]
+    logs = client.result("eth_getLogs", {"fromBlock": "0x0"})
+    assert [int(log["data"], 16) for log in logs] == [1, 3]
+    client.chain.close()
+    reopened = Client(tmp_path / "chain.db", client.clock)
+    assert reopened.result("eth_getTransactionReceipt", again["transactionHash"]) == again
+    assert reopened.send(to=contract, data=word(4))["status"] == "0x1"
+    reopened.chain.close()
+
+
 def test_blocks_and_clock_outlive_the_process(tmp_path: Path) -> None:
     path = tmp_path / "chain.db"
     first = Client(path, [1_800_000_000.0])

@@ -14,8 +14,8 @@ from twins.settlement import MemorySettlement
 
 
 class _TwinWorld:
-    def __init__(self) -> None:
-        self.settlement = MemorySettlement()
+    def __init__(self, confirmations: int) -> None:
+        self.settlement = MemorySettlement(confirmations=confirmations)
         self.treasury = self.settlement.treasury
 
     async def subscribe(self, key: bytes, fee: Units, delegate: Address) -> Period:
@@ -41,11 +41,20 @@ class _TwinWorld:
     async def received(self, account: Address) -> Units:
         return Units(self.settlement.received.get(account, 0))
 
+    async def mine(self, blocks: int) -> None:
+        self.settlement.mine(blocks)
+
+    async def save(self) -> None:
+        self._saved = self.settlement.save()
+
+    async def restore(self) -> None:
+        self.settlement.restore(self._saved)
+
 
 class TestTwin(SettlementConformance):
     @asynccontextmanager
-    async def world(self) -> AsyncIterator[World]:
-        yield _TwinWorld()
+    async def world(self, confirmations: int = 0) -> AsyncIterator[World]:
+        yield _TwinWorld(confirmations)
 
 
 class TestContract(SettlementConformance):
@@ -53,5 +62,5 @@ class TestContract(SettlementConformance):
     def chain(self, chain_url: str) -> None:
         self.url = chain_url
 
-    def world(self) -> AbstractAsyncContextManager[World]:
-        return open_world(self.url)
+    def world(self, confirmations: int = 0) -> AbstractAsyncContextManager[World]:
+        return open_world(self.url, confirmations=confirmations)

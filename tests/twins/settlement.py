@@ -7,8 +7,10 @@ ChainError. Tokens are not modelled: subscribers can always pay.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 from ricochet_protocol.eip712 import (
     Domain,
@@ -32,12 +34,24 @@ VOUCHER_GAS = 35_000
 DOMAIN = Domain(chain_id=31337, contract=Address("0x" + "c0" * 20))
 TREASURY = Address("0x" + "7e" * 20)
 ZERO_ADDRESS = Address("0x" + "00" * 20)
+_CHAIN = ("head", "now", "received", "_subscribers", "_nodes", "_withdrawable")
+"""What a reorganisation changes."""
 
 
 @dataclass
 class _Account:
     committed: int = 0
     claimed: int = 0
+    history: list[tuple[int, int, int]] = field(default_factory=list)
+    """Block, commitment and claims, after each change."""
+
+    def changed(self, block: int) -> None:
+        self.history.append((block, self.committed, self.claimed))
+
+    def at(self, block: int) -> tuple[int, int]:
+        """Commitment and claims after that block."""
+        past = [(held, paid) for number, held, paid in self.history if number <= block]
+        return past[-1] if past else (0, 0)
 
 
 @dataclass
@@ -80,11 +94,22 @@ class _PeriodState:
 
 
 class MemorySettlement:
-    """Implements `ports.Settlement`; `reachable = False` makes every call of the port fail."""
+    """Implements `ports.Settlement`; `reachable = False` makes every call of the port fail.
 
-    def __init__(self, domain: Domain = DOMAIN, *, treasury: Address = TREASURY) -> None:
+    Every write is a block; `save` and `restore` are its reorganisations.
+    """
+
+    def __init__(
+        self,
+        domain: Domain = DOMAIN,
+        *,
+        treasury: Address = TREASURY,
+        confirmations: int = 0,
+    ) -> None:
         self.domain = domain
         self.treasury = treasury
+        self.confirmations = confirmations
+        self.head = 0
         self.min_fee = 5 * UNITS_PER_DOLLAR
         self.max_fee = 10 * UNITS_PER_DOLLAR
         self.now = 1_800_000_000
@@ -113,6 +138,19 @@ class MemorySettlement:
         periods.append(_PeriodState(fee=fee, budget=fee, start=self.now))
         return Period(len(periods))
 
+    def mine(self, blocks: int) -> None:
+        """Add empty blocks."""
+        self.head += blocks
+
+    def save(self) -> dict[str, Any]:
+        """The whole chain as it is, for `restore`."""
+        return deepcopy({name: getattr(self, name) for name in _CHAIN})
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Drop every block since then."""
+        for name, value in deepcopy(saved).items():
+            setattr(self, name, value)
+
     def renew(self, subscriber: Address) -> None:
         """Open the period after the newest; every subscriber of the twin lets anyone do that."""
         periods = self._subscribers[subscriber].periods
@@ -120,6 +158,7 @@ class MemorySettlement:
             raise _reverted("OutsideRenewal")
         last = periods[-1]
         periods.append(_PeriodState(fee=last.fee, budget=last.fee, start=last.end))
+        self.head += 1
 
     def set_delegate(self, subscriber: Address, delegate: Address) -> None:
         """Let another sign; the one before keeps some power for a while."""
@@ -131,6 +170,7 @@ class MemorySettlement:
         )
         who.delegations[delegate] = _Delegation()
         who.delegate = delegate
+        self.head += 1
 
     def top_up(self, subscriber: Address, amount: int) -> None:
         """Add to the budget of the running period."""
@@ -141,6 +181,7 @@ class MemorySettlement:
         if running is None or self.now >= running.end:
             raise _reverted("NotSubscribed")
         running.budget += amount
+        self.head += 1
 
     def register_node(
         self, operator: Address, peer: PeerId, addresses: Sequence[str], payout: Address
@@ -157,6 +198,7 @@ class MemorySettlement:
             raise _reverted("AlreadyRegistered")
         if any(len(text.encode()) > 256 for text in addresses):
             raise _reverted("MultiaddrTooLong")
+        self.head += 1
         self._nodes[operator] = NodeRecord(
             operator=operator, peer=peer, addresses=tuple(addresses), payout=payout
         )
@@ -164,6 +206,7 @@ class MemorySettlement:
     def warp(self, seconds: int) -> None:
         """Let chain time pass."""
         self.now += seconds
+        self.head += 1
 
     # The port.
 
@@ -195,7 +238,20 @@ class MemorySettlement:
         self._reach()
         state = self._period(subscriber, period)
         account = state.accounts.get(node, _Account()) if state else _Account()
-        return Commitment(committed=Units(account.committed), claimed=Units(account.claimed))
+        confirmed, _ = account.at(self.head - self.confirmations)
+        return Commitment(
+            committed=Units(account.committed),
+            claimed=Units(account.claimed),
+            confirmed=Units(confirmed),
+        )
+
+    async def earned(self, subscriber: Address, node: Address) -> Units:
+        self._reach()
+        depth = self.head - self.confirmations
+        accounts = [
+            state.accounts.get(node, _Account()) for state in self._subscribers[subscriber].periods
+        ]
+        return Units(sum(account.at(depth)[1] for account in accounts))
 
     async def node(self, operator: Address) -> NodeRecord | None:
         self._reach()
@@ -208,12 +264,16 @@ class MemorySettlement:
 
     async def reserve(self, reservations: Sequence[SignedReservation]) -> tuple[Outcome, ...]:
         self._reach()
+        self.head += 1
         outcomes = tuple(_outcome(self._reserve(entry)) for entry in reservations)
-        self.transactions += any(outcome.accepted for outcome in outcomes)
+        sent = any(outcome.accepted for outcome in outcomes)
+        self.transactions += sent
+        self.head -= not sent
         return outcomes
 
     async def claim(self, vouchers: Sequence[SignedVoucher]) -> tuple[Outcome, ...]:
         self._reach()
+        self.head += bool(vouchers)
         self.transactions += bool(vouchers)
         return tuple(_outcome(self._claim(entry)) for entry in vouchers)
 
@@ -229,6 +289,7 @@ class MemorySettlement:
         self._reach()
         amount = self._withdrawable.pop(account, 0)
         if amount:
+            self.head += 1
             self.transactions += 1
             payout = self._nodes[account].payout if account in self._nodes else account
             self.received[payout] = self.received.get(payout, 0) + amount
@@ -281,11 +342,13 @@ class MemorySettlement:
     def _commit(self, state: _PeriodState, account: _Account, total: int) -> None:
         state.committed += total - account.committed
         account.committed = total
+        account.changed(self.head)
 
     def _pay(self, state: _PeriodState, account: _Account, node: Address, cumulative: int) -> None:
         paid = cumulative - account.claimed
         share = node_share(Units(cumulative), Units(account.claimed))
         account.claimed = cumulative
+        account.changed(self.head)
         state.paid += paid
         self._withdrawable[node] = self._withdrawable.get(node, 0) + share
         commission = self._withdrawable.get(self.treasury, 0) + paid - share

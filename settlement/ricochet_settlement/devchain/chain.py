@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import rlp  # type: ignore[import-untyped] # it has none
 from eth.abc import (
     BlockAPI,
     BlockHeaderAPI,
@@ -28,7 +29,9 @@ from eth.constants import (
     ZERO_ADDRESS,
 )
 from eth.db.atomic import AtomicDB
+from eth.db.schema import SchemaV1
 from eth.exceptions import CanonicalHeadNotFound, Revert
+from eth.rlp.sedes import chain_gaps
 from eth.vm.forks.cancun import CancunVM
 from eth.vm.spoof import SpoofTransaction
 from eth_typing import Address as RawAddress
@@ -91,6 +94,8 @@ class DevChain:
             with self._database.transaction():
                 self.evm = _genesis(atomic, int(clock()))
         self._offset = int.from_bytes(self._database.get(_OFFSET_KEY, b""), "big")
+        self._snapshots: dict[int, tuple[BlockHeaderAPI, int]] = {}
+        self._taken = 0
 
     def close(self) -> None:
         """Release the file; may be called twice."""
@@ -137,6 +142,28 @@ class DevChain:
             self._offset = before
             raise
         return self._offset
+
+    def snapshot(self) -> int:
+        """A number for `revert`; it is good until then, or until the process ends."""
+        self._taken += 1
+        self._snapshots[self._taken] = (self.head(), self._offset)
+        return self._taken
+
+    def revert(self, number: int) -> bool:
+        """Drop every block since that snapshot, and snapshots since; whether there is such a one.
+
+        The clock goes back with the chain. Dropped blocks are found no more.
+        """
+        if number not in self._snapshots:
+            return False
+        header, offset = self._snapshots[number]
+        with self._database.transaction():
+            self._drop_blocks_above(header)
+            self._database[_OFFSET_KEY] = offset.to_bytes(8, "big")
+        self._offset = offset
+        self.evm.header = self.evm.create_header_from_parent(header)
+        self._snapshots = {old: at for old, at in self._snapshots.items() if old < number}
+        return True
 
     def call(self, fields: dict[str, Any], header: BlockHeaderAPI) -> bytes:
         """What the call returns at that block; Reverted when it fails."""
@@ -190,6 +217,20 @@ class DevChain:
             )
             self._database[_OFFSET_KEY] = self._offset.to_bytes(8, "big")
         return mined.imported_block
+
+    def _drop_blocks_above(self, header: BlockHeaderAPI) -> None:
+        """Make `header` the newest block, in the terms of py-evm's own keys."""
+        for number in range(header.block_number + 1, self.head().block_number + 1):
+            block = self.evm.get_canonical_block_by_number(BlockNumber(number))
+            for transaction in block.transactions:
+                name = transaction.hash
+                del self._database[SchemaV1.make_transaction_hash_to_block_lookup_key(name)]
+            del self._database[SchemaV1.make_block_number_to_hash_lookup_key(block.number)]
+        self._database[SchemaV1.make_canonical_head_hash_lookup_key()] = header.hash
+        # Without these, py-evm looks for the dropped blocks when their numbers come again.
+        whole = rlp.encode(((), header.block_number + 1), sedes=chain_gaps)
+        self._database[SchemaV1.make_header_chain_gaps_lookup_key()] = whole
+        self._database[SchemaV1.make_chain_gaps_lookup_key()] = whole
 
     def _execute(self, fields: dict[str, Any], gas: int, header: BlockHeaderAPI) -> ComputationAPI:
         vm = self.evm.get_vm(at_header=header.copy(base_fee_per_gas=0))

@@ -1,4 +1,4 @@
-"""JSON-RPC methods of the dev chain: what clients of contracts need, and the two that turn time.
+"""JSON-RPC methods of the dev chain: what clients of contracts need, and what tests do to a chain.
 
 A method's name is its attribute in `_METHODS`; whatever is not there does not exist. Every failure
 becomes a JSON-RPC error with the code that geth uses, since clients match those.
@@ -137,8 +137,7 @@ class Rpc:
 
     def block_by_hash(self, block_hash: object, full: object) -> Json | None:
         wanted = Hash32(params.data(block_hash, 32))
-        evm = self._chain.evm
-        return self._block_view(lambda: evm.get_block_header_by_hash(wanted), params.boolean(full))
+        return self._block_view(lambda: self._named(wanted), params.boolean(full))
 
     def transaction_by_hash(self, transaction_hash: object) -> Json | None:
         found = self._find(transaction_hash)
@@ -182,6 +181,12 @@ class Rpc:
         self._chain.mine()
         return "0x0"
 
+    def snapshot(self) -> str:
+        return views.quantity(self._chain.snapshot())
+
+    def revert(self, number: object) -> bool:
+        return self._chain.revert(params.quantity(number))
+
     def _header(self, tag: object) -> BlockHeaderAPI:
         wanted = params.block_tag(tag)
         if wanted == "pending":
@@ -195,6 +200,14 @@ class Rpc:
         except HeaderNotFound:
             raise _NoBlock(f"no block {wanted}") from None
 
+    def _named(self, block_hash: Hash32) -> BlockHeaderAPI:
+        """The block's header; HeaderNotFound also for one that was dropped."""
+        evm = self._chain.evm
+        header = evm.get_block_header_by_hash(block_hash)
+        if evm.get_canonical_block_hash(header.block_number) != block_hash:
+            raise HeaderNotFound
+        return header
+
     def _block_view(self, header: Callable[[], BlockHeaderAPI], full: bool) -> Json | None:
         try:
             return views.block_view(self._chain.evm.get_block_by_header(header()), full)
@@ -206,7 +219,7 @@ class Rpc:
         if "blockHash" in criteria:
             wanted = Hash32(params.data(criteria["blockHash"], 32))
             try:
-                return [evm.get_block_header_by_hash(wanted)]
+                return [self._named(wanted)]
             except HeaderNotFound:
                 raise Refused("unknown block") from None
         head = self._chain.head().block_number
@@ -259,6 +272,8 @@ _METHODS: Final[dict[str, Callable[..., Any]]] = {
     "eth_sendRawTransaction": Rpc.send_raw_transaction,
     "evm_increaseTime": Rpc.increase_time,
     "evm_mine": Rpc.mine,
+    "evm_snapshot": Rpc.snapshot,
+    "evm_revert": Rpc.revert,
 }
 
 
