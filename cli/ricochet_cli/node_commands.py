@@ -29,9 +29,16 @@ def offer(
     upstream_model: Annotated[
         str | None, typer.Option(help="The provider's name for it. [default: the same]")
     ] = None,
+    supports: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What asks may use: top_p, stop, seed, json_object, json_schema, tools; may be "
+            "repeated. [default: stop, top_p]"
+        ),
+    ] = None,
 ) -> None:
     """Write an offer into node.yaml; the node advertises it at its next start."""
-    from ricochet_node.config import new_offer, write_offer
+    from ricochet_node.config import DEFAULT_FEATURES, new_offer, write_offer
 
     made = new_offer(
         model=model,
@@ -41,6 +48,7 @@ def offer(
         price_in=price_in,
         price_out=price_out,
         slots=slots,
+        supports=supports or DEFAULT_FEATURES,
     )
     write_offer(home, made)
     say(f"{model} is offered at ${price_in} in, ${price_out} out per million tokens")

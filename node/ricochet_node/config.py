@@ -9,12 +9,14 @@ Example:
          price_in: "0.10", price_out: "0.40", slots: 3}
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
 from ricochet_protocol.advert import MAX_MODELS, ModelOffer
+from ricochet_protocol.conversation import Feature
 from ricochet_protocol.errors import ConfigurationError, UsageError
 from ricochet_protocol.ids import ModelId
 from ricochet_protocol.money import UNITS_PER_DOLLAR, PricePerMillion, Units, parse_dollars
@@ -23,6 +25,9 @@ FILE_NAME: Final = "node.yaml"
 ANY_PORT: Final = ("/ip4/127.0.0.1/tcp/0",)
 """This machine only: reaching beyond it is for the owner to decide."""
 _DAY: Final = 24 * 3600
+FEATURES: Final[tuple[str, ...]] = get_args(Feature)
+DEFAULT_FEATURES: Final[tuple[Feature, ...]] = ("stop", "top_p")
+"""What every provider we know understands; more is for the owner to say."""
 MAX_PRICE: Final = 1_000_000 * UNITS_PER_DOLLAR
 """A million dollars per million tokens: a higher price is a slip of the unit."""
 
@@ -83,6 +88,7 @@ class _Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     price_in: Dollars
     price_out: Dollars
     slots: int = 1
+    supports: tuple[Feature, ...] = DEFAULT_FEATURES
 
 
 class _Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -138,6 +144,7 @@ def write_offer(home: Path, offer: Offer) -> NodeConfig:
         price_in=_as_text(offer.shown.price_in),
         price_out=_as_text(offer.shown.price_out),
         slots=offer.shown.slots,
+        supports=offer.shown.features,
     )
     others = tuple(other for other in file.offers if other.model != written.model)
     file = msgspec.structs.replace(file, offers=(*others, written))
@@ -162,12 +169,21 @@ def new_offer(
     price_in: str,
     price_out: str,
     slots: int = 1,
+    supports: Sequence[str] = DEFAULT_FEATURES,
 ) -> Offer:
     """An offer from a command's arguments; prices in dollars per million tokens. UsageError."""
     try:
+        features = msgspec.convert(tuple(supports), tuple[Feature, ...])
         return _offer(
-            _Offer(model, upstream_model, key, context, price_in, price_out, slots), "offer"
+            _Offer(model, upstream_model, key, context, price_in, price_out, slots, features),
+            "offer",
         )
+    except msgspec.ValidationError:
+        raise UsageError(
+            "bad_offer",
+            f"supports: one of {', '.join(FEATURES)}",
+            "correct it and run the command again",
+        ) from None
     except _Wrong as wrong:
         raise UsageError("bad_offer", str(wrong), "correct it and run the command again") from None
 
@@ -244,6 +260,7 @@ def _offer(offer: _Offer, place: str) -> Offer:
             price_in=PricePerMillion(_units(offer.price_in, f"{place}.price_in")),
             price_out=PricePerMillion(_units(offer.price_out, f"{place}.price_out")),
             slots=offer.slots,
+            features=tuple(sorted(set(offer.supports))),
         )
     except ValueError as error:
         raise _Wrong(f"{place}: {error}") from None

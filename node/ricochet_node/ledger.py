@@ -19,6 +19,8 @@ from typing import Final
 import msgspec
 
 from ricochet_node.ledger_file import fault, open_file, open_to_read
+from ricochet_protocol.answer import Answer
+from ricochet_protocol.conversation import ToolCall
 from ricochet_protocol.eip712 import SignedVoucher
 from ricochet_protocol.errors import LocalFault
 from ricochet_protocol.ids import Address, Hash32, ModelId, Period, RequestId
@@ -53,7 +55,7 @@ class StoredAnswer(msgspec.Struct, frozen=True):
     """An answer as it was given; `ask` is the digest of the ask it belongs to."""
 
     ask: Hash32
-    text: str
+    answer: Answer
     answered: Answered
 
 
@@ -126,13 +128,14 @@ class Ledger:
     def answer(self, subscriber: Address, request_id: RequestId) -> StoredAnswer | None:
         """The stored answer of a call that was completed, while it is kept."""
         row = self._db.execute(
-            "SELECT ask, text, answered FROM answer WHERE subscriber = ? AND request_id = ?",
+            "SELECT ask, text, answered, calls FROM answer WHERE subscriber = ? AND request_id = ?",
             (subscriber, request_id),
         ).fetchone()
         if row is None:
             return None
         answered = msgspec.msgpack.decode(row[2], type=Answered)
-        return StoredAnswer(ask=Hash32(row[0]), text=row[1], answered=answered)
+        answer = Answer(text=row[1], calls=_decode_calls(row[3]))
+        return StoredAnswer(ask=Hash32(row[0]), answer=answer, answered=answered)
 
     def record(self, model: ModelId, answer: StoredAnswer, now: float) -> None:
         """Keep an answer with its receipt and raise what is due to the receipt's `due`.
@@ -140,7 +143,8 @@ class Ledger:
         `now` is Unix seconds; answers that are too old or too many are dropped on the way.
         """
         receipt = answer.answered.receipt.receipt
-        size = len(answer.text.encode())
+        calls = msgspec.msgpack.encode(answer.answer.calls)
+        size = len(answer.answer.text.encode()) + len(calls)
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO account (subscriber, period, due) VALUES (?, ?, ?)"
@@ -148,15 +152,16 @@ class Ledger:
                 (receipt.subscriber, receipt.period, receipt.due),
             )
             db.execute(
-                "INSERT INTO answer VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO answer VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     receipt.subscriber,
                     receipt.request_id,
                     answer.ask,
-                    answer.text,
+                    answer.answer.text,
                     msgspec.msgpack.encode(answer.answered),
                     size,
                     now,
+                    calls,
                 ),
             )
             db.execute(
@@ -341,6 +346,9 @@ def _entries(db: sqlite3.Connection, *, and_closed: bool) -> tuple[Entry, ...]:
         )
         for row in rows
     )
+
+
+_decode_calls = msgspec.msgpack.Decoder(tuple[ToolCall, ...]).decode
 
 
 def _decode_voucher(data: bytes) -> SignedVoucher:

@@ -41,6 +41,9 @@ ALTER TABLE account ADD COLUMN closed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE account ADD COLUMN void_backing INTEGER;
 UPDATE account SET void = NULL;
 """,
+    """
+ALTER TABLE answer ADD COLUMN calls BLOB NOT NULL DEFAULT x'90';
+""",
 )
 
 

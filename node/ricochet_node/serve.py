@@ -10,7 +10,7 @@ iterator (the client has vanished) ends the upstream call and frees everything h
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Final
 
 import msgspec
@@ -25,12 +25,21 @@ from ricochet_node.sse import bad_stream
 from ricochet_node.standings import Standings
 from ricochet_node.upstream import KeyRefused, Upstream, Usage
 from ricochet_protocol.advert import Advert
+from ricochet_protocol.answer import Answer, AnswerParts
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import Address, Hash32, NetworkId, RequestId
-from ricochet_protocol.messages import Answered, Ask, Chunk, PaymentRequired, Reply
+from ricochet_protocol.messages import (
+    Answered,
+    Ask,
+    CallPiece,
+    Chunk,
+    PaymentRequired,
+    Reply,
+    check_supported,
+)
 from ricochet_protocol.money import Units, cost
-from ricochet_protocol.receipt import Receipt, answer_digest, sign_receipt
-from ricochet_protocol.tokens import count_tokens, count_turns
+from ricochet_protocol.receipt import Receipt, sign_receipt
+from ricochet_protocol.tokens import count_texts
 from ricochet_protocol.usage import most_tokens
 
 REPLAY_PIECE: Final = 64 * 1024
@@ -89,8 +98,9 @@ class Server:
                     yield reply
                 return
             offer = self._book.find(ask.model)
+            check_supported(ask, offer.shown)
             admission.check_ask(ask, session, self._clock())
-            counted_in = await asyncio.to_thread(count_turns, ask.turns)
+            counted_in = await asyncio.to_thread(count_texts, ask.texts())
             standing = self._standings.standing(session.subscriber, session.period)
             verdict = admission.admit(
                 ask, offer.shown, counted_in, standing, self._terms.unpaid_limit
@@ -113,7 +123,7 @@ class Server:
         advert = self._advert()
         start = asyncio.get_running_loop().time()
         first: float | None = None
-        text: list[str] = []
+        parts = AnswerParts(ask)
         usage: Usage | None = None
         async with aclosing(self._upstream.stream(offer.key, offer.upstream_model, ask)) as stream:
             while usage is None:
@@ -122,15 +132,17 @@ class Server:
                     usage = piece
                 else:
                     first = first or asyncio.get_running_loop().time()
-                    text.append(piece)
-                    yield Chunk(text=piece)
-        whole = "".join(text)
-        counted_out = await asyncio.to_thread(count_tokens, whole)
-        if not whole.strip() or counted_out > most_tokens(ask.max_tokens):
+                    with _blaming_provider():
+                        parts.add_untrusted(piece)
+                    yield piece
+        with _blaming_provider():
+            answer = parts.whole_untrusted()
+        counted_out = await asyncio.to_thread(count_texts, answer.texts())
+        if answer.blank or counted_out > most_tokens(ask.max_tokens):
             # No client pays for it, so nobody is billed.
             raise bad_stream("an answer that is blank or longer than asked for")
         bill = meter(offer, ask, counted_in, counted_out, usage)
-        answered = self._promise(ask, session, advert, whole, usage, bill)
+        answered = self._promise(ask, session, advert, answer, usage, bill)
         self._log.event(
             "served",
             model=ask.model,
@@ -144,8 +156,8 @@ class Server:
         yield answered
 
     async def _next(
-        self, stream: AsyncIterator[str | Usage], deadline: float, offer: Offer
-    ) -> str | Usage:
+        self, stream: AsyncIterator[Chunk | CallPiece | Usage], deadline: float, offer: Offer
+    ) -> Chunk | CallPiece | Usage:
         try:
             async with asyncio.timeout_at(deadline):
                 return await anext(stream)
@@ -168,7 +180,7 @@ class Server:
         ask: Ask,
         session: OpenSession,
         advert: Advert,
-        text: str,
+        answer: Answer,
         usage: Usage,
         bill: Bill,
     ) -> Answered:
@@ -182,7 +194,7 @@ class Server:
             request_id=ask.request_id,
             ask=ask.digest(),
             advert=advert.digest(),
-            answer=answer_digest(text),
+            answer=answer.digest(),
             tokens_in=bill.tokens_in,
             tokens_out=bill.tokens_out,
             exact=bill.exact,
@@ -190,7 +202,7 @@ class Server:
             due=Units(before.due + bill.cost),
         )
         answered = Answered(receipt=sign_receipt(self._seed, receipt), finish=usage.finish)
-        stored = StoredAnswer(ask=Hash32(receipt.ask), text=text, answered=answered)
+        stored = StoredAnswer(ask=Hash32(receipt.ask), answer=answer, answered=answered)
         self._ledger.record(ask.model, stored, self._clock())
         return answered
 
@@ -214,6 +226,14 @@ class Server:
             done.set()
 
 
+@contextmanager
+def _blaming_provider() -> Iterator[None]:
+    try:
+        yield
+    except RemoteFault:
+        raise bad_stream("calls of functions that nobody offered it") from None
+
+
 def meter(offer: Offer, ask: Ask, counted_in: int, counted_out: int, usage: Usage) -> Bill:
     """What the call used: the provider's count within what a client believes, else our own."""
     most_in, most_out = admission.most_billable(counted_in, counted_out, ask.max_tokens)
@@ -234,6 +254,9 @@ def _replay(stored: StoredAnswer, ask: Ask) -> Iterator[Reply]:
             "this request id belongs to another ask",
             "use a new request id for new content",
         )
-    for start in range(0, len(stored.text), REPLAY_PIECE):
-        yield Chunk(text=stored.text[start : start + REPLAY_PIECE])
+    text = stored.answer.text
+    for start in range(0, len(text), REPLAY_PIECE):
+        yield Chunk(text=text[start : start + REPLAY_PIECE])
+    for index, call in enumerate(stored.answer.calls):
+        yield CallPiece(index=index, id=call.id, name=call.name, arguments=call.arguments)
     yield stored.answered

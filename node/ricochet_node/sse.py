@@ -8,14 +8,27 @@ from typing import Final
 
 import msgspec
 
+from ricochet_node.call_order import CallDelta
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 
 MAX_LINE: Final = 1024 * 1024
 _DONE: Final = b"[DONE]"
 
 
+class _Function(msgspec.Struct, frozen=True):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct, frozen=True):
+    index: int | None = None
+    id: str | None = None
+    function: _Function = _Function()
+
+
 class _Delta(msgspec.Struct, frozen=True):
     content: str | None = None
+    tool_calls: tuple[_Call, ...] | None = None
 
 
 class _Choice(msgspec.Struct, frozen=True):
@@ -38,6 +51,7 @@ class Piece(msgspec.Struct, frozen=True):
     """What one event says; any part may be missing."""
 
     text: str = ""
+    calls: tuple[CallDelta, ...] = ()
     finish: str | None = None
     tokens: tuple[int, int] | None = None
     """Tokens in and out, as the provider counted them."""
@@ -86,4 +100,18 @@ def _piece_untrusted(data: bytes) -> Piece:
         tokens = (event.usage.prompt_tokens, event.usage.completion_tokens)
         if not all(0 <= count < 2**40 for count in tokens):
             raise bad_stream("a usage out of range")
-    return Piece(text=choice.delta.content or "", finish=choice.finish_reason, tokens=tokens)
+    return Piece(
+        text=choice.delta.content or "",
+        calls=tuple(map(_delta, choice.delta.tool_calls or ())),
+        finish=choice.finish_reason,
+        tokens=tokens,
+    )
+
+
+def _delta(call: _Call) -> CallDelta:
+    return CallDelta(
+        number=call.index or 0,
+        id=call.id or "",
+        name=call.function.name or "",
+        arguments=call.function.arguments or "",
+    )

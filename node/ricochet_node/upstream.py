@@ -1,9 +1,9 @@
 """One streamed call of an OpenAI-compatible provider, through the vault.
 
-Text deltas come first, then exactly one `Usage`: an answer without it did not end well and is
-never billed. Errors are told in the asking peer's terms, without the provider's words, which may
-quote the prompt or name the owner's account. A refused key is also `KeyRefused`, because the owner
-has to act on it.
+Pieces of text and calls come first, then exactly one `Usage`: an answer without it did not end well
+and is never billed. Errors are told in the asking peer's terms, without the provider's words, which
+may quote the prompt or name the owner's account. A refused key is also `KeyRefused`, because the
+owner has to act on it.
 """
 
 import io
@@ -14,10 +14,12 @@ from typing import Final, Literal
 import aiohttp
 import msgspec
 
+from ricochet_node.call_order import CallDelta, CallOrder, TooManyCalls
+from ricochet_node.chat_body import chat_body
 from ricochet_node.sse import EventDecoder, bad_stream
 from ricochet_node.vault import REFUSAL
 from ricochet_protocol.errors import RemoteCode, RemoteFault
-from ricochet_protocol.messages import Ask, Turn
+from ricochet_protocol.messages import Ask, CallPiece, Chunk
 
 FIRST_BYTE_SECONDS: Final = 300
 """A provider may think before its first token; a call's own deadline is usually shorter."""
@@ -26,10 +28,13 @@ _OVERFLOW: Final = (b"context_length_exceeded", b"exceed_context_size", b"contex
 """OpenAI and its imitators; llama.cpp; vLLM's message."""
 
 
+Finish = Literal["stop", "length", "tool_calls"]
+
+
 class Usage(msgspec.Struct, frozen=True):
     """How an answer ended; `tokens` are the provider's own (in, out), None when it gave none."""
 
-    finish: Literal["stop", "length"]
+    finish: Finish
     tokens: tuple[int, int] | None
 
 
@@ -37,19 +42,6 @@ class KeyRefused(RemoteFault):
     """The provider refuses the owner's key: every further call would fail alike."""
 
     retryable = False
-
-
-class _StreamOptions(msgspec.Struct, frozen=True):
-    include_usage: bool
-
-
-class _Body(msgspec.Struct, frozen=True):
-    model: str
-    messages: tuple[Turn, ...]
-    max_tokens: int
-    temperature: float
-    stream: bool
-    stream_options: _StreamOptions
 
 
 class Upstream:
@@ -60,12 +52,14 @@ class Upstream:
         self._vault = vault
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
-    async def stream(self, key_id: str, model: str, ask: Ask) -> AsyncGenerator[str | Usage, None]:
-        """Deltas, then one Usage. Closing the iterator ends the provider's call.
+    async def stream(
+        self, key_id: str, model: str, ask: Ask
+    ) -> AsyncGenerator[Chunk | CallPiece | Usage, None]:
+        """Pieces, then one Usage. Closing the iterator ends the provider's call.
 
         RemoteFault `busy`, `too_long`, `timeout` or `upstream`; KeyRefused for a refused key.
         """
-        decoder = EventDecoder()
+        decoder, order = EventDecoder(), CallOrder()
         finish: str | None = None
         tokens: tuple[int, int] | None = None
         done = False
@@ -73,30 +67,24 @@ class Upstream:
             async for data in response.content.iter_any():
                 for piece in decoder.feed_untrusted(data):
                     if piece.text:
-                        yield piece.text
+                        yield Chunk(text=piece.text)
+                    for call in piece.calls:
+                        yield _call_piece(order, call)
                     finish = piece.finish or finish
                     tokens = piece.tokens or tokens
                     done = done or piece.done
         if finish is None:
             raise bad_stream("an answer that breaks off" if not done else "no reason to finish")
-        yield Usage(finish="length" if finish == "length" else "stop", tokens=tokens)
+        yield Usage(finish=_finish(finish), tokens=tokens)
 
     @asynccontextmanager
     async def _post(
         self, key_id: str, model: str, ask: Ask
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        body = _Body(
-            model=model,
-            messages=ask.turns,
-            max_tokens=ask.max_tokens,
-            temperature=ask.temperature,
-            stream=True,
-            stream_options=_StreamOptions(include_usage=True),
-        )
         try:
             async with self._client.post(
                 f"{self._vault}/{key_id}/chat/completions",
-                data=io.BytesIO(msgspec.json.encode(body)),
+                data=io.BytesIO(chat_body(model, ask)),
                 headers=self._headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=None, sock_read=FIRST_BYTE_SECONDS),
@@ -107,6 +95,21 @@ class Upstream:
             raise RemoteFault(RemoteCode.TIMEOUT, "the provider went silent") from None
         except (aiohttp.ClientError, OSError):
             raise bad_stream("an answer that breaks off") from None
+
+
+def _finish(reason: str) -> Finish:
+    match reason:
+        case "length" | "tool_calls":
+            return reason
+        case _:
+            return "stop"
+
+
+def _call_piece(order: CallOrder, delta: CallDelta) -> CallPiece:
+    try:
+        return order.piece(delta)
+    except TooManyCalls:
+        raise bad_stream("calls of functions that cannot be told apart") from None
 
 
 async def _check(response: aiohttp.ClientResponse) -> None:

@@ -30,6 +30,8 @@ from ricochet_orchestrator.progress import Event, Paid, Reserved
 from ricochet_orchestrator.segment import TokenCounter
 from ricochet_orchestrator.store import Store
 from ricochet_protocol.advert import ModelOffer, SignedAdvert
+from ricochet_protocol.answer import Answer, AnswerParts
+from ricochet_protocol.conversation import ToolCall
 from ricochet_protocol.eip712 import Session, sign_session
 from ricochet_protocol.errors import BudgetError, RemoteCode, RemoteFault, garbage
 from ricochet_protocol.ids import Hash32, Period
@@ -37,6 +39,7 @@ from ricochet_protocol.messages import (
     AccountState,
     Answered,
     Ask,
+    CallPiece,
     Chunk,
     Hello,
     Pay,
@@ -44,13 +47,13 @@ from ricochet_protocol.messages import (
     Reply,
     Request,
     Reserve,
+    check_supported,
 )
 from ricochet_protocol.money import Units
 from ricochet_protocol.ports import Peers, Settlement
 from ricochet_protocol.receipt import (
     Receipt,
     SignedReceipt,
-    answer_digest,
     check_receipt_untrusted,
 )
 from ricochet_protocol.usage import check_usage, most_tokens, worst_cost
@@ -73,6 +76,7 @@ class Served(msgspec.Struct, frozen=True):
     """An answer that passed every check, and the advert on whose terms it was given."""
 
     text: str
+    calls: tuple[ToolCall, ...]
     finish: str
     receipt: SignedReceipt
     advert: SignedAdvert
@@ -138,6 +142,7 @@ class NodeClient:
         offer = terms.advert.offer(ask.model)
         if offer is None:
             raise RemoteFault(RemoteCode.NO_MODEL, "the peer no longer offers the model")
+        check_supported(ask, offer)
         worst = worst_cost(offer, self._counted_in(ask), ask.max_tokens)
         self._in_flight = Units(self._in_flight + worst)
         try:
@@ -245,39 +250,41 @@ class NodeClient:
         loop = asyncio.get_running_loop()
         begin = loop.time()
         first: float | None = None
-        pieces: list[str] = []
+        parts = AnswerParts(ask)
         space = most_tokens(ask.max_tokens) * MAX_CHARS_PER_TOKEN
         async with self._replies(ask, STALL, ask.deadline + GRACE) as replies:
             async for reply in replies:
                 if isinstance(reply, PaymentRequired):
                     return reply
                 if isinstance(reply, Answered):
-                    text = "".join(pieces)
-                    cited = self._check(ask, text, reply.receipt, terms)
+                    answer = parts.whole_untrusted()
+                    cited = self._check(ask, answer, reply.receipt, terms)
                     elapsed = loop.time() - begin
                     return Served(
-                        text=text,
+                        text=answer.text,
+                        calls=answer.calls,
                         finish=reply.finish,
                         receipt=reply.receipt,
                         advert=cited,
                         first_token=elapsed if first is None else first,
                         seconds=elapsed,
                     )
-                if not isinstance(reply, Chunk):
+                if not isinstance(reply, Chunk | CallPiece):
                     raise garbage("a reply that does not belong to an ask")
-                space -= max(1, len(reply.text))
+                size = _size(reply)
+                space -= max(1, size)
                 if space < 0:
                     raise garbage("more text than was asked for")
-                if first is None and reply.text:
+                if first is None and size:
                     first = loop.time() - begin
                     first_token(first)
-                pieces.append(reply.text)
+                parts.add_untrusted(reply)
         raise garbage("an answer without a receipt")
 
     def _check(
         self,
         ask: Ask,
-        text: str,
+        answer: Answer,
         signed: SignedReceipt,
         terms: tuple[SignedAdvert, SignedAdvert | None],
     ) -> SignedAdvert:
@@ -291,7 +298,7 @@ class NodeClient:
             request_id=ask.request_id,
             ask=ask.digest(),
             advert=cited.advert.digest(),
-            answer=answer_digest(text),
+            answer=answer.digest(),
             tokens_in=0,
             tokens_out=0,
             exact=False,
@@ -299,8 +306,8 @@ class NodeClient:
             due=Units(0),
         )
         receipt = check_receipt_untrusted(signed, self.peer, expected)
-        counted_out = self._count(text)
-        if not text.strip() or counted_out > most_tokens(ask.max_tokens):
+        counted_out = sum(map(self._count, answer.texts()))
+        if answer.blank or counted_out > most_tokens(ask.max_tokens):
             raise RemoteFault(RemoteCode.REFUSED, "peer's answer is blank or longer than asked for")
         check_usage(receipt, offer, self._counted_in(ask), counted_out, ask.max_tokens)
         self.due = Units(max(self.due, receipt.due))
@@ -366,7 +373,13 @@ class NodeClient:
             raise
 
     def _counted_in(self, ask: Ask) -> int:
-        return sum(self._count(turn.content) for turn in ask.turns)
+        return sum(map(self._count, ask.texts()))
+
+
+def _size(piece: Chunk | CallPiece) -> int:
+    if isinstance(piece, Chunk):
+        return len(piece.text)
+    return len(piece.id) + len(piece.name) + len(piece.arguments)
 
 
 _SESSION_LOST: Final = frozenset(

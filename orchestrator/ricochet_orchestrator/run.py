@@ -43,6 +43,7 @@ from ricochet_orchestrator.schedule import Schedule
 from ricochet_orchestrator.segment import segment
 from ricochet_orchestrator.setting import Setting
 from ricochet_orchestrator.terms import models_on_offer, paid_period
+from ricochet_protocol.conversation import Turn
 from ricochet_protocol.errors import (
     BudgetError,
     ChainError,
@@ -50,7 +51,7 @@ from ricochet_protocol.errors import (
     RicochetError,
 )
 from ricochet_protocol.ids import ModelId
-from ricochet_protocol.messages import Ask, Turn
+from ricochet_protocol.messages import Ask
 from ricochet_protocol.ports import Subscription
 
 TICK: Final = 0.1

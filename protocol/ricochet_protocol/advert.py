@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from ricochet_protocol.conversation import Feature
 from ricochet_protocol.errors import garbage
 from ricochet_protocol.ids import Address, Hash32, ModelId, NetworkId, PeerId, address
 from ricochet_protocol.money import MAX_UNITS, PricePerMillion
@@ -25,13 +26,17 @@ _KIND = b"ricochet/advert/1\0"
 
 
 class ModelOffer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One model at one price; `context` is the window in tokens, `slots` the calls at once."""
+    """One model at one price; `context` is the window in tokens, `slots` the calls at once.
+
+    `features` are what an ask may use beyond turns, lengths and temperature; each once, sorted.
+    """
 
     id: ModelId
     context: int
     price_in: PricePerMillion
     price_out: PricePerMillion
     slots: int
+    features: tuple[Feature, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < len(self.id) <= 128 or not self.id.isprintable():
@@ -40,6 +45,8 @@ class ModelOffer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("context or slots out of range")
         if not (0 <= self.price_in <= MAX_UNITS and 0 <= self.price_out <= MAX_UNITS):
             raise ValueError("price out of range")
+        if list(self.features) != sorted(set(self.features)):
+            raise ValueError("features are sorted, each once")
 
 
 class Advert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

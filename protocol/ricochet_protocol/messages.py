@@ -7,13 +7,26 @@ answers is the node's own business.
 """
 
 import hashlib
+from collections.abc import Iterator
 from typing import Final, Literal
 
 import msgspec
 
-from ricochet_protocol.advert import SignedAdvert
+from ricochet_protocol.advert import ModelOffer, SignedAdvert
+from ricochet_protocol.conversation import (
+    MAX_CALLS,
+    AnswerFormat,
+    Feature,
+    Tool,
+    ToolChoice,
+    Turn,
+    check_stops,
+    check_tools,
+    check_turns,
+    texts_of_turns,
+)
 from ricochet_protocol.eip712 import SignedReservation, SignedSession, SignedVoucher
-from ricochet_protocol.errors import garbage
+from ricochet_protocol.errors import RemoteCode, RemoteFault, garbage
 from ricochet_protocol.ids import Hash32, ModelId, Period, RequestId, request_id
 from ricochet_protocol.money import Units
 from ricochet_protocol.receipt import SignedReceipt
@@ -29,13 +42,6 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     """Base of every message."""
 
 
-class Turn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One message of a conversation with a model."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
 class Hello(Message, frozen=True, tag="hello"):
     """Opens paid service on a connection. Answered by `AccountState`."""
 
@@ -43,10 +49,11 @@ class Hello(Message, frozen=True, tag="hello"):
 
 
 class Ask(Message, frozen=True, tag="ask"):
-    """One call of one model. Answered by `Chunk`s and an `Answered`, or `PaymentRequired`.
+    """One call of one model, answered by `Chunk`s, `CallPiece`s and an `Answered`.
 
-    `deadline` is in seconds from admission. The same `request_id` with the same content replays
-    the stored answer without a second call; with other content it is a conflict.
+    Or by `PaymentRequired`. `deadline` is in seconds from admission. The same `request_id` with
+    the same content replays the stored answer without a second call; with other content it is a
+    conflict.
     """
 
     request_id: RequestId
@@ -56,17 +63,50 @@ class Ask(Message, frozen=True, tag="ask"):
     max_tokens: int
     deadline: int
     temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    response_format: AnswerFormat = AnswerFormat()
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
 
     def __post_init__(self) -> None:
         request_id(self.request_id)
-        if not self.turns:
-            raise ValueError("an ask has at least one turn")
+        check_turns(self.turns)
+        check_tools(self.tools, self.tool_choice)
+        check_stops(self.stop)
         if not 0 < self.max_tokens <= MAX_TOKENS:
             raise ValueError("max_tokens out of range")
         if not 0 < self.deadline <= MAX_DEADLINE:
             raise ValueError("deadline out of range")
         if not 0.0 <= self.temperature <= 2.0:
             raise ValueError("temperature out of range")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ValueError("top_p out of range")
+        if self.seed is not None and not -(2**63) <= self.seed < 2**63:
+            raise ValueError("seed out of range")
+
+    def texts(self) -> Iterator[str]:
+        """Every text the model reads: both sides count the prompt's tokens over these."""
+        yield from texts_of_turns(self.turns)
+        for tool in self.tools:
+            yield from (tool.name, tool.description, tool.parameters)
+        yield self.response_format.schema
+
+    def features(self) -> frozenset[Feature]:
+        """What the provider has to understand beyond turns, lengths and temperature."""
+        found: set[Feature] = set()
+        if self.top_p != 1.0:
+            found.add("top_p")
+        if self.stop:
+            found.add("stop")
+        if self.seed is not None:
+            found.add("seed")
+        if self.response_format.kind != "text":
+            found.add(self.response_format.kind)
+        if self.tools or any(turn.tool_calls or turn.tool_call_id for turn in self.turns):
+            found.add("tools")
+        return frozenset(found)
 
     def digest(self) -> Hash32:
         """SHA-256 of the ask: with subscriber and request id it is the key of a replay."""
@@ -104,11 +144,28 @@ class Chunk(Message, frozen=True, tag="chunk"):
     text: str
 
 
+class CallPiece(Message, frozen=True, tag="call"):
+    """A piece of the call of a function.
+
+    The first piece of call `index` (from 0) has its `id` and `name`; later ones leave both empty
+    and continue `arguments`. Calls follow each other, text may come in between.
+    """
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < MAX_CALLS:
+            raise ValueError(f"an answer calls at most {MAX_CALLS} functions")
+
+
 class Answered(Message, frozen=True, tag="answered"):
     """The whole answer has been sent; the receipt says what it cost."""
 
     receipt: SignedReceipt
-    finish: Literal["stop", "length"]
+    finish: Literal["stop", "length", "tool_calls"]
 
 
 class AccountState(Message, frozen=True, tag="account"):
@@ -141,7 +198,7 @@ class Adverts(Message, frozen=True, tag="adverts"):
 
 
 Request = Hello | Ask | Pay | Reserve | GetAdverts | Announce
-Reply = Chunk | Answered | AccountState | PaymentRequired | Adverts
+Reply = Chunk | CallPiece | Answered | AccountState | PaymentRequired | Adverts
 
 _encoder = msgspec.msgpack.Encoder()
 _requests = msgspec.msgpack.Decoder(Request)
@@ -169,6 +226,17 @@ def reply_untrusted(data: bytes) -> Reply:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise garbage("an unreadable reply") from None
     return reply
+
+
+def check_supported(ask: Ask, offer: ModelOffer) -> None:
+    """RemoteFault `refused` when the ask needs what the offer does not list."""
+    missing = sorted(ask.features() - set(offer.features))
+    if missing:
+        raise RemoteFault(
+            RemoteCode.REFUSED,
+            f"the offer does not support {', '.join(missing)}",
+            "leave it out, or ask a node whose offer lists it",
+        )
 
 
 def _check_count(adverts: tuple[SignedAdvert, ...]) -> None:

@@ -9,6 +9,7 @@ import hashlib
 
 import msgspec
 
+from ricochet_protocol.conversation import ToolCall
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import Address, Hash32, NetworkId, PeerId, Period, RequestId
 from ricochet_protocol.money import MAX_UNITS, Units
@@ -55,9 +56,9 @@ class SignedReceipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _encoder = msgspec.msgpack.Encoder()
 
 
-def answer_digest(text: str) -> Hash32:
-    """SHA-256 of the answer's UTF-8."""
-    return Hash32(hashlib.sha256(text.encode()).digest())
+def answer_digest(text: str, calls: tuple[ToolCall, ...] = ()) -> Hash32:
+    """SHA-256 of the msgpack of `[text, calls]`: all that a model said."""
+    return Hash32(hashlib.sha256(_encoder.encode((text, calls))).digest())
 
 
 def sign_receipt(seed: bytes, receipt: Receipt) -> SignedReceipt:

@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from ricochet_protocol.errors import LocalFault
-from ricochet_protocol.messages import Turn
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -39,9 +38,12 @@ def count_tokens(text: str) -> int:
     return len(_encoding().encode_ordinary(text))
 
 
-def count_turns(turns: Iterable[Turn]) -> int:
-    """Tokens of a conversation: the sum over its contents; templates are the tolerance's part."""
-    return sum(count_tokens(turn.content) for turn in turns)
+def count_texts(texts: Iterable[str]) -> int:
+    """Tokens of a prompt (`Ask.texts`) or an answer (`Answer.texts`): the sum over its texts.
+
+    What a provider puts around them, such as a chat template, is the tolerance's part.
+    """
+    return sum(map(count_tokens, texts))
 
 
 @cache

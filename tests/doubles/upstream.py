@@ -212,6 +212,8 @@ class UpstreamDouble:
         if kind == "endless":
             pieces = iter(lambda: " word" * 10_000, "")
         asked = bool((body.get("stream_options") or {}).get("include_usage"))
+        if body.get("tools") and body["messages"][-1]["role"] != "tool":
+            return await self._stream_calls(request, body, usage if asked else None)
         return await self._stream(
             request, fault, pieces, finish, usage if asked and kind != "no_usage" else None
         )
@@ -235,6 +237,30 @@ class UpstreamDouble:
                 await self._stopping.wait()
             await response.write(_event(choices=[{"index": 0, "delta": {"content": piece}}]))
         await response.write(_event(choices=[{"index": 0, "delta": {}, "finish_reason": finish}]))
+        if usage is not None:
+            await response.write(_event(choices=[], usage=usage))
+        await response.write(b"data: [DONE]\n\n")
+        await response.write_eof()
+        return response
+
+    async def _stream_calls(
+        self, request: web.Request, body: dict[str, Any], usage: dict[str, int] | None
+    ) -> web.StreamResponse:
+        """Every tool is called once, with its number, as OpenAI streams it."""
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for number, tool in enumerate(body["tools"]):
+            function = {"name": tool["function"]["name"], "arguments": ""}
+            first = {"index": number, "id": f"c{number}", "type": "function", "function": function}
+            rest = [
+                {"index": number, "function": {"arguments": part}}
+                for part in ('{"n":', f"{number}}}")
+            ]
+            for call in (first, *rest):
+                delta = {"tool_calls": [call]}
+                await response.write(_event(choices=[{"index": 0, "delta": delta}]))
+        end = {"index": 0, "delta": {}, "finish_reason": "tool_calls"}
+        await response.write(_event(choices=[end]))
         if usage is not None:
             await response.write(_event(choices=[], usage=usage))
         await response.write(b"data: [DONE]\n\n")

@@ -15,6 +15,7 @@ from ricochet_node.config import ClaimSettings
 from ricochet_node.funds import Funds, Reading, add_up, split, survey
 from ricochet_node.ledger import Books, Entry, Ledger, StoredAnswer
 from ricochet_node.log import EventLog
+from ricochet_protocol.answer import Answer
 from ricochet_protocol.eip712 import Reservation, Voucher, sign_reservation, sign_voucher
 from ricochet_protocol.errors import ChainError
 from ricochet_protocol.ids import Address, Hash32, ModelId, Period, RequestId
@@ -151,7 +152,7 @@ class History:
             due=Units(due),
         )
         answered = Answered(receipt=sign_receipt(NODE_SEED, receipt), finish="stop")
-        stored = StoredAnswer(ask=receipt.ask, text="x", answered=answered)
+        stored = StoredAnswer(ask=receipt.ask, answer=Answer("x"), answered=answered)
         self.ledger.record(ModelId("m"), stored, now=0)
 
     def pay(self, who: int, units: int, signer: bytes | None = None) -> None:

@@ -28,18 +28,20 @@ def test_prices_become_units_and_the_rest_has_defaults(tmp_path: Path) -> None:
     assert (offer.shown.price_in, offer.shown.price_out) == (100_000, 2_000_000)
     assert (offer.model, offer.upstream_model, offer.key) == ("small", "up", "local")
     assert (offer.shown.context, offer.shown.slots) == (2304, 3)
+    assert offer.shown.features == ("stop", "top_p")
     assert read.listen == ("/ip4/127.0.0.1/tcp/0",)
     assert read.claim == ClaimSettings()
     assert read.keys == ("local",)
 
 
 def test_everything_can_be_set(tmp_path: Path) -> None:
-    text = GOOD + (
+    text = GOOD.replace("slots: 3", "slots: 3, supports: [tools, seed, tools]") + (
         'listen: ["/ip4/0.0.0.0/tcp/4001"]\nregion: eu\n'
         'claim: {minimum: "1.5", interval: 60}\nunpaid_limit: "0.002"\n'
     )
     read = load(written(tmp_path, text))
     assert read.listen == ("/ip4/0.0.0.0/tcp/4001",)
+    assert read.offers[0].shown.features == ("seed", "tools")
     assert (read.region, read.unpaid_limit) == ("eu", 2_000)
     assert (read.claim.minimum, read.claim.interval) == (1_500_000, 60)
 
@@ -60,6 +62,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         (GOOD.replace('"0.10"', '"99999999"'), "price_in"),
         (GOOD.replace("2304", "0"), "context"),
         (GOOD.replace("slots: 3", "slots: 0"), "slots"),
+        (GOOD.replace("slots: 3", "supports: [magic]"), "supports"),
         (GOOD.replace("model: small", 'model: ""'), "model"),
         (GOOD.replace("upstream_model: up", 'upstream_model: ""'), "upstream_model"),
         (GOOD.replace("key: local", 'key: ""'), "keys list"),
@@ -128,3 +131,17 @@ def test_a_wrong_offer_is_a_usage_error() -> None:
         new_offer(model="m", upstream_model="u", key="k", context=0, price_in="x", price_out="1")
     assert caught.value.code == "bad_offer"
     assert "price_in" in caught.value.message
+
+
+def test_an_unknown_feature_is_a_usage_error_that_lists_the_known() -> None:
+    with pytest.raises(UsageError) as caught:
+        new_offer(
+            model="m",
+            upstream_model="u",
+            key="k",
+            context=9,
+            price_in="1",
+            price_out="1",
+            supports=["tool"],
+        )
+    assert "tools" in caught.value.message

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from node_bench import DELEGATE_KEY, NODE_SEED, OPERATOR, SUBSCRIBER
 
 from ricochet_node.ledger import Ledger, StoredAnswer, read_books
+from ricochet_protocol.answer import Answer
+from ricochet_protocol.conversation import ToolCall
 from ricochet_protocol.eip712 import SignedVoucher, Voucher, sign_voucher
 from ricochet_protocol.errors import LocalFault
 from ricochet_protocol.ids import Hash32, ModelId, Period, RequestId
@@ -32,7 +34,9 @@ def voucher(amount: int, period: int = 1) -> SignedVoucher:
     return sign_voucher(DELEGATE_KEY, DOMAIN, value)
 
 
-def answer(number: int, text: str = "text", due: int = 10) -> StoredAnswer:
+def answer(
+    number: int, text: str = "text", due: int = 10, calls: tuple[ToolCall, ...] = ()
+) -> StoredAnswer:
     receipt = Receipt(
         network=DOMAIN.network,
         subscriber=SUBSCRIBER,
@@ -41,7 +45,7 @@ def answer(number: int, text: str = "text", due: int = 10) -> StoredAnswer:
         request_id=RequestId(f"{number:032x}"),
         ask=Hash32(b"a" * 32),
         advert=Hash32(b"b" * 32),
-        answer=answer_digest(text),
+        answer=answer_digest(text, calls),
         tokens_in=3,
         tokens_out=4,
         exact=True,
@@ -49,7 +53,7 @@ def answer(number: int, text: str = "text", due: int = 10) -> StoredAnswer:
         due=Units(due),
     )
     answered = Answered(receipt=sign_receipt(NODE_SEED, receipt), finish="stop")
-    return StoredAnswer(ask=receipt.ask, text=text, answered=answered)
+    return StoredAnswer(ask=receipt.ask, answer=Answer(text, calls), answered=answered)
 
 
 @pytest.fixture
@@ -60,14 +64,15 @@ def path(tmp_path: Path) -> Path:
 def test_everything_comes_back_after_reopening(path: Path) -> None:
     ledger = Ledger(path)
     ledger.record(MODEL, answer(1, due=10), now=0)
-    ledger.record(MODEL, answer(2, due=20), now=0)
+    called = answer(2, due=20, calls=(ToolCall("c1", "look", "{}"),))
+    ledger.record(MODEL, called, now=0)
     assert ledger.accept(voucher(15))
     ledger.close()
     ledger = Ledger(path)
     account = ledger.account(SUBSCRIBER, PERIOD)
     assert (account.due, account.vouchered, account.unpaid) == (20, 15, 5)
     assert account.voucher == voucher(15)
-    assert ledger.answer(SUBSCRIBER, RequestId(f"{2:032x}")) == answer(2, due=20)
+    assert ledger.answer(SUBSCRIBER, RequestId(f"{2:032x}")) == called
     (sales,) = ledger.sales()
     assert (sales.calls, sales.tokens_in, sales.tokens_out, sales.earned) == (2, 6, 8, 20)
     assert ledger.earned() == 10  # floor of 70 % of 15

@@ -23,9 +23,10 @@ from node_bench import (
 from doubles.upstream import answer_to
 from ricochet_node.serve import meter
 from ricochet_node.upstream import Usage
+from ricochet_protocol.conversation import Tool, ToolCall
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import Period, RequestId
-from ricochet_protocol.messages import Answered, Ask, Chunk, PaymentRequired, Turn
+from ricochet_protocol.messages import Answered, Ask, CallPiece, Chunk, PaymentRequired, Turn
 from ricochet_protocol.money import Units
 from ricochet_protocol.receipt import Receipt, answer_digest, check_receipt_untrusted
 from ricochet_protocol.usage import check_usage, worst_cost
@@ -89,6 +90,42 @@ def test_a_repeated_request_is_replayed_without_a_call(tmp_path: Path) -> None:
         assert await bench.client.ask(ask) == first
         assert bench.upstream.counts.keys[PROVIDER_KEY] == 1
         assert bench.ledger.account(SUBSCRIBER, ask.period).due == COST
+
+    run(tmp_path, scenario)
+
+
+TOOLS = (Tool("look", "", "{}"), Tool("hear", "", "{}"))
+
+
+def test_calls_of_functions_are_receipted_and_replayed(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await open_account(bench)
+        ask = bench.client.request(tools=TOOLS)
+        *pieces, answered = await bench.client.send(ask)
+        assert isinstance(answered, Answered) and answered.finish == "tool_calls"
+        calls = (ToolCall("c0", "look", '{"n":0}'), ToolCall("c1", "hear", '{"n":1}'))
+        assert answered.receipt.receipt.answer == answer_digest("", calls)
+        assert [piece.id for piece in pieces if isinstance(piece, CallPiece) and piece.id] == [
+            "c0",
+            "c1",
+        ]
+        *again, replayed = await bench.client.send(ask)
+        assert replayed == answered
+        assert again == [
+            CallPiece(index, call.id, call.name, call.arguments) for index, call in enumerate(calls)
+        ]
+        assert bench.upstream.counts.keys[PROVIDER_KEY] == 1
+
+    run(tmp_path, scenario, config(offers=(offer(features=("tools",)),)))
+
+
+def test_what_the_offer_does_not_support_is_refused_unbilled(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.client.hello()
+        fault = await fault_of(bench, bench.client.request(tools=TOOLS, seed=1))
+        assert fault.code == RemoteCode.REFUSED
+        assert "seed, tools" in fault.message
+        assert bench.upstream.counts.keys.total() == 0
 
     run(tmp_path, scenario)
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ricochet_node.call_order import CallDelta
 from ricochet_node.sse import MAX_LINE, EventDecoder, Piece
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 
@@ -15,6 +16,8 @@ STREAM = (
     b'data: {"choices":[{"delta":{"role":"assistant","content":null}}]}\r\n\r\n'
     b'data:{"choices":[{"delta":{"content":"h\xc3\xa9 "}}],"x":{"unknown":1}}\n\n'
     b'event: message\ndata: {"choices":[{"delta":{"content":"you"},"finish_reason":null}]}\n\n'
+    b'data: {"choices":[{"delta":{"tool_calls":[{"index":1,"id":"a","function":{"name":"f"}},'
+    b'{"function":{"arguments":"{}"}}]}}]}\n\n'
     b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
     b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}\n\n'
     b"data: [DONE]\n\n"
@@ -23,6 +26,7 @@ MEANING = [
     Piece(),
     Piece(text="hé "),
     Piece(text="you"),
+    Piece(calls=(CallDelta(1, "a", "f"), CallDelta(arguments="{}"))),
     Piece(finish="stop"),
     Piece(tokens=(3, 2)),
     Piece(done=True),
@@ -53,6 +57,7 @@ def test_any_bytes_are_pieces_or_a_fault(data: bytes) -> None:
         {"error": {"message": "secret words"}},
         {"choices": [{"delta": {"content": 7}}]},
         {"choices": {}},
+        {"choices": [{"delta": {"tool_calls": [{"function": {"name": 7}}]}}]},
         {"usage": {"prompt_tokens": -1, "completion_tokens": 0}},
         {"usage": {"prompt_tokens": 2**40, "completion_tokens": 0}},
         {"choices": [{"delta": {"content": "\ud800"}}]},

@@ -14,9 +14,10 @@ from ricochet_node import upstream as upstream_module
 from ricochet_node.keystore import Keystore
 from ricochet_node.upstream import KeyRefused, Upstream, Usage
 from ricochet_node.vault_process import VaultProcess
+from ricochet_protocol.conversation import AnswerFormat, Tool, ToolCall, ToolChoice, Turn
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import ModelId, Period, RequestId
-from ricochet_protocol.messages import Ask, Turn
+from ricochet_protocol.messages import Ask, CallPiece, Chunk
 
 KEY = "sk-test-0123456789abcdef"
 
@@ -62,9 +63,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Scenar
 
 
 async def collect(upstream: Upstream, value: Ask) -> tuple[str, Usage]:
-    *text, usage = [piece async for piece in upstream.stream("main", "real-model", value)]
+    *pieces, usage = [piece async for piece in upstream.stream("main", "real-model", value)]
     assert isinstance(usage, Usage)
-    return "".join(str(piece) for piece in text), usage
+    return "".join(piece.text for piece in pieces if isinstance(piece, Chunk)), usage
 
 
 def test_text_then_usage(bench: Callable[[Scenario], None]) -> None:
@@ -81,6 +82,78 @@ def test_text_then_usage(bench: Callable[[Scenario], None]) -> None:
         assert usage == Usage(finish="length", tokens=(5, 3))
         double.fault("no_usage", times=1)
         assert (await collect(upstream, ask()))[1] == Usage(finish="stop", tokens=None)
+
+    bench(scenario)
+
+
+def test_parameters_arrive_and_calls_come_back(bench: Callable[[Scenario], None]) -> None:
+    value = Ask(
+        request_id=RequestId("0" * 32),
+        period=Period(1),
+        model=ModelId("m"),
+        turns=(
+            Turn("user", "how is it?"),
+            Turn("assistant", "", (ToolCall("c9", "look", "{}"),)),
+            Turn("tool", "wet", tool_call_id="c9"),
+            Turn("user", "and there?"),
+        ),
+        max_tokens=50,
+        deadline=60,
+        top_p=0.5,
+        stop=("END",),
+        seed=7,
+        response_format=AnswerFormat("json_schema", "shape", '{"type": "object"}', strict=True),
+        tools=(Tool("look", "Look out.", '{"type":"object"}'), Tool("hear", "", "{}")),
+        tool_choice=ToolChoice("function", "look"),
+    )
+
+    async def scenario(double: UpstreamDouble, upstream: Upstream) -> None:
+        *pieces, usage = [piece async for piece in upstream.stream("main", "real-model", value)]
+        assert isinstance(usage, Usage)
+        assert usage.finish == "tool_calls" and usage.tokens is not None
+        assert pieces == [
+            CallPiece(0, "c0", "look", ""),
+            CallPiece(0, "", "", '{"n":'),
+            CallPiece(0, "", "", "0}"),
+            CallPiece(1, "c1", "hear", ""),
+            CallPiece(1, "", "", '{"n":'),
+            CallPiece(1, "", "", "1}"),
+        ]
+        (sent,) = double.requests
+        assert sent["messages"] == [
+            {"role": "user", "content": "how is it?"},
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [
+                    {
+                        "id": "c9",
+                        "type": "function",
+                        "function": {"name": "look", "arguments": "{}"},
+                    }
+                ],
+            },
+            {"role": "tool", "content": "wet", "tool_call_id": "c9"},
+            {"role": "user", "content": "and there?"},
+        ]
+        assert (sent["top_p"], sent["stop"], sent["seed"]) == (0.5, ["END"], 7)
+        schema = {"name": "shape", "schema": {"type": "object"}, "strict": True}
+        assert sent["response_format"] == {"type": "json_schema", "json_schema": schema}
+        look = {"name": "look", "description": "Look out.", "parameters": {"type": "object"}}
+        assert sent["tools"][0] == {"type": "function", "function": look}
+        assert sent["tool_choice"] == {"type": "function", "function": {"name": "look"}}
+
+    bench(scenario)
+
+
+def test_a_plain_ask_bothers_no_provider_with_parameters(
+    bench: Callable[[Scenario], None],
+) -> None:
+    async def scenario(double: UpstreamDouble, upstream: Upstream) -> None:
+        await collect(upstream, ask())
+        (sent,) = double.requests
+        plain = {"model", "messages", "max_tokens", "temperature", "stream", "stream_options"}
+        assert set(sent) == plain
 
     bench(scenario)
 

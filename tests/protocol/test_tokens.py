@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ricochet_protocol import tokens
+from ricochet_protocol.conversation import Turn, texts_of_turns
 from ricochet_protocol.errors import LocalFault
-from ricochet_protocol.messages import Turn
-from ricochet_protocol.tokens import count_tokens, count_turns
+from ricochet_protocol.tokens import count_texts, count_tokens
 
 
 def test_known_counts() -> None:
@@ -31,7 +31,7 @@ def test_a_lone_surrogate_is_counted() -> None:
 
 def test_a_conversation_counts_its_contents() -> None:
     turns = (Turn("system", "hello"), Turn("user", "hello world"))
-    assert count_turns(turns) == 3
+    assert count_texts(texts_of_turns(turns)) == 3
 
 
 def test_agrees_with_tiktokens_own_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +58,7 @@ def test_never_more_tokens_than_bytes(text: str) -> None:
 
 def test_import_reads_and_loads_nothing() -> None:
     code = (
-        "import sys, ricochet_protocol.tokens as t; t.count_turns(());"
+        "import sys, ricochet_protocol.tokens as t; t.count_texts(());"
         "assert 'tiktoken' not in sys.modules and 'litellm' not in sys.modules;"
         "t.count_tokens('x'); assert 'litellm' not in sys.modules"
     )

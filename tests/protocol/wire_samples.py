@@ -1,6 +1,7 @@
 """One value of every message and frame, for round trips and for the golden vectors."""
 
 from ricochet_protocol.advert import Advert, ModelOffer, SignedAdvert, sign_advert
+from ricochet_protocol.conversation import AnswerFormat, Tool, ToolCall, ToolChoice, Turn
 from ricochet_protocol.eip712 import (
     Domain,
     Reservation,
@@ -18,6 +19,7 @@ from ricochet_protocol.messages import (
     Announce,
     Answered,
     Ask,
+    CallPiece,
     Chunk,
     GetAdverts,
     Hello,
@@ -26,7 +28,6 @@ from ricochet_protocol.messages import (
     Reply,
     Request,
     Reserve,
-    Turn,
 )
 from ricochet_protocol.money import PricePerMillion, Units
 from ricochet_protocol.mux import AnyFrame, Cancel, Credit, Data, End, Fail, Ping, Pong
@@ -42,6 +43,7 @@ OFFER = ModelOffer(
     price_in=PricePerMillion(100_000),
     price_out=PricePerMillion(200_000),
     slots=3,
+    features=("stop", "tools"),
 )
 ADVERT = Advert(
     peer=peer_of(NODE_SEED),
@@ -64,6 +66,31 @@ ASK = Ask(
     max_tokens=90,
     deadline=60,
     temperature=0.5,
+)
+WEATHER = Tool(
+    name="weather",
+    description="Today's weather.",
+    parameters='{"type":"object","properties":{"town":{"type":"string"}}}',
+    strict=True,
+)
+ASK_WITH_ALL = Ask(
+    request_id=RequestId("fedcba9876543210" * 2),
+    period=Period(1),
+    model=OFFER.id,
+    turns=(
+        Turn("user", "How is Nancy?"),
+        Turn("assistant", "", (ToolCall("call_1", "weather", '{"town":"Nancy"}'),)),
+        Turn("tool", "rain", tool_call_id="call_1"),
+    ),
+    max_tokens=90,
+    deadline=60,
+    temperature=0.0,
+    top_p=0.5,
+    stop=("END", "\n\n"),
+    seed=-7,
+    response_format=AnswerFormat("json_schema", "report", '{"type":"object"}', strict=True),
+    tools=(WEATHER,),
+    tool_choice=ToolChoice("function", "weather"),
 )
 VOUCHER: SignedVoucher = sign_voucher(KEY, DOMAIN, Voucher(SUBSCRIBER, NODE, Period(1), Units(60)))
 ACCOUNT = AccountState(period=Period(1), committed=Units(50_000), due=Units(75), voucher=VOUCHER)
@@ -91,6 +118,7 @@ REQUESTS: dict[str, Request] = {
         )
     ),
     "ask": ASK,
+    "ask with all": ASK_WITH_ALL,
     "pay": Pay(VOUCHER),
     "reserve": Reserve(
         sign_reservation(KEY, DOMAIN, Reservation(SUBSCRIBER, NODE, Period(1), Units(50_000)))
@@ -100,6 +128,8 @@ REQUESTS: dict[str, Request] = {
 }
 REPLIES: dict[str, Reply] = {
     "chunk": Chunk("Dans les Vosges."),
+    "first piece of a call": CallPiece(0, "call_1", "weather", '{"town"'),
+    "next piece of a call": CallPiece(0, "", "", ':"Nancy"}'),
     "answered": Answered(sign_receipt(NODE_SEED, RECEIPT), finish="stop"),
     "account": ACCOUNT,
     "account without voucher": AccountState(Period(2), Units(0), Units(0), None),

@@ -33,7 +33,7 @@ from ricochet_protocol.messages import (
 )
 from ricochet_protocol.money import PricePerMillion, Units, cost
 from ricochet_protocol.receipt import Receipt, SignedReceipt, answer_digest, sign_receipt
-from ricochet_protocol.tokens import count_tokens, count_turns
+from ricochet_protocol.tokens import count_texts, count_tokens
 from ricochet_protocol.usage import worst_cost
 from twins.settlement import MemorySettlement
 
@@ -205,7 +205,7 @@ class ScriptedNode:
                 yield reply
             return
         offer = next(offer for offer in self.offers if offer.id == ask.model)
-        worst = worst_cost(offer, count_turns(ask.turns), ask.max_tokens)
+        worst = worst_cost(offer, count_texts(ask.texts()), ask.max_tokens)
         state = await self._state()
         if self.due + worst > state.committed or fault is Fault.DEMANDS_TOO_MUCH:
             more = 10**9 if fault is Fault.DEMANDS_TOO_MUCH else 0
@@ -271,7 +271,7 @@ class ScriptedNode:
             yield answered
 
     def _receipt(self, ask: Ask, offer: ModelOffer, text: str, fault: Fault | None) -> Answered:
-        tokens_in, tokens_out = count_turns(ask.turns), min(count_tokens(text), ask.max_tokens)
+        tokens_in, tokens_out = count_texts(ask.texts()), min(count_tokens(text), ask.max_tokens)
         if fault is Fault.BILLS_MORE_TOKENS:
             tokens_in *= 3
         price = offer.price_in * (2 if fault is Fault.BILLS_ANOTHER_PRICE else 1)

@@ -1,0 +1,69 @@
+"""An answer as it is put together from the pieces of a stream, the same on both sides.
+
+Text and calls of functions are kept apart; each keeps its own order. A call's first piece names it,
+the pieces after it continue its arguments, and a call that has been followed by another is over.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from ricochet_protocol.conversation import ToolCall, texts_of_calls
+from ricochet_protocol.errors import garbage
+from ricochet_protocol.ids import Hash32
+from ricochet_protocol.messages import Ask, CallPiece, Chunk
+from ricochet_protocol.receipt import answer_digest
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a model said: text, calls of functions, or both."""
+
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+
+    @property
+    def blank(self) -> bool:
+        """Whether there is nothing in it that anybody would pay for."""
+        return not self.calls and not self.text.strip()
+
+    def texts(self) -> Iterator[str]:
+        """Every text the model wrote: both sides count an answer's tokens over these."""
+        yield self.text
+        yield from texts_of_calls(self.calls)
+
+    def digest(self) -> Hash32:
+        """What a receipt cites."""
+        return answer_digest(self.text, self.calls)
+
+
+class AnswerParts:
+    """The pieces of one answer so far; `ask` says whether functions may be called in it."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._may_call = bool(ask.tools)
+        self._text: list[str] = []
+        self._calls: list[tuple[CallPiece, list[str]]] = []
+
+    def add_untrusted(self, piece: Chunk | CallPiece) -> None:
+        """Take the next piece; RemoteFault `garbage` when it does not follow from the others."""
+        if isinstance(piece, Chunk):
+            self._text.append(piece.text)
+        elif not self._may_call:
+            raise garbage("a call of a function where none was offered")
+        elif piece.index == len(self._calls) and piece.id and piece.name:
+            self._calls.append((piece, [piece.arguments]))
+        elif piece.index == len(self._calls) - 1 and not piece.id and not piece.name:
+            self._calls[-1][1].append(piece.arguments)
+        else:
+            raise garbage("a piece of a call out of order")
+
+    def whole_untrusted(self) -> Answer:
+        """The answer; RemoteFault `garbage` when a call in it is out of bounds."""
+        try:
+            calls = tuple(
+                ToolCall(id=first.id, name=first.name, arguments="".join(arguments))
+                for first, arguments in self._calls
+            )
+        except ValueError:
+            raise garbage("a call out of bounds") from None
+        return Answer(text="".join(self._text), calls=calls)
