@@ -21,11 +21,14 @@ from ricochet_network.peers import PeerNetwork
 from ricochet_node import config as node_config
 from ricochet_node import keystore, ledger_file
 from ricochet_node.admin import Admin
+from ricochet_node.alerts import Alerts
 from ricochet_node.config import NodeConfig
 from ricochet_node.key_rules import KeyRules
 from ricochet_node.keystore import Keystore
 from ricochet_node.ledger import Ledger
 from ricochet_node.log import EventLog, open_log
+from ricochet_node.metrics import Metrics
+from ricochet_node.monitoring import Monitoring
 from ricochet_node.node import Identity, Node
 from ricochet_node.owner import GAS_KEY, WALLET
 from ricochet_node.passphrase import Passphrase
@@ -122,6 +125,7 @@ async def run_node(
         passphrase.forget()
         await _check_gas(deployment, account_address(gas_key))
         await node.join(network)
+        await _monitor(stack, config.monitoring, node, client, log)
         admin = Admin(node)
         await stack.enter_async_context(
             admin.running(options.home, network.peer, operator, network.addresses)
@@ -181,6 +185,27 @@ async def _register(
         deployment, key, network.peer, network.addresses, payout, outbox=Outbox(home)
     )
     log.event("registered", operator=operator, peer=network.peer, payout=payout)
+
+
+async def _monitor(
+    stack: AsyncExitStack,
+    monitoring: Monitoring,
+    node: Node,
+    client: aiohttp.ClientSession,
+    log: EventLog,
+) -> None:
+    """Start what the owner wants to be told by; all of it ends with `stack`."""
+    if monitoring.metrics:
+        metrics = Metrics(node.status)
+        node.recorded.append(metrics.count)
+        url = await stack.enter_async_context(metrics.served(*monitoring.metrics_address))
+        log.event("metrics", url=url)
+    if monitoring.webhook or monitoring.desktop:
+        alerts = Alerts(monitoring, client, time.time, log)
+        log.listener = alerts.hear
+        sending = asyncio.create_task(alerts.run())
+        stack.push_async_callback(asyncio.gather, sending, return_exceptions=True)
+        stack.callback(sending.cancel)
 
 
 async def _check_gas(deployment: Deployment, account: Address) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from ricochet_node.monitoring import Monitoring
 from ricochet_protocol.advert import MAX_MODELS, ModelOffer
 from ricochet_protocol.conversation import Feature
 from ricochet_protocol.errors import ConfigurationError, UsageError
@@ -69,6 +70,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     listen: tuple[str, ...] = ANY_PORT
     region: str = ""
     claim: ClaimSettings = ClaimSettings()
+    monitoring: Monitoring = Monitoring()
     unpaid_limit: Units = Units(50_000)
 
     @property
@@ -105,6 +107,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     listen: tuple[str, ...] = ANY_PORT
     region: str = ""
     claim: _Claim = _Claim()
+    monitoring: Monitoring = Monitoring()
     unpaid_limit: Dollars = "0.05"
 
 
@@ -222,6 +225,7 @@ def _checked(file: _File) -> NodeConfig:
         listen=file.listen,
         region=file.region,
         claim=_claim(file.claim),
+        monitoring=file.monitoring,
         unpaid_limit=_units(file.unpaid_limit, "unpaid_limit"),
     )
 

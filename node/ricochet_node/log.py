@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -21,6 +21,8 @@ class EventLog:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.listener: Callable[[str, Mapping[str, Field]], None] = _nobody
+        """Hears each event, after it was written."""
 
     def event(self, name: str, **fields: Field) -> None:
         """One line: time, event, fields."""
@@ -29,7 +31,12 @@ class EventLog:
             self._stream.write(line + "\n")
             self._stream.flush()
         except (OSError, ValueError):
-            return  # there is nowhere left to say that the log is gone
+            pass  # there is nowhere left to say that the log is gone
+        self.listener(name, fields)
+
+
+def _nobody(_: str, __: Mapping[str, Field]) -> None:
+    """Nobody listens."""
 
 
 @contextmanager
