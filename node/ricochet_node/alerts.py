@@ -11,7 +11,8 @@ A message holds event names, ids and amounts, as the log does: no prompt, answer
 import asyncio
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Final
 
 import aiohttp
@@ -61,7 +62,7 @@ class Alert(msgspec.Struct, frozen=True):
 
 
 class Alerts:
-    """Listens to an `EventLog`; `run` sends until it is cancelled."""
+    """Listens to an `EventLog`; `sending` delivers."""
 
     def __init__(
         self,
@@ -94,8 +95,17 @@ class Alerts:
         }
         self._sent[alert.about] = alert.time
 
-    async def run(self) -> None:
-        """Send what is queued; ends only by cancellation."""
+    @asynccontextmanager
+    async def sending(self) -> AsyncIterator[None]:
+        """Send what is queued while the context lasts."""
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
         while True:
             alert = await self._queue.get()
             if self._settings.webhook:

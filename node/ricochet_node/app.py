@@ -33,6 +33,7 @@ from ricochet_node.node import Identity, Node
 from ricochet_node.owner import GAS_KEY, WALLET
 from ricochet_node.passphrase import Passphrase
 from ricochet_node.policy import check_sharing
+from ricochet_node.request_log import RequestLog
 from ricochet_node.upstream import Upstream
 from ricochet_node.vault_process import VaultProcess
 from ricochet_protocol.errors import BudgetError, ConfigurationError, LocalFault
@@ -125,6 +126,9 @@ async def run_node(
         passphrase.forget()
         await _check_gas(deployment, account_address(gas_key))
         await node.join(network)
+        requests = RequestLog(options.home, keep_days=config.monitoring.keep_days)
+        stack.callback(requests.close)
+        node.recorded.append(requests.write)
         await _monitor(stack, config.monitoring, node, client, log)
         admin = Admin(node)
         await stack.enter_async_context(
@@ -203,9 +207,7 @@ async def _monitor(
     if monitoring.webhook or monitoring.desktop:
         alerts = Alerts(monitoring, client, time.time, log)
         log.listener = alerts.hear
-        sending = asyncio.create_task(alerts.run())
-        stack.push_async_callback(asyncio.gather, sending, return_exceptions=True)
-        stack.callback(sending.cancel)
+        await stack.enter_async_context(alerts.sending())
 
 
 async def _check_gas(deployment: Deployment, account: Address) -> None:

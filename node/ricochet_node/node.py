@@ -72,6 +72,8 @@ class Node:
             clock,
             log,
         )
+        self.recorded = server.listeners
+        """Hear how each request went, when it has ended."""
         self.door = Door(
             identity.peer, identity.operator, settlement, ledger, standings, server, clock, log
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ricochet_node.request_log import OK, Door, RequestRecord
 from ricochet_protocol.errors import RemoteFault, RicochetError
 from ricochet_protocol.ids import Address, ModelId
-from ricochet_protocol.messages import Answered, Ask, Chunk, PaymentRequired, Reply
+from ricochet_protocol.messages import Answered, Ask, CallPiece, Chunk, PaymentRequired, Reply
 from ricochet_protocol.money import Units
 
 CANCELLED = "cancelled"
@@ -47,7 +47,7 @@ async def recorded(
     try:
         async with aclosing(replies):
             async for reply in replies:
-                if first is None and isinstance(reply, Chunk):
+                if first is None and isinstance(reply, Chunk | CallPiece):
                     first = clock()
                 last = reply
                 yield reply

@@ -21,6 +21,8 @@ from ricochet_node.config import Offer
 from ricochet_node.ledger import Ledger, StoredAnswer
 from ricochet_node.log import EventLog
 from ricochet_node.offers import OfferBook
+from ricochet_node.recording import Note, recorded
+from ricochet_node.request_log import Door, RequestRecord
 from ricochet_node.sse import bad_stream
 from ricochet_node.standings import Standings
 from ricochet_node.upstream import KeyRefused, Upstream, Usage
@@ -87,17 +89,35 @@ class Server:
         self._advert = advert
         self._clock = clock
         self._log = log
+        self.listeners: list[Callable[[RequestRecord], None]] = []
+        """Hear how each request went, when it has ended."""
         self._running: dict[tuple[Address, RequestId], asyncio.Event] = {}
 
-    async def serve(self, ask: Ask, session: OpenSession) -> AsyncGenerator[Reply, None]:
+    def serve(
+        self, ask: Ask, session: OpenSession, door: Door = "peer"
+    ) -> AsyncGenerator[Reply, None]:
         """Chunks and an Answered, or PaymentRequired; RemoteFault otherwise."""
+        note = Note()
+        replies = self._serve(ask, session, note)
+        who, now = session.subscriber, self._clock()
+        return recorded(replies, ask, who, door, note, now, self._tell)
+
+    def _tell(self, record: RequestRecord) -> None:
+        for listener in self.listeners:
+            listener(record)
+
+    async def _serve(
+        self, ask: Ask, session: OpenSession, note: Note
+    ) -> AsyncGenerator[Reply, None]:
         async with self._alone(ask, session):
             stored = self._ledger.answer(session.subscriber, ask.request_id)
             if stored is not None:
+                note.model, note.replayed = ask.model, True
                 for reply in _replay(stored, ask):
                     yield reply
                 return
             offer = self._book.find(ask.model)
+            note.model = ask.model
             check_supported(ask, offer.shown)
             admission.check_ask(ask, session, self._clock())
             counted_in = await asyncio.to_thread(count_texts, ask.texts())
@@ -113,6 +133,7 @@ class Server:
                 self._book.slot(offer),
                 self._standings.hold(session.subscriber, session.period, verdict.worst),
             ):
+                note.key = offer.key
                 async with aclosing(self._call(ask, session, offer, counted_in)) as replies:
                     async for reply in replies:
                         yield reply

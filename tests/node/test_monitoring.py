@@ -80,16 +80,6 @@ def on_loop(test: Callable[[aiohttp.ClientSession], Any]) -> None:
     asyncio.run(run())
 
 
-@asynccontextmanager
-async def sending(alerts: Alerts) -> AsyncIterator[None]:
-    task = asyncio.create_task(alerts.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 def test_an_alert_reaches_the_webhook_once() -> None:
     async def test(client: aiohttp.ClientSession) -> None:
         now = [1000.0]
@@ -97,7 +87,7 @@ def test_an_alert_reaches_the_webhook_once() -> None:
         async with webhook([204]) as (url, got):
             alerts = Alerts(Monitoring(webhook=url), client, lambda: now[0], log)
             log.listener = alerts.hear
-            async with sending(alerts):
+            async with alerts.sending():
                 log.event("offer_withdrawn", key="mine", model="small")
                 log.event("offer_withdrawn", key="mine", model="small")
                 log.event("served", model="small")
@@ -119,7 +109,7 @@ def test_only_what_is_wanted_is_told() -> None:
         async with webhook([200]) as (url, got):
             settings = Monitoring(webhook=url, alerts=("payout_confirmed",))
             alerts = Alerts(settings, client, lambda: 0.0, log)
-            async with sending(alerts):
+            async with alerts.sending():
                 alerts.hear("cap_reached", {"key": "mine"})
                 alerts.hear("withdrawn", {"withdrawn": 700})
                 message = await got.get()
@@ -140,7 +130,7 @@ def test_a_webhook_is_tried_again_and_its_failure_logged(
         log = EventLog(stream)
         async with webhook(answers) as (url, got):
             alerts = Alerts(Monitoring(webhook=url), client, lambda: 0.0, log)
-            async with sending(alerts):
+            async with alerts.sending():
                 alerts.hear("unreachable", {})
                 for _ in range(3):
                     await got.get()
@@ -159,7 +149,7 @@ def test_a_flood_is_bounded() -> None:
             alerts = Alerts(Monitoring(webhook=url), client, lambda: 0.0, EventLog(io.StringIO()))
             for number in range(QUEUE + 5):
                 alerts.hear("cap_reached", {"key": f"k{number}"})
-            async with sending(alerts):
+            async with alerts.sending():
                 keys = [(await got.get())["fields"]["key"] for _ in range(QUEUE)]
                 alerts.hear("cap_reached", {"key": "the next"})
                 keys.append((await got.get())["fields"]["key"])
@@ -191,7 +181,7 @@ def test_a_desktop_without_notifications_is_logged(
         told = asyncio.Event()
         log.listener = lambda *_: told.set()
         alerts = Alerts(Monitoring(desktop=True), client, lambda: 0.0, log)
-        async with sending(alerts):
+        async with alerts.sending():
             alerts.hear("unreachable", {})
             await told.wait()
         assert json.loads(stream.getvalue())["reason"] == "no notifier"

@@ -21,6 +21,7 @@ from node_bench import (
 )
 
 from doubles.upstream import answer_to
+from ricochet_node.request_log import RequestRecord
 from ricochet_node.serve import meter
 from ricochet_node.upstream import Usage
 from ricochet_protocol.conversation import Tool, ToolCall
@@ -428,3 +429,46 @@ def test_the_meter_prefers_the_providers_count() -> None:
         bill = meter(offer(), ask, 10, 20, Usage("stop", case.tokens))
         assert (bill.tokens_in, bill.tokens_out, bill.exact) == case.billed
         assert bill.cost == bill.tokens_in + 2 * bill.tokens_out
+
+
+def test_each_request_is_recorded_once_however_it_ends(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        records: list[RequestRecord] = []
+        bench.node.recorded.append(records.append)
+        await bench.client.hello()
+        ask = bench.client.request()
+        await bench.client.send(ask)
+        await bench.client.reserve(10_000)
+        await bench.client.ask(ask)
+        await bench.client.ask(ask)
+        await fault_of(bench, bench.client.request(model="a stranger's text"))
+        bench.upstream.fault("500")
+        await fault_of(bench)
+        demand, answer, replay, unknown, failed = records
+        assert [one.outcome for one in records] == [
+            *("payment_required", "ok", "ok"),
+            *(RemoteCode.NO_MODEL, RemoteCode.UPSTREAM),
+        ]
+        assert (demand.key, demand.income, demand.first_token_ms) == ("", 0, None)
+        assert (answer.model, answer.key, answer.subscriber) == (MODEL, "v1", SUBSCRIBER)
+        assert (answer.income, answer.tokens_in, answer.tokens_out) == (COST, 5, len(WORDS))
+        assert answer.first_token_ms is not None and answer.exact
+        assert replay.replayed and replay.request_id == answer.request_id
+        assert unknown.model == "(unknown)"
+        assert (failed.model, failed.key, failed.income) == (MODEL, "v1", 0)
+
+    run(tmp_path, scenario)
+
+
+def test_a_call_whose_client_leaves_is_recorded(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        records: list[RequestRecord] = []
+        bench.node.recorded.append(records.append)
+        await open_account(bench)
+        bench.upstream.fault("stall")
+        async with bench.client.network.call(bench.client.node, bench.client.request()):
+            await eventually(lambda: bench.upstream.counts.keys[PROVIDER_KEY] == 1)
+        await eventually(lambda: len(records) == 1)
+        assert (records[0].outcome, records[0].income) == ("cancelled", 0)
+
+    run(tmp_path, scenario)
