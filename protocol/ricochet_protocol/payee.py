@@ -6,17 +6,21 @@ beyond that is credit, and credit is earned: a tenth of what the chain has paid 
 commission); a stranger has no credit and pays ahead, in steps. The rules:
 
     secured  = min(vouchered, committed)              what the contract will pay
-    credit   = min(cap, earned / 10)
+    credit   = min(cap, earned / 10) - owed
     limit    = secured + credit
     admit    when due + in_flight + worst <= committed + credit   (the reservation is large enough)
              and due + backed + opening <= limit                  (the first step is paid)
     extend   when due + backed + step <= limit                    (each further step is paid)
     finish   when due + backed - own backing + cost <= limit      (the bill is paid; else the tail
                                                                   of the answer waits)
+    relay    when the raise is at least `MIN_RAISE` or all that is free, and none has failed
 
-`backed` is what open calls have had secured. Every transition keeps `due <= secured + credit` while
-the chain keeps its word; a reorganisation that takes a commitment back costs at most what was
-served under it. There is no clock, disk or network here: the node feeds events and obeys.
+`owed` is what earlier periods left unpaid: a credit line is lent once, not anew each period. Raises
+have a least size because the node pays their gas: else one budget would buy a raise of one unit ten
+million times. `backed` is what open calls have had secured. Every transition keeps
+`due <= secured + credit` while the chain keeps its word; a reorganisation that takes a commitment
+back costs at most what was served under it. There is no clock, disk or network here: the node feeds
+events and obeys.
 """
 
 from typing import Final
@@ -30,20 +34,24 @@ CREDIT_PERCENT: Final = 10
 most what it earned from him in his last tenth, so lending never turns his custom into a loss."""
 CREDIT_CAP: Final = Units(1_000_000)
 """$1: what a node risks on its best customer unless its owner says otherwise."""
+MIN_RAISE: Final = Units(50_000)
+"""$0.05, a stranger's first reservation: a budget of $10 buys at most 200 relays from all nodes."""
 
 
 class Payee(msgspec.Struct, frozen=True):
     """One subscriber's period at this node.
 
     `committed` is confirmed on the chain, `vouchered` on the node's disk; `due` sums finished
-    answers. `earned` is what confirmed claims of all periods paid for this subscriber. `in_flight`
-    (worst costs) and `backed` (secured steps) belong to open calls.
+    answers. `earned` is what confirmed claims of all periods paid for this subscriber, `owed` what
+    was served in earlier periods and not paid by such a claim. `in_flight` (worst costs) and
+    `backed` (secured steps) belong to open calls.
     """
 
     committed: Units = Units(0)
     vouchered: Units = Units(0)
     due: Units = Units(0)
     earned: Units = Units(0)
+    owed: Units = Units(0)
     in_flight: Units = Units(0)
     backed: Units = Units(0)
     relay_failed: bool = False
@@ -55,7 +63,7 @@ class Payee(msgspec.Struct, frozen=True):
 
     def credit(self, cap: Units = CREDIT_CAP) -> Units:
         """What this subscriber may owe beyond that."""
-        return Units(min(cap, self.earned * CREDIT_PERCENT // 100))
+        return Units(max(0, min(cap, self.earned * CREDIT_PERCENT // 100) - self.owed))
 
     def at_risk(self) -> Units:
         """What was served and would not be paid if the subscriber vanished now."""
@@ -75,7 +83,13 @@ class Vouchered(msgspec.Struct, frozen=True):
 
 
 class Earned(msgspec.Struct, frozen=True):
-    """Confirmed claims for this subscriber add up to `total`."""
+    """Confirmed claims for this subscriber add up to `total`; less after a reorganisation."""
+
+    total: Units
+
+
+class Owed(msgspec.Struct, frozen=True):
+    """What was due in earlier periods exceeds what confirmed claims paid for them by `total`."""
 
     total: Units
 
@@ -116,7 +130,7 @@ class RelayFailed(msgspec.Struct, frozen=True):
     """A reservation that was relayed did not land; there is no second attempt in this period."""
 
 
-Event = Committed | Vouchered | Earned | Opened | Extended | Finished | Dropped | RelayFailed
+Event = Committed | Vouchered | Earned | Owed | Opened | Extended | Finished | Dropped | RelayFailed
 
 
 class Short(msgspec.Struct, frozen=True):
@@ -146,22 +160,41 @@ def finish(state: Payee, backed: Units, cost: Units, cap: Units = CREDIT_CAP) ->
     return _covered(state, Units(state.due + state.backed - backed + cost), cap)
 
 
+def relay(state: Payee, total: Units, free: Units) -> bool:
+    """Whether the node takes a reservation of `total` to the chain, at its own cost.
+
+    `free` is what the subscriber's budget has left to commit: its rest may be less than a raise.
+    """
+    raised = total - state.committed
+    return not state.relay_failed and 0 < raised <= free and raised >= min(MIN_RAISE, free)
+
+
 def after(state: Payee, event: Event) -> Payee:
     """The state once `event` has happened; ValueError for one that cannot follow."""
+    if any(getattr(event, name) < 0 for name in event.__struct_fields__):
+        raise ValueError("a negative amount")
     match event:
         case Committed(total):
             return _replace(state, committed=total)
         case Vouchered(cumulative):
             return _replace(state, vouchered=max(state.vouchered, cumulative))
         case Earned(total):
-            return _replace(state, earned=max(state.earned, total))
+            return _replace(state, earned=total)
+        case Owed(total):
+            return _replace(state, owed=total)
         case Opened(worst, opening):
+            if opening > worst:
+                raise ValueError("a first step above the worst case")
             return _with_calls(state, worst, opening)
         case Extended(step):
             return _with_calls(state, 0, step)
         case Finished(worst, backed, cost):
+            if cost > worst:
+                raise ValueError("a bill above the worst case")
             return _replace(_with_calls(state, -worst, -backed), due=Units(state.due + cost))
         case Dropped(worst, backed, charged):
+            if charged > backed:
+                raise ValueError("a charge for more than was secured")
             return _replace(_with_calls(state, -worst, -backed), due=Units(state.due + charged))
         case RelayFailed():
             return _replace(state, relay_failed=True)

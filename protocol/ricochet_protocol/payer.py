@@ -9,8 +9,11 @@ advance and vanish. So a stranger gets little, and all strangers together get li
                 vouchers signed for all unproven nodes <= 2 % of the budget: the most that can be
                 lost to nodes that take advances;
                 one call at a time
+    proven      may vanish too: a node never holds more than 10 % of the budget for answers that
+                were not accepted yet, lost ones included
     vouchers    never run ahead of the answers accepted and the text received by more than one step
-                (`ahead`), nor above the reservation; amounts only grow
+                (`steps.py`), nor above the reservation; amounts only grow
+    raises      of a reservation are worth the gas that the node pays for them
     a node's word about what is due is believed up to what was signed, and within a call up to the
                 payer's own count, within the tolerance of `usage.py`
 
@@ -24,15 +27,20 @@ from typing import Final
 import msgspec
 
 from ricochet_protocol.money import Units
+from ricochet_protocol.payee import MIN_RAISE
 
-FIRST_RESERVATION: Final = Units(50_000)
-"""$0.05; DESIGN §4."""
+FIRST_RESERVATION: Final = MIN_RAISE
+"""$0.05; DESIGN §4. Less is not worth the node's gas."""
 PROVEN_ANSWERS: Final = 5
 """Fewer would make a new identity cheap; each costs its owner a real answer."""
 UNPROVEN_RESERVED_PERCENT: Final = 20
 """Of the period's budget, reserved with all unproven nodes together; DESIGN §4."""
 UNPROVEN_PAID_PERCENT: Final = 2
 """Of the period's budget, signed for all unproven nodes together; DESIGN §4."""
+ADVANCED_PERCENT: Final = 10
+"""Of the period's budget, signed for one node beyond what it was accepted for. Less would stop long
+prompts that run side by side; without it a proven node that turns could take all it has reserved.
+"""
 
 
 class Payer(msgspec.Struct, frozen=True):
@@ -59,11 +67,15 @@ class Payer(msgspec.Struct, frozen=True):
 
 
 class Purse(msgspec.Struct, frozen=True):
-    """What the period leaves: to reserve in all, to reserve with and to sign for the unproven."""
+    """What the period leaves: to reserve in all, to reserve with and to sign for the unproven.
+
+    `advanceable` is what any one node may hold at a time for answers that have not come.
+    """
 
     free: Units
     unproven_reservable: Units
     unproven_signable: Units
+    advanceable: Units
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -86,6 +98,7 @@ def purse(budget: Units, committed: Units, unlanded: Units, nodes: Iterable[Paye
         free=Units(max(0, budget - committed - unlanded)),
         unproven_reservable=Units(max(0, budget * UNPROVEN_RESERVED_PERCENT // 100 - reserved)),
         unproven_signable=Units(max(0, budget * UNPROVEN_PAID_PERCENT // 100 - signed)),
+        advanceable=Units(budget * ADVANCED_PERCENT // 100),
     )
 
 
@@ -105,9 +118,9 @@ def reserve(node: Payer, needed: Units, left: Purse) -> Units | Refused:
     if not node.proven:
         earned = FIRST_RESERVATION << node.answers
         ceiling = min(ceiling, earned, node.reserved + left.unproven_reservable)
-        if needed > ceiling:
+        if needed > ceiling or ceiling - node.reserved < min(MIN_RAISE, left.free):
             return Refused(most=Units(max(ceiling, node.reserved)), unproven=True)
-    generous = max(needed, FIRST_RESERVATION, Units(2 * node.reserved))
+    generous = max(needed, node.reserved + MIN_RAISE, 2 * node.reserved)
     return Units(min(generous, ceiling))
 
 
@@ -119,6 +132,9 @@ def sign(node: Payer, cumulative: Units, left: Purse) -> Units | Refused:
         return Refused(most=node.reserved, unproven=False)
     if not node.proven and cumulative - node.signed > left.unproven_signable:
         return Refused(most=Units(node.signed + left.unproven_signable), unproven=True)
+    if cumulative - node.accepted > left.advanceable:
+        most = max(node.signed, node.accepted + left.advanceable)
+        return Refused(most=Units(most), unproven=not node.proven)
     return cumulative
 
 
