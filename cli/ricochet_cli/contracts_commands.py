@@ -7,7 +7,7 @@ import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
-from ricochet_cli.secret_input import PassphraseFile, passphrase
+from ricochet_cli.secret_input import PassphraseFile, unlock_wallet
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.ids import Address, address
 
@@ -44,13 +44,12 @@ def deploy(
 
     from ricochet_settlement.deploy import deploy as create
     from ricochet_settlement.deployment import check_rpc, create_file
-    from ricochet_settlement.wallet import unlock
 
     accounts = _account(treasury, "--treasury"), token and _account(token, "--token")
     check_rpc(rpc)
     if out.exists():
         raise UsageError("file_exists", f"{out} exists", "Give another name with --out.")
-    key = unlock(home / "wallet.json", passphrase(passphrase_file))
+    key = unlock_wallet(home, passphrase_file)
     made = asyncio.run(
         create(rpc, key, accounts[0], accounts[1] or None, lambda row: say(row.line()))
     )

@@ -1,4 +1,4 @@
-"""How secrets come in: a file, standard input or a hidden prompt; never an argument."""
+"""How secrets come in: a file, standard input, the keyring, a hidden prompt; never an argument."""
 
 import sys
 from pathlib import Path
@@ -20,13 +20,20 @@ PassphraseFile = Annotated[
 ]
 
 
-def passphrase(file: Path | None, *, new: bool = False) -> str:
+def passphrase(file: Path | None, *, new: bool = False, opens: Path | None = None) -> str:
     """The passphrase from `file`, else from a hidden prompt (twice when it is `new`).
 
-    ConfigurationError `no_passphrase` when there is neither a file nor a terminal.
+    When its owner chose that the keyring keeps the passphrase of the file it `opens`, the keyring
+    is asked instead of him. ConfigurationError `no_passphrase` when there is neither a file nor a
+    terminal, and as from `recall`.
     """
     if file is not None:
         return read_file(file, "passphrase")
+    if opens is not None:
+        from ricochet_settlement.remembered import recall
+
+        if (kept := recall(opens)) is not None:
+            return kept
     if not sys.stdin.isatty():
         raise ConfigurationError(
             "no_passphrase",
@@ -35,6 +42,15 @@ def passphrase(file: Path | None, *, new: bool = False) -> str:
         )
     answer: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True)
     return answer
+
+
+def unlock_wallet(home: Path, file: Path | None) -> bytes:
+    """The private key of the home's wallet; ConfigurationError as from `passphrase`, `unlock`."""
+    from ricochet_settlement.wallet import address_of, unlock
+
+    wallet = home / "wallet.json"
+    address_of(wallet)  # nobody is asked for the passphrase of a wallet that is not there
+    return unlock(wallet, passphrase(file, opens=wallet))
 
 
 def key(what: str, stdin: bool, file: Path | None) -> str:

@@ -7,7 +7,7 @@ import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
-from ricochet_cli.secret_input import PassphraseFile, passphrase
+from ricochet_cli.secret_input import PassphraseFile, unlock_wallet
 
 
 class Plan(StrEnum):
@@ -39,10 +39,9 @@ def subscribe(
     from ricochet_settlement.hot_key import load_or_create
     from ricochet_settlement.sender import Outbox
     from ricochet_settlement.subscriber import subscribe as pay
-    from ricochet_settlement.wallet import unlock
 
     deployment = load(home)
-    key = unlock(home / "wallet.json", passphrase(passphrase_file))
+    key = unlock_wallet(home, passphrase_file)
     delegate = account_address(load_or_create(home / "session.key"))
     outbox = Outbox(home, lambda row: say(row.line()))
     fee = parse_dollars(plan.value)

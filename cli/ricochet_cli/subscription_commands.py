@@ -8,7 +8,7 @@ import typer
 
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
-from ricochet_cli.secret_input import PassphraseFile, passphrase
+from ricochet_cli.secret_input import PassphraseFile, unlock_wallet
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.money import Units, dollars, parse_dollars
 
@@ -133,10 +133,9 @@ def _write(
 
     from ricochet_settlement.deployment import load
     from ricochet_settlement.sender import Outbox
-    from ricochet_settlement.wallet import unlock
 
     deployment = load(home)
-    key = unlock(home / "wallet.json", passphrase(passphrase_file))
+    key = unlock_wallet(home, passphrase_file)
     return asyncio.run(write(deployment, key, Outbox(home, lambda row: say(row.line()))))
 
 

@@ -61,6 +61,48 @@ def import_wallet(
         typer.echo(account)
 
 
+@app.command("remember")
+def remember(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
+    """Let the system's keyring keep the passphrase, so that no command asks for it again.
+
+    Whoever is logged in as you can then spend from this wallet. A file given with
+    --passphrase-file, or RICOCHET_PASSPHRASE_FILE, goes before the keyring.
+    """
+    from ricochet_settlement.remembered import remember as keep
+    from ricochet_settlement.wallet import address_of, unlock
+
+    wallet = home / "wallet.json"
+    address_of(wallet)
+    phrase = passphrase(passphrase_file)
+    unlock(wallet, phrase)
+    keep(wallet, phrase)
+    if as_json:
+        print_json({"remembered": True})
+    else:
+        say(f"the keyring keeps the passphrase of {wallet}; undo: ricochet wallet forget")
+
+
+@app.command("forget")
+def forget(home: Home, as_json: AsJson = False) -> None:
+    """Take the passphrase out of the system's keyring; commands ask for it again."""
+    from ricochet_protocol.errors import LocalFault
+    from ricochet_settlement.remembered import forget as end
+    from ricochet_settlement.remembered import is_remembered
+
+    wallet = home / "wallet.json"
+    was = is_remembered(wallet)
+    if was and not end(wallet):
+        raise LocalFault(
+            "keyring_kept",
+            "commands ask for the passphrase again, but the keyring could not be cleared",
+            "delete what it holds for `ricochet` in the keyring's own window",
+        )
+    if as_json:
+        print_json({"remembered": False})
+    else:
+        say("the passphrase is forgotten" if was else "no passphrase was remembered")
+
+
 @app.command("transactions")
 def transactions(home: Home, as_json: AsJson = False) -> None:
     """Show what this home's keys sent: queued, sent, stuck, confirmed or failed, and why."""

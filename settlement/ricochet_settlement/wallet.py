@@ -111,7 +111,8 @@ def unlock(path: Path, passphrase: str) -> bytes:
             raise ConfigurationError(
                 "wrong_passphrase",
                 f"the passphrase does not open {path}",
-                "Try again; the passphrase was chosen at `ricochet wallet new`.",
+                "Try again; the passphrase was chosen at `ricochet wallet new`. If the keyring "
+                "keeps another one, run `ricochet wallet remember`.",
             ) from None
         raise _damaged(path) from None
     if actual != stated:
