@@ -23,7 +23,6 @@ from ricochet_node import keystore, ledger_file
 from ricochet_node.admin import Admin
 from ricochet_node.alerts import Alerts
 from ricochet_node.config import NodeConfig
-from ricochet_node.key_rules import KeyRules
 from ricochet_node.keystore import Keystore
 from ricochet_node.ledger import Ledger
 from ricochet_node.log import EventLog, open_log
@@ -34,6 +33,7 @@ from ricochet_node.owner import GAS_KEY, WALLET
 from ricochet_node.passphrase import Passphrase
 from ricochet_node.policy import check_sharing
 from ricochet_node.request_log import RequestLog
+from ricochet_node.rule_changes import RuleChanges
 from ricochet_node.upstream import Upstream
 from ricochet_node.vault_process import VaultProcess
 from ricochet_protocol.errors import BudgetError, ConfigurationError, LocalFault
@@ -92,7 +92,7 @@ async def run_node(
         books = Ledger(options.home / ledger_file.FILE_NAME)
         stack.callback(books.close)
         vault = await VaultProcess.start(
-            options.home / keystore.FILE_NAME, passphrase.text(), config.keys, _rules(config)
+            options.home / keystore.FILE_NAME, passphrase.text(), config.keys, config.limits
         )
         stack.push_async_callback(vault.stop)
         gas_key = load_or_create(options.home / GAS_KEY)
@@ -134,6 +134,8 @@ async def run_node(
         await stack.enter_async_context(
             admin.running(options.home, network.peer, operator, network.addresses)
         )
+        changes = RuleChanges(options.home, config, vault, log)
+        await stack.enter_async_context(changes.followed())
         models = tuple(offer.model for offer in config.offers)
         log.event("started", peer=network.peer, operator=operator, models=len(models))
         ready(NodeReady(network.peer, operator, network.addresses, models))
@@ -154,20 +156,19 @@ def _check_home(home: Path) -> tuple[Deployment, Address, NodeConfig]:
                 f"run `ricochet keys add PROVIDER --name {offer.key}`, or correct `key` in "
                 f"{node_config.FILE_NAME}",
             )
+    for key in config.limits:
+        if key not in keys:
+            raise ConfigurationError(
+                "no_key",
+                f"{node_config.FILE_NAME} limits a provider key {key!r}, and there is none",
+                f"correct `keys:` in {node_config.FILE_NAME}; see `ricochet keys list`",
+            )
     check_sharing(keys[key] for key in config.keys)
     if deployment.development:
         # Its ether is free, so no claim has to wait for company.
         claim = msgspec.structs.replace(config.claim, ether_price=Units(0))
         config = msgspec.structs.replace(config, claim=claim)
     return deployment, operator, config
-
-
-def _rules(config: NodeConfig) -> dict[str, KeyRules]:
-    """A key serves the models that its owner offers with it, and no others of its provider."""
-    return {
-        key: KeyRules(models=tuple(o.upstream_model for o in config.offers if o.key == key))
-        for key in config.keys
-    }
 
 
 async def _register(

@@ -9,18 +9,22 @@ Example:
          price_in: "0.10", price_out: "0.40", slots: 3}
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, get_args
 
 import msgspec
 
+from ricochet_node.config_values import Dollars, Wrong, units
+from ricochet_node.key_limits import KeySection, for_models, rules_of
+from ricochet_node.key_rules import KeyRules
 from ricochet_node.monitoring import Monitoring
 from ricochet_protocol.advert import MAX_MODELS, ModelOffer
 from ricochet_protocol.conversation import Feature
 from ricochet_protocol.errors import ConfigurationError, UsageError
 from ricochet_protocol.ids import ModelId
-from ricochet_protocol.money import UNITS_PER_DOLLAR, PricePerMillion, Units, parse_dollars
+from ricochet_protocol.money import UNITS_PER_DOLLAR, PricePerMillion, Units
 
 FILE_NAME: Final = "node.yaml"
 ANY_PORT: Final = ("/ip4/127.0.0.1/tcp/0",)
@@ -29,8 +33,6 @@ _DAY: Final = 24 * 3600
 FEATURES: Final[tuple[str, ...]] = get_args(Feature)
 DEFAULT_FEATURES: Final[tuple[Feature, ...]] = ("stop", "top_p")
 """What every provider we know understands; more is for the owner to say."""
-MAX_PRICE: Final = 1_000_000 * UNITS_PER_DOLLAR
-"""A million dollars per million tokens: a higher price is a slip of the unit."""
 
 
 class ClaimSettings(msgspec.Struct, frozen=True):
@@ -64,7 +66,10 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class NodeConfig(msgspec.Struct, frozen=True):
-    """`unpaid_limit` is what one subscriber may owe before he must hand over a voucher."""
+    """`unpaid_limit` is what one subscriber may owe before he must hand over a voucher.
+
+    `limits` are the owner's rules of keys, by key id, for the models that are offered with them.
+    """
 
     offers: tuple[Offer, ...]
     listen: tuple[str, ...] = ANY_PORT
@@ -72,14 +77,12 @@ class NodeConfig(msgspec.Struct, frozen=True):
     claim: ClaimSettings = ClaimSettings()
     monitoring: Monitoring = Monitoring()
     unpaid_limit: Units = Units(50_000)
+    limits: Mapping[str, KeyRules] = MappingProxyType({})
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The key ids the offers use, each once."""
         return tuple(dict.fromkeys(offer.key for offer in self.offers))
-
-
-Dollars = str | int
 
 
 class _Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,10 +112,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     claim: _Claim = _Claim()
     monitoring: Monitoring = Monitoring()
     unpaid_limit: Dollars = "0.05"
-
-
-class _Wrong(Exception):
-    """A value that cannot be used; the text names field and reason."""
+    keys: dict[str, KeySection] = {}
 
 
 def load(home: Path) -> NodeConfig:
@@ -126,7 +126,7 @@ def load(home: Path) -> NodeConfig:
         )
     try:
         return _checked(_read(path))
-    except _Wrong as wrong:
+    except Wrong as wrong:
         raise _bad(path, str(wrong)) from None
 
 
@@ -153,7 +153,7 @@ def write_offer(home: Path, offer: Offer) -> NodeConfig:
     file = msgspec.structs.replace(file, offers=(*others, written))
     try:
         config = _checked(file)
-    except _Wrong as wrong:
+    except Wrong as wrong:
         raise _bad(path, str(wrong)) from None
     # Not a secret, yet written in one step: a crash must not leave half a price list.
     from ricochet_settlement.private_file import write_private
@@ -187,7 +187,7 @@ def new_offer(
             f"supports: one of {', '.join(FEATURES)}",
             "correct it and run the command again",
         ) from None
-    except _Wrong as wrong:
+    except Wrong as wrong:
         raise UsageError("bad_offer", str(wrong), "correct it and run the command again") from None
 
 
@@ -212,22 +212,32 @@ def _read(path: Path) -> _File:
 
 def _checked(file: _File) -> NodeConfig:
     if not 0 < len(file.offers) <= MAX_MODELS:
-        raise _Wrong(f"offers: there must be 1 to {MAX_MODELS}")
+        raise Wrong(f"offers: there must be 1 to {MAX_MODELS}")
     offers = tuple(_offer(offer, f"offers[{i}]") for i, offer in enumerate(file.offers))
     if len({offer.model for offer in offers}) < len(offers):
-        raise _Wrong("offers: two of them have the same model")
+        raise Wrong("offers: two of them have the same model")
     if not file.listen or not all(text.startswith("/") for text in file.listen):
-        raise _Wrong('listen: give multiaddrs such as ["/ip4/0.0.0.0/tcp/4001"]')
+        raise Wrong('listen: give multiaddrs such as ["/ip4/0.0.0.0/tcp/4001"]')
     if len(file.region) > 32 or not (file.region.isprintable() or not file.region):
-        raise _Wrong("region: at most 32 printable characters")
+        raise Wrong("region: at most 32 printable characters")
     return NodeConfig(
         offers=offers,
         listen=file.listen,
         region=file.region,
         claim=_claim(file.claim),
         monitoring=file.monitoring,
-        unpaid_limit=_units(file.unpaid_limit, "unpaid_limit"),
+        unpaid_limit=units(file.unpaid_limit, "unpaid_limit"),
+        limits=_limits(file.keys, offers),
     )
+
+
+def _limits(sections: Mapping[str, KeySection], offers: tuple[Offer, ...]) -> dict[str, KeyRules]:
+    """Rules of each key that is offered or limited."""
+    rules = {offer.key: KeyRules() for offer in offers} | rules_of(sections)
+    return {
+        key: for_models(rule, (o.upstream_model for o in offers if o.key == key), key)
+        for key, rule in rules.items()
+    }
 
 
 def _claim(claim: _Claim) -> ClaimSettings:
@@ -241,12 +251,12 @@ def _claim(claim: _Claim) -> ClaimSettings:
     }
     for name, (least, most) in bounds.items():
         if not least <= getattr(claim, name) <= most:
-            raise _Wrong(f"claim.{name}: {least} to {most}")
+            raise Wrong(f"claim.{name}: {least} to {most}")
     return ClaimSettings(
-        minimum=_units(claim.minimum, "claim.minimum"),
+        minimum=units(claim.minimum, "claim.minimum"),
         interval=claim.interval,
         max_fee_percent=claim.max_fee_percent,
-        ether_price=_units(claim.ether_price, "claim.ether_price"),
+        ether_price=units(claim.ether_price, "claim.ether_price"),
         before_expiry=claim.before_expiry,
         look=claim.look,
     )
@@ -254,31 +264,21 @@ def _claim(claim: _Claim) -> ClaimSettings:
 
 def _offer(offer: _Offer, place: str) -> Offer:
     if not offer.upstream_model or not offer.upstream_model.isprintable():
-        raise _Wrong(f"{place}.upstream_model: the model's name at the provider is missing")
+        raise Wrong(f"{place}.upstream_model: the model's name at the provider is missing")
     if not offer.key:
-        raise _Wrong(f"{place}.key: the id of a key from `ricochet keys list` is missing")
+        raise Wrong(f"{place}.key: the id of a key from `ricochet keys list` is missing")
     try:
         shown = ModelOffer(
             id=ModelId(offer.model),
             context=offer.context,
-            price_in=PricePerMillion(_units(offer.price_in, f"{place}.price_in")),
-            price_out=PricePerMillion(_units(offer.price_out, f"{place}.price_out")),
+            price_in=PricePerMillion(units(offer.price_in, f"{place}.price_in")),
+            price_out=PricePerMillion(units(offer.price_out, f"{place}.price_out")),
             slots=offer.slots,
             features=tuple(sorted(set(offer.supports))),
         )
     except ValueError as error:
-        raise _Wrong(f"{place}: {error}") from None
+        raise Wrong(f"{place}: {error}") from None
     return Offer(shown=shown, upstream_model=offer.upstream_model, key=offer.key)
-
-
-def _units(value: Dollars, place: str) -> Units:
-    try:
-        units = parse_dollars(str(value))
-    except ValueError:
-        raise _Wrong(f'{place}: an amount in dollars, quoted, such as "0.25"') from None
-    if units > MAX_PRICE:
-        raise _Wrong(f"{place}: above a million dollars")
-    return units
 
 
 def _as_text(price: int) -> str:

@@ -78,7 +78,7 @@ ROUTES: Final = {
     ),
     Dialect.GOOGLE: (
         Route("POST", "/v1beta/models/{model}:generateContent"),
-        Route("POST", "/v1beta/models/{model}:streamGenerateContent", ("", "alt=sse")),
+        Route("POST", "/v1beta/models/{model}:streamGenerateContent", ("alt=sse",)),
         Route("GET", "/v1beta/models", ("", "pageSize=1000")),
     ),
 }

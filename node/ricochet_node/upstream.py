@@ -26,7 +26,11 @@ FIRST_BYTE_SECONDS: Final = 300
 _ERROR_BYTES: Final = 16 * 1024
 _OVERFLOW: Final = (b"context_length_exceeded", b"exceed_context_size", b"context length")
 """OpenAI and its imitators; llama.cpp; vLLM's message."""
-
+_REFUSED: Final = {
+    "timeout": RemoteCode.TIMEOUT,
+    # The owner's limits: this node has no room now, another may.
+    **dict.fromkeys(("rate", "concurrency", "cap", "hours", "disabled"), RemoteCode.BUSY),
+}
 
 Finish = Literal["stop", "length", "tool_calls"]
 
@@ -115,7 +119,7 @@ def _call_piece(order: CallOrder, delta: CallDelta) -> CallPiece:
 async def _check(response: aiohttp.ClientResponse) -> None:
     """RemoteFault unless the response is an event stream."""
     if refusal := response.headers.get(REFUSAL):
-        code = RemoteCode.TIMEOUT if refusal == "timeout" else RemoteCode.UPSTREAM
+        code = _REFUSED.get(refusal, RemoteCode.UPSTREAM)
         raise RemoteFault(code, f"the provider cannot be used now ({refusal})")
     match response.status:
         case 200:

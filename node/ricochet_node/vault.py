@@ -3,43 +3,50 @@
 It is an egress proxy on loopback: `/<key id>` followed by one of the provider's routes
 (`providers.py`), such as `POST /<key id>/chat/completions`. It adds the credential and forwards to
 the origin sealed with that key, nowhere else. Callers show the token that this boot's parent handed
-over; it is scoped to the key ids named with it, and each of them to its models. Headers are rebuilt
-both ways, no redirect is followed, and the key's bytes never travel back.
+over; it is scoped to the key ids named with it, and each of them to its models and limits
+(`limits.py`). Every call that is let in leaves a line in the audit trail.
 
 It is started as `python -I -S` (see `vault_process.py`), reads its boot line from stdin, reports
-its port on stdout, and ends when stdin closes, so it never outlives its parent.
+its port on stdout, takes changed rules as further lines, and ends when stdin closes, so it never
+outlives its parent.
 """
 
 import asyncio
 import hmac
-import io
 import logging
 import signal
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
-from yarl import URL
+from aiohttp import web
 
+from ricochet_node import audit_trail, counters
+from ricochet_node.audit_trail import AuditTrail
+from ricochet_node.counters import Counters
+from ricochet_node.forward import Delivery, Forwarder, Route
 from ricochet_node.key_rules import KeyRules
 from ricochet_node.keystore import Keystore
+from ricochet_node.limits import Limits, Ticket
 from ricochet_node.origin import parse_origin
-from ricochet_node.providers import Dialect, credential, provider_of
-from ricochet_node.redact import Redactor
-from ricochet_node.vault_request import Refusal, Target, body_untrusted, target_untrusted
+from ricochet_node.providers import provider_of
+from ricochet_node.vault_request import Call, Refusal, Target, call_untrusted, target_untrusted
 from ricochet_protocol.errors import RicochetError
+from ricochet_protocol.money import Units
 
 REFUSAL: Final = "X-Vault-Refusal"
 """Header that marks an answer as the vault's own; upstream headers never pass, so it is genuine."""
 MAX_REQUEST: Final = 8 * 1024 * 1024
 """Twice the largest message a peer can send: JSON escapes what msgpack does not."""
-MAX_RESPONSE: Final = 32 * 1024 * 1024
-_TIMEOUT: Final = ClientTimeout(total=630, connect=10, sock_connect=10)
-"""Above the longest deadline of an ask; the caller's own timeout ends a call earlier."""
-_TYPES: Final = frozenset({"text/event-stream", "application/json"})
+READ_SECONDS: Final = 30
+"""For a request's body, which comes from this machine."""
+_MOST_CONTROL: Final = 16 * 1024 * 1024
+_HUNG_UP: Final = 499
+"""The audit's status of a call whose caller left; nginx has the same."""
 
 
 class Boot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,8 +58,14 @@ class Boot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: dict[str, KeyRules]
 
 
+class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A later line: the rules of keys from now on; answered with a `Ready` once they hold."""
+
+    keys: dict[str, KeyRules]
+
+
 class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The vault's only line: where it listens, or why it cannot."""
+    """The vault's lines: where it listens, or why it cannot."""
 
     port: int = 0
     code: str = ""
@@ -61,20 +74,34 @@ class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exit_code: int = 0
 
 
-class _Key(msgspec.Struct, frozen=True):
-    secret: str
-    origin: str
-    dialect: Dialect
-    rules: KeyRules
-
-
 class Vault:
-    """The proxy; `keys` are the only ones this token opens."""
+    """The proxy; `keys` are the only ones this token opens. `clock` is the time of day."""
 
-    def __init__(self, keys: Mapping[str, _Key], token: str) -> None:
+    def __init__(
+        self,
+        keys: Mapping[str, Route],
+        rules: Mapping[str, KeyRules],
+        token: str,
+        limits: Limits,
+        trail: AuditTrail,
+        clock: Callable[[], float],
+        forwarder: Forwarder,
+        read_seconds: float = READ_SECONDS,
+    ) -> None:
         self._keys = keys
+        self._rules = dict(rules)
         self._credential = f"Bearer {token}".encode()
+        self._limits = limits
+        self._trail = trail
+        self._clock = clock
+        self._forwarder = forwarder
+        self._read_seconds = read_seconds
         self._host = ""
+        self.port = 0
+
+    def change_rules(self, rules: Mapping[str, KeyRules]) -> None:
+        """From the next call on; ids that this vault has not unlocked mean nothing to it."""
+        self._rules.update({key: rule for key, rule in rules.items() if key in self._keys})
 
     async def serve(self, ready: asyncio.Future[int], stop: asyncio.Event) -> None:
         """Accept calls on a free port of loopback until `stop`; `ready` gets the port."""
@@ -82,31 +109,55 @@ class Vault:
         server = web.Server(self._handle, handler_cancellation=True, access_log=None)
         runner = web.ServerRunner(server, shutdown_timeout=1)
         await runner.setup()
-        # llama.cpp closes its socket after a stream without saying so: connections are not reused.
-        async with ClientSession(
-            connector=TCPConnector(force_close=True, limit=0),
-            timeout=_TIMEOUT,
-            auto_decompress=False,
-            trust_env=False,
-        ) as self._client:
-            try:
-                await web.TCPSite(runner, "127.0.0.1", 0).start()
-                port = int(runner.addresses[0][1])
-                self._host = f"127.0.0.1:{port}"
-                ready.set_result(port)
-                await stop.wait()
-            finally:
-                await runner.cleanup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            self.port = int(runner.addresses[0][1])
+            self._host = f"127.0.0.1:{self.port}"
+            ready.set_result(self.port)
+            await stop.wait()
+        finally:
+            await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            key, target = self._admit(request)
-            body = body_untrusted(target, await _read(request), key.rules)
-            return await self._forward(request, key, target, body)
+            key_id, target = self._admit(request)
+            self._trail.check()
         except Refusal as refusal:
-            return web.Response(status=refusal.status, headers={REFUSAL: refusal.code})
+            return _refused(refusal)
+        rules = self._rules[key_id]
+        call = Call()
+        try:
+            call = call_untrusted(target, await self._read(request), rules)
+            ticket = self._limits.admit(key_id, rules, call)
+        except Refusal as refusal:
+            self._note(key_id, call, Delivery(refusal.status, refusal.code), Units(0), Units(0))
+            return _refused(refusal)
+        return await self._call(request, key_id, target, ticket)
 
-    def _admit(self, request: web.BaseRequest) -> tuple[_Key, Target]:
+    async def _call(
+        self, request: web.BaseRequest, key_id: str, target: Target, ticket: Ticket
+    ) -> web.StreamResponse:
+        delivery = Delivery(_HUNG_UP)
+        settled = False
+
+        def settle() -> None:
+            nonlocal settled
+            if not settled:
+                settled = True
+                charged = self._limits.finish(ticket, delivery.outcome())
+                self._note(key_id, ticket.call, delivery, ticket.debit.amount, charged)
+
+        try:
+            return await self._forwarder.forward(
+                request, self._keys[key_id], target, ticket.call.body, delivery, settle
+            )
+        except Refusal as refusal:
+            delivery.status, delivery.refusal = refusal.status, refusal.code
+            return _refused(refusal)
+        finally:
+            settle()
+
+    def _admit(self, request: web.BaseRequest) -> tuple[str, Target]:
         given = request.headers.get("Authorization", "").encode("utf-8", "replace")
         if not hmac.compare_digest(given, self._credential):
             raise Refusal(403, "token")
@@ -116,94 +167,59 @@ class Vault:
         for key_id, key in self._keys.items():
             if request.raw_path.startswith(f"/{key_id}/"):
                 below = request.raw_path[len(key_id) + 1 :]
-                return key, target_untrusted(key.dialect, request.method, below)
+                return key_id, target_untrusted(key.dialect, request.method, below)
         raise Refusal(404, "path")
 
-    async def _forward(
-        self, request: web.BaseRequest, key: _Key, target: Target, body: bytes
-    ) -> web.StreamResponse:
-        headers = {
-            **credential(key.dialect, key.secret),
-            "Accept": "text/event-stream, application/json",
-            "Accept-Encoding": "identity",
-            "Connection": "close",
-            "User-Agent": "ricochet",
-        }
-        if body:
-            headers["Content-Type"] = "application/json"
-        response: web.StreamResponse | None = None
-        redactor = Redactor(key.secret.encode())
-        received = 0
+    async def _read(self, request: web.BaseRequest) -> bytes:
+        body = bytearray()
         try:
-            async with self._client.request(
-                target.method,
-                URL(key.origin + target.path, encoded=True),
-                data=io.BytesIO(body) if body else None,
-                headers=headers,
-                allow_redirects=False,
-            ) as upstream:
-                if 300 <= upstream.status < 400:
-                    raise Refusal(502, "redirect")
-                if upstream.headers.get("Content-Encoding", "identity") != "identity":
-                    raise Refusal(502, "encoding")
-                response = web.StreamResponse(
-                    status=upstream.status, headers=_rebuilt(upstream.headers)
-                )
-                await response.prepare(request)
-                async for data in upstream.content.iter_any():
-                    received += len(data)
-                    if received > MAX_RESPONSE:
-                        return _cut(request, response)
-                    await response.write(redactor.feed(data))
-                await response.write(redactor.rest())
-                await response.write_eof()
-                return response
+            async with asyncio.timeout(self._read_seconds):
+                async for data in request.content.iter_any():
+                    body += data
+                    if len(body) > MAX_REQUEST:
+                        raise Refusal(413, "too_large")
         except TimeoutError:
-            failure = "timeout"
-        except (ClientError, OSError):
-            failure = "unreachable"
-        if response is None:
-            raise Refusal(502, failure)
-        return _cut(request, response)
+            raise Refusal(408, "slow") from None
+        return bytes(body)
+
+    def _note(
+        self, key_id: str, call: Call, delivery: Delivery, worst: Units, charged: Units
+    ) -> None:
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
+        tokens_in, tokens_out = delivery.tokens or (None, None)
+        self._trail.add(
+            audit_trail.Line(
+                time=now,
+                key=key_id,
+                model=call.model,
+                status=delivery.status,
+                refusal=delivery.refusal,
+                tokens_in=tokens_in,
+                tokens_out=tokens_out,
+                worst=worst,
+                cost=charged,
+            )
+        )
 
 
-async def _read(request: web.BaseRequest) -> bytes:
-    body = bytearray()
-    async for data in request.content.iter_any():
-        body += data
-        if len(body) > MAX_REQUEST:
-            raise Refusal(413, "too_large")
-    return bytes(body)
+def _refused(refusal: Refusal) -> web.Response:
+    headers = {REFUSAL: refusal.code}
+    if refusal.retry_after is not None:
+        headers["Retry-After"] = str(refusal.retry_after)
+    return web.Response(status=refusal.status, headers=headers)
 
 
-def _rebuilt(upstream: Mapping[str, str]) -> dict[str, str]:
-    kind = upstream.get("Content-Type", "").partition(";")[0].strip().lower()
-    headers = {"Content-Type": kind if kind in _TYPES else "application/octet-stream"}
-    wait = upstream.get("Retry-After", "")
-    if wait.isascii() and wait.isdigit() and len(wait) < 7:
-        headers["Retry-After"] = wait
-    return headers
-
-
-def _cut(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
-    """End a response so that the caller sees it was cut: an orderly end would mean "complete"."""
-    if request.transport is not None:
-        request.transport.abort()
-    return response
-
-
-def unlock(boot: Boot) -> dict[str, _Key]:
+def unlock(boot: Boot) -> dict[str, Route]:
     """The keys the token is scoped to; ConfigurationError when one does not open."""
     store = Keystore(Path(boot.keystore))
     known = {info.id: info for info in store.list()}
     keys = {}
-    for key_id, rules in boot.keys.items():
+    for key_id in boot.keys:
         secret = store.unlock(boot.passphrase, key_id)
-        keys[key_id] = _Key(
+        keys[key_id] = Route(
             secret=secret,
             origin=parse_origin(known[key_id].origin).text,
             dialect=provider_of(known[key_id].provider).dialect,
-            rules=rules,
         )
     return keys
 
@@ -224,23 +240,33 @@ def forbid_dumps() -> None:
 
 
 async def _run(boot: Boot) -> None:
-    vault = Vault(unlock(boot), boot.token)
+    home = Path(boot.keystore).parent
+    keys, rules, token = unlock(boot), boot.keys, boot.token
     del boot
-    ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    stop = asyncio.Event()
-    ready.add_done_callback(lambda port: _say(Ready(port=port.result())))
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(vault.serve(ready, stop))
-        tasks.create_task(_until_stdin_closes(stop))
+    async with AsyncExitStack() as stack:
+        book = stack.enter_context(closing(Counters(home / counters.FILE_NAME)))
+        trail = stack.enter_context(closing(AuditTrail(home / audit_trail.FILE_NAME)))
+        forwarder = await stack.enter_async_context(Forwarder())
+        limits = Limits(book, time.time)
+        vault = Vault(keys, rules, token, limits, trail, time.time, forwarder)
+        ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        stop = asyncio.Event()
+        ready.add_done_callback(lambda port: _say(Ready(port=port.result())))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(vault.serve(ready, stop))
+            tasks.create_task(_obey(vault, stop))
 
 
-async def _until_stdin_closes(stop: asyncio.Event) -> None:
-    reader = asyncio.StreamReader()
+async def _obey(vault: Vault, stop: asyncio.Event) -> None:
+    """Take what the parent says until it closes the pipe, or dies."""
+    reader = asyncio.StreamReader(limit=_MOST_CONTROL)
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
     )
-    await reader.read()
+    while (line := await reader.readline()).endswith(b"\n"):
+        vault.change_rules(msgspec.json.decode(line, type=Control).keys)
+        _say(Ready(port=vault.port))
     transport.close()
     stop.set()
 

@@ -21,13 +21,13 @@ from typing import Final
 import msgspec
 
 from ricochet_node.key_rules import KeyRules
-from ricochet_node.vault import Boot, Ready
+from ricochet_node.vault import Boot, Control, Ready
 from ricochet_protocol.errors import ConfigurationError, ExitCode, LocalFault, UsageError
 
 _PACKAGES: Final = ("ricochet_node", "ricochet_protocol", "ricochet_settlement", "aiohttp")
 _START: Final = "import sys; sys.path += sys.argv[1:]; from ricochet_node.vault import main; main()"
-_KEPT_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SYSTEMROOT")
-"""Where a company keeps its certificates, and what Windows needs to open a socket."""
+_KEPT_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SYSTEMROOT", "TZ")
+"""Where a company keeps its certificates, what Windows needs for a socket, and the time zone."""
 _NO_RULES: Final[Mapping[str, KeyRules]] = MappingProxyType({})
 _READY_SECONDS: Final = 60
 _STOP_SECONDS: Final = 5
@@ -39,6 +39,7 @@ class VaultProcess:
 
     def __init__(self, process: asyncio.subprocess.Process, port: int, token: str) -> None:
         self._process = process
+        self._talking = asyncio.Lock()
         self.base_url = f"http://127.0.0.1:{port}"
         self.token = token
 
@@ -74,6 +75,23 @@ class VaultProcess:
             await _end(process)
             raise
         return cls(process, port, token)
+
+    async def change_rules(self, rules: Mapping[str, KeyRules]) -> None:
+        """Make new rules hold from the next call on; LocalFault `vault_ended` when it is gone."""
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None
+        async with self._talking:
+            try:
+                process.stdin.write(msgspec.json.encode(Control(keys=dict(rules))) + b"\n")
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await process.stdin.drain()
+                    line = await process.stdout.readline()
+                if msgspec.json.decode(line, type=Ready).code:
+                    raise ConnectionError
+            except (TimeoutError, ConnectionError, msgspec.DecodeError):
+                raise LocalFault(
+                    "vault_ended", "the vault process does not answer", "start the node again"
+                ) from None
 
     async def exited(self) -> int:
         """Wait until the process ends, whoever ended it; its exit code."""

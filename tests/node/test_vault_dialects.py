@@ -56,7 +56,7 @@ async def running(home: Path) -> AsyncIterator[Bench]:
 
 
 def test_each_dialect_gets_its_own_credential_at_its_own_path(tmp_path: Path) -> None:
-    body = {"model": "m", "messages": []}
+    body = {"model": "m", "messages": [], "max_tokens": 5}
     google = "/v1beta/models/m:streamGenerateContent?alt=sse"
 
     async def scenario() -> None:
@@ -89,11 +89,11 @@ def test_each_dialect_gets_its_own_credential_at_its_own_path(tmp_path: Path) ->
 def test_nothing_reaches_a_provider_that_its_rules_do_not_allow(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path) as it:
-            other = {"model": "other", "messages": []}
+            other = {"model": "other", "messages": [], "max_tokens": 5}
             assert await it.call("/openai/chat/completions", other) == (403, "model")
             assert await it.call("/anthropic/v1/messages", other) == (403, "model")
             path = "/google/v1beta/models/other:generateContent"
-            assert await it.call(path, {"model": "m"}) == (403, "model")
+            assert await it.call(path, {"contents": []}) == (403, "model")
             assert await it.call("/anthropic/chat/completions", other) == (404, "path")
             assert await it.call("/openai/../anthropic/v1/messages", other) == (404, "path")
             assert await it.call("/open%61i/chat/completions", other) == (404, "path")

@@ -1,0 +1,157 @@
+"""The section `keys:` of node.yaml: what it means, what is wrong with it, edits while running."""
+
+import asyncio
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ricochet_node import config
+from ricochet_node.config import NodeConfig, load, new_offer, write_offer
+from ricochet_node.key_rules import Hours, KeyRules, Price
+from ricochet_node.log import EventLog
+from ricochet_node.rule_changes import RuleChanges
+from ricochet_protocol.errors import ConfigurationError, LocalFault
+
+FULL = """
+keys:
+  main:
+    rpm: 60
+    tpm: 100000
+    concurrency: 4
+    per_day: "5.00"
+    per_month: 50
+    hours: "22:00-07:30"
+    time_zone: Europe/Berlin
+    prices:
+      real: {in: "0.25", out: "2"}
+"""
+
+
+def home(folder: Path, keys: str = "") -> NodeConfig:
+    """A node.yaml with one offer of model `real` and the given section."""
+    path = folder / config.FILE_NAME
+    path.unlink(missing_ok=True)
+    offer = new_offer(
+        model="m", upstream_model="real", key="main", context=9, price_in="1", price_out="1"
+    )
+    write_offer(folder, offer)
+    path.write_text(path.read_text() + keys)
+    return load(folder)
+
+
+def test_every_limit_is_read(tmp_path: Path) -> None:
+    assert home(tmp_path, FULL).limits == {
+        "main": KeyRules(
+            models=("real",),
+            rpm=60,
+            tpm=100_000,
+            concurrency=4,
+            per_day=5_000_000,  # type: ignore[arg-type] # units
+            per_month=50_000_000,  # type: ignore[arg-type] # units
+            hours=Hours(22 * 60, 7 * 60 + 30),
+            time_zone="Europe/Berlin",
+            prices={"real": Price(250_000, 2_000_000)},  # type: ignore[arg-type] # units
+        )
+    }
+
+
+def test_without_the_section_only_the_models_are_limited(tmp_path: Path) -> None:
+    assert home(tmp_path).limits == {"main": KeyRules(models=("real",))}
+
+
+def test_a_new_offer_keeps_the_limits(tmp_path: Path) -> None:
+    before = home(tmp_path, FULL).limits["main"]
+    other = new_offer(
+        model="n", upstream_model="real", key="main", context=9, price_in="1", price_out="1"
+    )
+    write_offer(tmp_path, other)
+    assert load(tmp_path).limits["main"] == before
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("rpm: -1", "keys.main.rpm"),
+        ("tpm: many", "tpm"),
+        ("rqm: 5", "rqm"),
+        ('per_day: "5"', 'prices: {real: {in: "0.25"'),
+        ("per_month: 0.5", "per_month"),
+        ('hours: "9-17"', "keys.main.hours"),
+        ('hours: "24:00-07:00"', "keys.main.hours"),
+        ('hours: "07:00-07:00"', "leave them out"),
+        ("time_zone: Mars/Base", "keys.main.time_zone"),
+        ("time_zone: ../../etc/passwd", "keys.main.time_zone"),
+        ('prices: {real: {in: "1"}}', "out"),
+        ('prices: {real: {in: "1", out: "-1"}}', "keys.main.prices.real.out"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, line: str, told: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        home(tmp_path, f"keys:\n  main:\n    {line}\n")
+    assert caught.value.code == "bad_node_config"
+    assert told in caught.value.message
+
+
+_VALUE = st.none() | st.integers() | st.floats() | st.text(max_size=12) | st.just({"real": {}})
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    section=st.dictionaries(
+        st.sampled_from(["rpm", "tpm", "per_day", "hours", "time_zone", "prices", "x"]), _VALUE
+    )
+)
+def test_any_section_is_read_or_refused(tmp_path: Path, section: dict[str, object]) -> None:
+    text = json.dumps({"main": section}, allow_nan=True)
+    try:
+        rules = home(tmp_path, f"keys: {text}\n").limits["main"]
+    except ConfigurationError as error:
+        assert error.code == "bad_node_config"
+    else:
+        assert rules.models == ("real",)
+
+
+class Vault:
+    """Notes the rules it is given; gone when it is told so."""
+
+    def __init__(self) -> None:
+        self.rules: list[dict[str, KeyRules]] = []
+        self.gone = False
+
+    async def change_rules(self, rules: dict[str, KeyRules], /) -> None:
+        if self.gone:
+            raise LocalFault("vault_ended", "gone", "")
+        self.rules.append(rules)
+
+
+def test_edits_reach_the_running_vault_and_mistakes_do_not(tmp_path: Path) -> None:
+    first = home(tmp_path, FULL)
+    vault, text = Vault(), io.StringIO()
+    changes = RuleChanges(tmp_path, first, vault, EventLog(text))
+    path = tmp_path / config.FILE_NAME
+
+    async def scenario() -> None:
+        await changes.look()
+        path.write_text(path.read_text().replace("rpm: 60", "rpm: 6000"))
+        await changes.look()
+        await changes.look()
+        assert [rules["main"].rpm for rules in vault.rules] == [6000]
+        path.write_text(path.read_text().replace("rpm: 6000", "rpm: wrong"))
+        await changes.look()
+        path.unlink()
+        await changes.look()
+        assert len(vault.rules) == 1
+        path.write_text(first_offer + FULL.replace("60", "7"))
+        vault.gone = True
+        with pytest.raises(LocalFault):
+            await changes.look()
+        vault.gone = False
+
+    first_offer = path.read_text().partition("keys:")[0]
+    asyncio.run(scenario())
+    events = [json.loads(line)["event"] for line in text.getvalue().splitlines()]
+    assert events == ["limits_changed", "limits_refused", "limits_refused"]
