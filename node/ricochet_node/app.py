@@ -97,7 +97,9 @@ async def run_node(
         stack.push_async_callback(vault.stop)
         gas_key = load_or_create(options.home / GAS_KEY)
         outbox = Outbox(options.home)
-        settlement = await ContractSettlement.connect(deployment, gas_key, outbox)
+        settlement = await ContractSettlement.connect(
+            deployment, gas_key, outbox, follow=options.home
+        )
         stack.push_async_callback(settlement.close)
         # One connection a call, as many as there are slots: the vault is the bottleneck's judge.
         client = await stack.enter_async_context(

@@ -5,6 +5,7 @@ Outcomes are what the transaction's events say, never what was hoped for.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from web3 import Web3
@@ -15,9 +16,11 @@ from ricochet_protocol.ids import Address, Period
 from ricochet_protocol.money import Units
 from ricochet_protocol.ports import Commitment, NodeRecord, Outcome, Subscription
 from ricochet_settlement.deployment import Deployment
+from ricochet_settlement.index import ChainIndex
 from ricochet_settlement.link import Network
 from ricochet_settlement.reading import (
     events_of,
+    read_account,
     read_commitment,
     read_earned,
     read_node,
@@ -35,32 +38,48 @@ _DONE = Outcome(accepted=True)
 class ContractSettlement:
     """Made by `connect`, closed by its owner; belongs to one event loop."""
 
-    def __init__(self, network: Network, sender: Sender) -> None:
+    def __init__(self, network: Network, sender: Sender, index: ChainIndex | None) -> None:
         self.domain = network.deployment.domain
         self._network = network
         self._sender = sender
+        self._index = index
 
     @classmethod
     async def connect(
-        cls, deployment: Deployment, gas_key: bytes, outbox: Outbox = IN_MEMORY
+        cls,
+        deployment: Deployment,
+        gas_key: bytes,
+        outbox: Outbox = IN_MEMORY,
+        *,
+        follow: Path | None = None,
     ) -> "ContractSettlement":
         """Connect; with a home in `outbox`, take up the transactions that are under way in it.
 
-        ConfigurationError `wrong_chain` or `wrong_contract`; ChainError; LocalFault `queue_in_use`.
+        With a home in `follow`, what is confirmed comes from the index there: for who asks often,
+        or about the past. ConfigurationError `wrong_chain` or `wrong_contract`; ChainError;
+        LocalFault `queue_in_use`, or about the index's file.
         """
         network = await Network.open(deployment)
         sender = Sender(network.link, gas_key, outbox)
+        index = None
         try:
+            if follow is not None:
+                index = await ChainIndex.open(network, follow)
+                await index.sync()
             if outbox.home is not None:
                 await sender.resume()
         except BaseException:
+            if index is not None:
+                index.close()
             sender.close()
             await network.close()
             raise
-        return cls(network, sender)
+        return cls(network, sender, index)
 
     async def close(self) -> None:
-        """Close connections and queue; may be called twice."""
+        """Close connections, queue and index; may be called twice."""
+        if self._index is not None:
+            self._index.close()
         self._sender.close()
         await self._network.close()
 
@@ -75,16 +94,28 @@ class ContractSettlement:
         return latest["timestamp"]
 
     async def commitment(self, subscriber: Address, period: Period, node: Address) -> Commitment:
-        return await read_commitment(self._network, subscriber, period, node)
+        if self._index is None:
+            return await read_commitment(self._network, subscriber, period, node)
+        await self._index.sync()
+        confirmed, _ = self._index.confirmed.commitment(subscriber, period, node)
+        committed, claimed = await read_account(self._network, subscriber, period, node)
+        # The server may have taken a block back between the two, or shown one of them wrong.
+        return Commitment(committed, claimed, Units(min(confirmed, committed)))
 
     async def earned(self, subscriber: Address, node: Address) -> Units:
-        return await read_earned(self._network, subscriber, node)
+        if self._index is None:
+            return await read_earned(self._network, subscriber, node)
+        await self._index.sync()
+        return self._index.confirmed.earned(subscriber, node)
 
     async def node(self, operator: Address) -> NodeRecord | None:
         return await read_node(self._network, operator)
 
     async def nodes(self) -> tuple[NodeRecord, ...]:
-        return await read_nodes(self._network)
+        if self._index is None:
+            return await read_nodes(self._network)
+        await self._index.sync()
+        return tuple(one.record for one in self._index.head.nodes())
 
     async def reserve(self, reservations: Sequence[SignedReservation]) -> tuple[Outcome, ...]:
         expected = [await self._foresee(entry) for entry in reservations]

@@ -12,7 +12,7 @@ from ricochet_protocol.errors import ChainError, UsageError
 from ricochet_protocol.ids import Address, address
 from ricochet_protocol.money import DECIMALS, UNITS_PER_DOLLAR
 from ricochet_settlement.artifact import ContractName, artifact
-from ricochet_settlement.deployment import CONFIRMATIONS, Deployment
+from ricochet_settlement.deployment import CONFIRMATIONS, MAX_CONFIRMATIONS, Deployment
 from ricochet_settlement.devchain.accounts import DEV_CHAIN_ID
 from ricochet_settlement.link import Link
 from ricochet_settlement.sender import Outbox, Sender
@@ -51,6 +51,7 @@ async def deploy(
             )
         accounts = (Web3.to_checksum_address(token), Web3.to_checksum_address(treasury))
         contract = await _create(link, sender, "Ricochet", *accounts, MIN_FEE, MAX_FEE)
+        head = await link.ask(link.web3.eth.block_number)
     finally:
         sender.close()
         await link.close()
@@ -62,6 +63,8 @@ async def deploy(
         token=token,
         development=development,
         confirmations=0 if development else CONFIRMATIONS,
+        # A reorganisation may still move the contract to an earlier block than it is in now.
+        first_block=max(0, head - MAX_CONFIRMATIONS),
     )
 
 

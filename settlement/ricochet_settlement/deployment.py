@@ -33,7 +33,8 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`rpc` is the chain's URL; `bootstrap` are multiaddrs; `development` allows free money.
 
     `confirmations` is how many blocks below the newest the chain is believed; none given means 12,
-    and 0 on a development network, whose chain never reorganises.
+    and 0 on a development network, whose chain never reorganises. Below `first_block` the chain has
+    nothing of the contract.
     """
 
     rpc: str
@@ -43,6 +44,7 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bootstrap: tuple[str, ...] = ()
     development: bool = False
     confirmations: int | None = None
+    first_block: int = 0
 
     def __post_init__(self) -> None:
         for account in (self.contract, self.token):
@@ -52,6 +54,8 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("chain_id out of range")
         if not _is_url(self.rpc):
             raise ValueError("rpc is not an http(s) URL")
+        if not 0 <= self.first_block < 2**63:
+            raise ValueError("first_block out of range")
         if not 0 <= self.depth <= MAX_CONFIRMATIONS:
             raise ValueError(f"confirmations are 0 to {MAX_CONFIRMATIONS}")
 

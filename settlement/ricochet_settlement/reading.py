@@ -55,16 +55,14 @@ async def read_commitment(
     network: Network, subscriber: Address, period: Period, node: Address
 ) -> Commitment:
     """A node's account within a period; zeroes when there is none."""
-    committed, claimed = await _account(network, subscriber, period, node, "latest")
+    committed, claimed = await read_account(network, subscriber, period, node)
     confirmed = committed
     if network.deployment.depth:
-        confirmed = 0
+        confirmed = Units(0)
         block = await _confirmed_block(network)
         if block is not None:
-            confirmed, _ = await _account(network, subscriber, period, node, block)
-    return Commitment(
-        committed=Units(committed), claimed=Units(claimed), confirmed=Units(confirmed)
-    )
+            confirmed, _ = await read_account(network, subscriber, period, node, block)
+    return Commitment(committed, claimed, confirmed)
 
 
 async def read_earned(network: Network, subscriber: Address, node: Address) -> Units:
@@ -75,7 +73,7 @@ async def read_earned(network: Network, subscriber: Address, node: Address) -> U
     newest = network.ricochet.functions.currentPeriod(Web3.to_checksum_address(subscriber))
     earned = 0
     for number in range(1, await network.link.ask(newest.call()) + 1):
-        _, claimed = await _account(network, subscriber, Period(number), node, block)
+        _, claimed = await read_account(network, subscriber, Period(number), node, block)
         earned += claimed
     return Units(earned)
 
@@ -89,14 +87,19 @@ async def _confirmed_block(network: Network) -> int | None:
     return block
 
 
-async def _account(
-    network: Network, subscriber: Address, period: Period, node: Address, block: BlockIdentifier
-) -> tuple[int, int]:
+async def read_account(
+    network: Network,
+    subscriber: Address,
+    period: Period,
+    node: Address,
+    block: BlockIdentifier = "latest",
+) -> tuple[Units, Units]:
+    """What that block says is committed and claimed."""
     call = network.ricochet.functions.accountOf(
         Web3.to_checksum_address(subscriber), period, Web3.to_checksum_address(node)
     )
     committed, claimed = await network.link.ask(call.call(block_identifier=block))
-    return committed, claimed
+    return Units(committed), Units(claimed)
 
 
 async def read_node(network: Network, operator: Address) -> NodeRecord | None:
@@ -106,7 +109,7 @@ async def read_node(network: Network, operator: Address) -> NodeRecord | None:
         peer, addresses, payout, _, _ = await network.link.ask(call.call())
     except UnicodeDecodeError:
         return None
-    return _record_untrusted(operator, peer, addresses, address(payout))
+    return registry_record_untrusted(operator, peer, addresses, address(payout))
 
 
 async def read_payout(network: Network, operator: Address) -> Address | None:
@@ -131,7 +134,7 @@ async def read_nodes(network: Network) -> tuple[NodeRecord, ...]:
         except (UnicodeDecodeError, LogTopicError):
             latest[operator] = None
             continue
-        latest[operator] = _record_untrusted(
+        latest[operator] = registry_record_untrusted(
             operator, values["peerId"], values["multiaddrs"], address(values["payout"])
         )
     return tuple(record for record in latest.values() if record is not None)
@@ -167,9 +170,10 @@ def events_of(network: Network, receipt: TxReceipt, names: Sequence[str]) -> lis
     return found
 
 
-def _record_untrusted(
+def registry_record_untrusted(
     operator: Address, peer: str, addresses: Sequence[str], payout: Address
 ) -> NodeRecord | None:
+    """The entry, if it names a peer and a payout."""
     if payout == ZERO_ADDRESS:
         return None
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -116,12 +117,12 @@ class ChainWorld:
 
 @asynccontextmanager
 async def open_world(
-    url: str, treasury: Address = TREASURY, confirmations: int = 0
+    url: str, treasury: Address = TREASURY, confirmations: int = 0, follow: Path | None = None
 ) -> AsyncIterator[ChainWorld]:
-    """Deploy, connect, and close at the end."""
+    """Deploy, connect, and close at the end; `follow` is the home of an index."""
     deployment = await deploy.deploy(url, dev_key(0), treasury)
     deployment = msgspec.structs.replace(deployment, confirmations=confirmations)
-    settlement = await ContractSettlement.connect(deployment, dev_key(RELAYER))
+    settlement = await ContractSettlement.connect(deployment, dev_key(RELAYER), follow=follow)
     try:
         yield ChainWorld(deployment, settlement, treasury)
     finally:

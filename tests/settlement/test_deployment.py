@@ -29,8 +29,8 @@ def test_a_saved_deployment_is_loaded(tmp_path: Path) -> None:
     deployment.save(tmp_path / "home", SOME)
     assert deployment.load(tmp_path / "home") == SOME
     written = json.loads((tmp_path / "home" / "network.json").read_text())
-    names = ["rpc", "chain_id", "contract", "token", "bootstrap", "development", "confirmations"]
-    assert list(written) == names
+    names = ["rpc", "chain_id", "contract", "token", "bootstrap", "development"]
+    assert list(written) == [*names, "confirmations", "first_block"]
     assert SOME.domain.network == f"eip155:31337:{SOME.contract}"
 
 
@@ -61,6 +61,8 @@ def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
         {"confirmations": 121},
         {"confirmations": "12"},
         {"confirmations": True},
+        {"first_block": -1},
+        {"first_block": 2**63},
         {"surprise": 1},
     ],
 )

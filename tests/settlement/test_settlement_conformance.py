@@ -2,10 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
 import pytest
 from chain_world import open_world
-from settlement_conformance import SettlementConformance, World
+from settlement_confirmations import ConfirmationConformance
+from settlement_conformance import SettlementConformance
+from settlement_world import World
 
 from ricochet_protocol.ids import Address, PeerId, Period
 from ricochet_protocol.money import Units
@@ -51,16 +54,25 @@ class _TwinWorld:
         self.settlement.restore(self._saved)
 
 
-class TestTwin(SettlementConformance):
+class TestTwin(SettlementConformance, ConfirmationConformance):
     @asynccontextmanager
     async def world(self, confirmations: int = 0) -> AsyncIterator[World]:
         yield _TwinWorld(confirmations)
 
 
-class TestContract(SettlementConformance):
+class TestContract(SettlementConformance, ConfirmationConformance):
     @pytest.fixture(autouse=True)
     def chain(self, chain_url: str) -> None:
         self.url = chain_url
 
     def world(self, confirmations: int = 0) -> AbstractAsyncContextManager[World]:
         return open_world(self.url, confirmations=confirmations)
+
+
+class TestIndexedContract(ConfirmationConformance):
+    @pytest.fixture(autouse=True)
+    def chain(self, chain_url: str, tmp_path: Path) -> None:
+        self.url, self.home = chain_url, tmp_path
+
+    def world(self, confirmations: int = 0) -> AbstractAsyncContextManager[World]:
+        return open_world(self.url, confirmations=confirmations, follow=self.home)
