@@ -6,6 +6,7 @@ import typer
 
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.lifecycle_commands import doctor, drain, resume, stop
 from ricochet_cli.secret_input import PassphraseFile, passphrase
 from ricochet_cli.stats_command import stats
 
@@ -14,7 +15,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="The key owner's program: offer models, serve calls, earn.",
 )
-app.command("stats")(stats)
 
 
 @app.command("offer")
@@ -101,6 +101,8 @@ def status(home: Home, as_json: AsJson = False) -> None:
         for offer in state["models"]
     ]
     typer.echo(table(("model", "calls", "tokens in", "tokens out"), rows))
+    if state["draining"]:
+        typer.echo("draining: no call is admitted; `ricochet node resume` ends it")
     typer.echo(f"earned    {dollars(Units(state['earned']))} (your 70 % of what was vouchered)")
 
 
@@ -166,3 +168,7 @@ def _tell_done(done: dict[str, int], as_json: bool) -> None:
         print_json(done)
     else:
         typer.echo(", ".join(f"{what} {dollars(Units(done[what]))}" for what in done))
+
+
+for _command in (stats, doctor, drain, resume, stop):
+    app.command()(_command)

@@ -10,7 +10,7 @@ import hmac
 import http.client
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -56,9 +56,9 @@ class RunFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def status(home: Path) -> dict[str, Any]:
     """What the node of this home does now; LocalFault `node_not_running` when none runs.
 
-    `{pid, peer, operator, addresses, models[{model, offered, calls, tokens_in, tokens_out,
-    earned}], earned, unclaimed, open_calls, peers_known}`; amounts in units, the models' before
-    commission.
+    `{pid, peer, operator, addresses, draining, models[{model, offered, calls, tokens_in,
+    tokens_out, earned}], earned, unclaimed, open_calls, peers_known}`; amounts in units, the
+    models' before commission.
     """
     return await asyncio.to_thread(_request, home, "GET", "/status", _STATUS_SECONDS)
 
@@ -84,6 +84,21 @@ async def withdraw(home: Path) -> dict[str, Any]:
 async def settle(home: Path) -> dict[str, Any]:
     """Claim all vouchers and withdraw now: `{claimed, withdrawn}`; errors as for `funds`."""
     return await asyncio.to_thread(_request, home, "POST", "/settle", _SETTLE_SECONDS)
+
+
+async def drain(home: Path) -> dict[str, Any]:
+    """Admit no more calls; `{open_calls}` that may still end. Errors as for `status`."""
+    return await asyncio.to_thread(_request, home, "POST", "/drain", _STATUS_SECONDS)
+
+
+async def resume(home: Path) -> dict[str, Any]:
+    """Admit calls again after `drain`: `{models}` on offer. Errors as for `status`."""
+    return await asyncio.to_thread(_request, home, "POST", "/resume", _STATUS_SECONDS)
+
+
+async def stop(home: Path) -> dict[str, Any]:
+    """Begin to stop in order: `{pid, open_calls}`. Errors as for `status`."""
+    return await asyncio.to_thread(_request, home, "POST", "/stop", _STATUS_SECONDS)
 
 
 def _request(home: Path, method: str, path: str, seconds: float) -> dict[str, Any]:
@@ -134,6 +149,12 @@ class Answers(Protocol):
 
     async def settle(self) -> dict[str, Any]: ...
 
+    async def drain(self) -> dict[str, Any]: ...
+
+    async def resume(self) -> dict[str, Any]: ...
+
+    async def stop(self) -> dict[str, Any]: ...
+
 
 class Admin:
     """The server's half."""
@@ -177,18 +198,23 @@ class Admin:
         # A page in a browser can reach loopback; it always names itself.
         if "Origin" in request.headers:
             return _answer(403, {"code": "forbidden", "message": "not for browsers"})
+        answers = self._answers
+        changes: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
+            "/claim": answers.claim,
+            "/withdraw": answers.withdraw,
+            "/settle": answers.settle,
+            "/drain": answers.drain,
+            "/resume": answers.resume,
+            "/stop": answers.stop,
+        }
         try:
             match request.method, request.path:
                 case "GET", "/status":
-                    return _answer(200, self._answers.status())
+                    return _answer(200, answers.status())
                 case "GET", "/funds":
-                    return _answer(200, await self._answers.funds())
-                case "POST", "/claim":
-                    return _answer(200, await self._answers.claim())
-                case "POST", "/withdraw":
-                    return _answer(200, await self._answers.withdraw())
-                case "POST", "/settle":
-                    return _answer(200, await self._answers.settle())
+                    return _answer(200, await answers.funds())
+                case "POST", path if path in changes:
+                    return _answer(200, await changes[path]())
                 case _:
                     return _answer(404, {"code": "no_such_page", "message": "not found"})
         except RicochetError as error:

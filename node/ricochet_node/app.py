@@ -228,7 +228,8 @@ async def _until_stopped(
     running = asyncio.create_task(node.run())
     vault_ends = asyncio.create_task(vault.exited())
     told = asyncio.create_task(stop.wait())
-    tasks = (running, vault_ends, told)
+    asked = asyncio.create_task(node.told_to_stop.wait())
+    tasks = (running, vault_ends, told, asked)
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
@@ -240,7 +241,7 @@ async def _until_stopped(
                 "start the node again; if it happens repeatedly, look for what kills it",
             )
         log.event("stopping", open_calls=node.book.open_calls)
-        ended = await node.drain()
+        ended = await node.end_calls()
         await node.claimer.finish()
         log.event("stopped", all_calls_ended=ended)
     finally:

@@ -79,6 +79,8 @@ class Node:
         )
         self.claimer = Claimer(settlement, ledger, identity.operator, config.claim, clock, log)
         self._settlement = settlement
+        self.told_to_stop = asyncio.Event()
+        """Set when the owner wants the node to end in order."""
         self._peers: Peers
         self._advertiser: Advertiser
 
@@ -108,7 +110,7 @@ class Node:
             adverts.cancel()
             await asyncio.gather(claims, adverts, return_exceptions=True)
 
-    async def drain(self, seconds: float = DRAIN_SECONDS) -> bool:
+    async def end_calls(self, seconds: float = DRAIN_SECONDS) -> bool:
         """Admit nothing more and let open calls end; whether they all did in time."""
         self.book.close()
         try:
@@ -140,12 +142,28 @@ class Node:
             "peer": self._identity.peer,
             "operator": self._identity.operator,
             "addresses": list(self._peers.addresses),
+            "draining": not self.book.admitting,
             "models": models,
             "earned": self._ledger.earned(),
             "unclaimed": self._ledger.unclaimed_sum(),
             "open_calls": self.book.open_calls,
             "peers_known": len(self._peers.directory()),
         }
+
+    async def drain(self) -> dict[str, Any]:
+        """What `admin.drain` documents."""
+        self.book.close()
+        return {"open_calls": self.book.open_calls}
+
+    async def resume(self) -> dict[str, Any]:
+        """What `admin.resume` documents."""
+        self.book.open()
+        return {"models": [offer.id for offer in self.book.shown]}
+
+    async def stop(self) -> dict[str, Any]:
+        """What `admin.stop` documents."""
+        self.told_to_stop.set()
+        return {"pid": os.getpid(), "open_calls": self.book.open_calls}
 
     async def funds(self) -> dict[str, Any]:
         """What `admin.funds` documents."""

@@ -22,7 +22,8 @@ class OfferBook:
     def __init__(self, offers: Sequence[Offer]) -> None:
         self._offers = {offer.model: offer for offer in offers}
         self._open: Counter[ModelId] = Counter()
-        self._admitting = False
+        self.admitting = False
+        """Whether calls are admitted: not before the start, nor while the node drains."""
         self.changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -30,7 +31,7 @@ class OfferBook:
     @property
     def shown(self) -> tuple[ModelOffer, ...]:
         """What an advert says."""
-        return tuple(o.shown for o in self._offers.values()) if self._admitting else ()
+        return tuple(o.shown for o in self._offers.values()) if self.admitting else ()
 
     @property
     def open_calls(self) -> int:
@@ -39,7 +40,7 @@ class OfferBook:
 
     def find(self, model: ModelId) -> Offer:
         """The offer of a model; RemoteFault `no_model`, or `busy` when nothing is admitted."""
-        if not self._admitting:
+        if not self.admitting:
             raise RemoteFault(RemoteCode.BUSY, "the node is starting or stopping", "use another")
         offer = self._offers.get(model)
         if offer is None:
@@ -71,12 +72,12 @@ class OfferBook:
 
     def open(self) -> None:
         """Admit calls from now on."""
-        self._admitting = True
+        self.admitting = True
         self.changed.set()
 
     def close(self) -> None:
         """Admit no more calls; those that are open go on."""
-        self._admitting = False
+        self.admitting = False
         self.changed.set()
 
     async def idle(self) -> None:

@@ -101,6 +101,16 @@ def test_owner_walk(kept: Kept, newcomer: Path, phrase: str) -> None:
         status = json.loads(ricochet("node", "status", "--json", home=newcomer).stdout)
         assert address.strip() in status["addresses"]
         assert [model["model"] for model in status["models"]] == ["own-model"]
+        examined = ricochet("node", "doctor", "--json", home=newcomer)
+        assert examined.returncode == 0, examined.stdout
+        findings = {one["about"]: one for one in json.loads(examined.stdout)}
+        assert {name for name, one in findings.items() if one["state"] == "ok"} == {
+            *("disk", "secrets", "network", "wallet", "offers", "keys"),
+            *("chain", "clock", "registration", "gas", "node"),
+        }
+        assert findings["reach"]["state"] == "warn" and "listen" in findings["reach"]["mend"]
+        stopped = ricochet("node", "stop", "--json", home=newcomer)
+        assert json.loads(stopped.stdout) == {"stopped": node.pid}
     finally:
         node.send_signal(signal.SIGTERM)
         _, log = node.communicate(timeout=30)

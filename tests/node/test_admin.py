@@ -12,18 +12,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from node_bench import OPERATOR, Bench, run
+from node_bench import MODEL, OPERATOR, Bench, eventually, run
 
-from ricochet_node.admin import FILE_NAME, Admin, claim, funds, settle, status, withdraw
-from ricochet_protocol.errors import BudgetError, LocalFault
+from ricochet_node.admin import (
+    FILE_NAME,
+    Admin,
+    claim,
+    drain,
+    funds,
+    resume,
+    settle,
+    status,
+    stop,
+    withdraw,
+)
+from ricochet_protocol.errors import BudgetError, LocalFault, RemoteFault
 from ricochet_protocol.ids import PeerId
 
 
 class Owner:
-    """Answers everything about money with one function."""
+    """Answers everything but the status with one function."""
 
     def __init__(self, answer: Callable[[], Awaitable[dict[str, Any]]]) -> None:
         self.funds = self.claim = self.withdraw = self.settle = answer
+        self.drain = self.resume = self.stop = answer
 
     def status(self) -> dict[str, Any]:
         return {"peer": "p"}
@@ -68,8 +80,29 @@ def test_status_and_settle_of_a_real_node(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_a_draining_node_takes_calls_again_when_told(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        admin = Admin(bench.node)
+        async with admin.running(tmp_path, bench.client.node, OPERATOR, ()):
+            await bench.client.hello()
+            await bench.client.reserve(5_000)
+            assert await drain(tmp_path) == {"open_calls": 0}
+            assert (await status(tmp_path))["draining"] is True
+            with pytest.raises(RemoteFault, match="starting or stopping"):
+                await bench.client.ask()
+            await eventually(lambda: not bench.client.network.directory()[0].advert.models)
+            assert await resume(tmp_path) == {"models": [MODEL]}
+            assert (await status(tmp_path))["draining"] is False
+            await bench.client.ask()
+            assert not bench.node.told_to_stop.is_set()
+            assert (await stop(tmp_path))["open_calls"] == 0
+            assert bench.node.told_to_stop.is_set()
+
+    run(tmp_path, scenario)
+
+
 def test_without_a_node_the_next_step_is_told(tmp_path: Path) -> None:
-    for command in (status, funds, claim, withdraw, settle):
+    for command in (status, funds, claim, withdraw, settle, drain, resume, stop):
         with pytest.raises(LocalFault) as caught:
             asyncio.run(command(tmp_path))
         assert caught.value.code == "node_not_running"

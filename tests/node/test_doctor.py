@@ -1,0 +1,81 @@
+"""What the doctor says of a home that is not ready; a ready one is in the walk."""
+
+import asyncio
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ricochet_node import doctor
+from ricochet_node.doctor import Finding, examine
+
+OFFER = """
+offers:
+  - {model: m, upstream_model: m, key: gone, context: 10, price_in: "1", price_out: "1"}
+listen: [%s]
+"""
+
+
+def findings(home: Path) -> dict[str, Finding]:
+    return {one.about: one for one in asyncio.run(examine(home))}
+
+
+def test_an_empty_home_needs_everything(tmp_path: Path) -> None:
+    found = findings(tmp_path / "new")
+    assert found["network"].state == found["wallet"].state == found["offers"].state == "fail"
+    assert "ricochet network join" in found["network"].mend
+    assert "ricochet wallet new" in found["wallet"].mend
+    assert "ricochet node offer" in found["offers"].mend
+    assert "chain" not in found and "keys" not in found
+    assert not (tmp_path / "new").exists()
+
+
+def test_secrets_that_others_may_read(tmp_path: Path) -> None:
+    (tmp_path / "peer.key").write_bytes(b"k" * 32)
+    (tmp_path / "peer.key").chmod(0o644)
+    found = findings(tmp_path)["secrets"]
+    assert (found.state, found.mend) == ("fail", f"chmod 600 {tmp_path / 'peer.key'}")
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    (tmp_path / "node.yaml").write_text(OFFER % "/ip4/0.0.0.0/tcp/4001")
+    found = findings(tmp_path)
+    assert found["keys"].state == "fail" and "--name gone" in found["keys"].mend
+    assert found["reach"].state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("listen", "state", "word"),
+    [
+        ("/ip4/127.0.0.1/tcp/4001", "warn", "this machine only"),
+        ("/ip4/0.0.0.0/tcp/0", "warn", "another port"),
+        ("/dns4/example.org/tcp/4001", "ok", "listens on"),
+    ],
+)
+def test_who_can_reach_the_node(tmp_path: Path, listen: str, state: str, word: str) -> None:
+    (tmp_path / "node.yaml").write_text(OFFER % listen)
+    found = findings(tmp_path)["reach"]
+    assert found.state == state and word in found.message
+
+
+def test_a_chain_that_does_not_answer(tmp_path: Path) -> None:
+    # Port 9 of loopback (discard) has no listener on any machine that runs tests.
+    network = {
+        "rpc": "http://127.0.0.1:9",
+        "chain_id": 1,
+        "contract": "0x" + "a" * 40,
+        "token": "0x" + "b" * 40,
+        "bootstrap": [],
+        "development": False,
+    }
+    (tmp_path / "network.json").write_text(json.dumps(network))
+    found = findings(tmp_path)
+    assert found["network"].state == "ok"
+    assert found["chain"].state == "fail" and found["chain"].mend
+
+
+def test_too_little_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=10 * 1024**2))
+    found = findings(tmp_path)["disk"]
+    assert (found.state, found.message) == ("fail", "10 MB free")
