@@ -1,18 +1,29 @@
-"""`ricochet contracts`: put the contract on a chain, once for each network."""
+"""`ricochet contracts`: found a network, and what its contract's owner may do."""
 
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
 from ricochet_cli.secret_input import PassphraseFile, unlock_wallet
+from ricochet_cli.values import account
 from ricochet_protocol.errors import UsageError
-from ricochet_protocol.ids import Address, address
+from ricochet_protocol.money import dollars
+
+if TYPE_CHECKING:
+    from ricochet_settlement.deployment import Deployment
+    from ricochet_settlement.sender import Outbox
+    from ricochet_settlement.treasury import ContractState
+
+    Write = Callable[[Deployment, bytes, Outbox], Coroutine[Any, Any, ContractState]]
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="For who founds a network: its contract."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="For who founds a network, and owns its contract.",
 )
 
 
@@ -45,7 +56,7 @@ def deploy(
     from ricochet_settlement.deploy import deploy as create
     from ricochet_settlement.deployment import check_rpc, create_file
 
-    accounts = _account(treasury, "--treasury"), token and _account(token, "--token")
+    accounts = account(treasury, "--treasury"), token and account(token, "--token")
     check_rpc(rpc)
     if out.exists():
         raise UsageError("file_exists", f"{out} exists", "Give another name with --out.")
@@ -62,8 +73,93 @@ def deploy(
         typer.echo(made.contract)
 
 
-def _account(text: str, option: str) -> Address:
-    try:
-        return address(text)
-    except ValueError as error:
-        raise UsageError("bad_address", f"{option}: {error}", "Give 0x and 40 digits.") from None
+@app.command("status")
+def status(home: Home, as_json: AsJson = False) -> None:
+    """Show who the treasury is, whether new money is taken, and what the contract holds."""
+    import asyncio
+
+    from ricochet_settlement.deployment import load
+    from ricochet_settlement.treasury import contract_state
+
+    deployment = load(home)
+    _tell(deployment, asyncio.run(contract_state(deployment)), as_json)
+
+
+@app.command("pause")
+def pause(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
+    """Take no new money: no subscription, renewal or top-up. Only the treasury's wallet may.
+
+    What was paid in stays usable: reservations, claims, refunds and withdrawals go on.
+    """
+    from ricochet_settlement.treasury import set_paused
+
+    _write(home, passphrase_file, as_json, lambda d, k, o: set_paused(d, k, True, outbox=o))
+
+
+@app.command("unpause")
+def unpause(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
+    """Take new money again. Only the treasury's wallet may."""
+    from ricochet_settlement.treasury import set_paused
+
+    _write(home, passphrase_file, as_json, lambda d, k, o: set_paused(d, k, False, outbox=o))
+
+
+@app.command("transfer-treasury")
+def transfer(
+    home: Home,
+    to: Annotated[str, typer.Argument(metavar="ADDRESS", help="The account to offer it to.")],
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Offer the treasury to another account, which takes over with `accept-treasury`.
+
+    Until then nothing changes, and another offer replaces this one. Commission earned before stays
+    with the old treasury.
+    """
+    from ricochet_settlement.treasury import transfer_treasury
+
+    wanted = account(to, "ADDRESS")
+    _write(
+        home, passphrase_file, as_json, lambda d, k, o: transfer_treasury(d, k, wanted, outbox=o)
+    )
+
+
+@app.command("accept-treasury")
+def accept(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
+    """Become the treasury that was offered to this wallet."""
+    from ricochet_settlement.treasury import accept_treasury
+
+    _write(home, passphrase_file, as_json, lambda d, k, o: accept_treasury(d, k, outbox=o))
+
+
+def _write(home: Path, passphrase_file: Path | None, as_json: bool, write: "Write") -> None:
+    import asyncio
+
+    from ricochet_settlement.deployment import load
+    from ricochet_settlement.sender import Outbox
+
+    deployment = load(home)
+    key = unlock_wallet(home, passphrase_file)
+    outbox = Outbox(home, lambda row: say(row.line()))
+    _tell(deployment, asyncio.run(write(deployment, key, outbox)), as_json)
+
+
+def _tell(deployment: "Deployment", found: "ContractState", as_json: bool) -> None:
+    if as_json:
+        import msgspec
+
+        print_json({"contract": deployment.contract, **msgspec.to_builtins(found)})
+        return
+    typer.echo(
+        f"contract  {deployment.contract} on chain {deployment.chain_id}\n"
+        f"token     {deployment.token}\n"
+        f"fee       {dollars(found.min_fee)} to {dollars(found.max_fee)} a period\n"
+        f"split     {found.node_percent} % to nodes, {100 - found.node_percent} % commission\n"
+        f"treasury  {found.treasury}\n"
+        f"income    {dollars(found.income)} of commission not withdrawn yet\n"
+        f"holds     {dollars(found.held)}, and owes {dollars(found.owed)}\n"
+        f"new money {'is not taken: paused' if found.paused else 'is taken'}"
+    )
+    if found.pending is not None:
+        typer.echo(f"offered   to {found.pending}")
+        say("next, with that wallet: ricochet contracts accept-treasury")

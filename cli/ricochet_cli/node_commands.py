@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ricochet_cli import payout_commands
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
 from ricochet_cli.lifecycle_commands import doctor, drain, resume, stop
@@ -15,6 +16,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="The key owner's program: offer models, serve calls, earn.",
 )
+app.add_typer(payout_commands.app, name="payout")
 
 
 @app.command("offer")

@@ -1,7 +1,6 @@
 """`ricochet subscription`: what is paid, who earned it, and how to add, renew or take back."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,6 +8,7 @@ import typer
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
 from ricochet_cli.secret_input import PassphraseFile, unlock_wallet
+from ricochet_cli.values import moment
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.money import Units, dollars, parse_dollars
 
@@ -143,7 +143,7 @@ def _print_paid(paid: "Subscription", as_json: bool) -> None:
     if as_json:
         print_json({"period": paid.period, "budget": paid.budget, "end": paid.end})
     else:
-        say(f"period {paid.period}: budget {dollars(paid.budget)} until {_day(paid.end)}")
+        say(f"period {paid.period}: budget {dollars(paid.budget)} until {moment(paid.end)}")
 
 
 def _document(found: "Standing") -> dict[str, object]:
@@ -182,7 +182,7 @@ def _text(found: "Standing") -> str:
         return "no subscription (ricochet subscribe)"
     ends = "ends" if found.running else "ended"
     lines = [
-        f"period      {paid.period}, {ends} {_day(paid.end)}",
+        f"period      {paid.period}, {ends} {moment(paid.end)}",
         f"budget      {dollars(paid.budget)}",
         f"committed   {dollars(paid.committed)} to nodes",
         f"paid        {dollars(paid.paid)} to nodes, their commission included",
@@ -198,7 +198,3 @@ def _text(found: "Standing") -> str:
         ]
         lines.append(table(("period", "node", "committed", "claimed"), rows))
     return "\n".join(lines)
-
-
-def _day(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -37,7 +37,8 @@ async def register_node(
             raise ConfigurationError(
                 "payout_fixed",
                 f"{operator} is registered with payout {known}",
-                f"Use {known}; the contract changes a payout only 48 hours after `queuePayout`.",
+                f"Use {known}, or change it with 48 hours of notice: "
+                f"`ricochet node payout queue {payout}`.",
             )
         entry = [peer, list(addresses)]
         if known is None:

@@ -20,8 +20,8 @@ from ricochet_protocol.ports import Commitment, NodeRecord, Subscription
 from ricochet_settlement.link import Network
 
 ZERO_ADDRESS = Address("0x" + "00" * 20)
-_PAYOUT_END = 32 + 3 * 32
-"""In the answer of `nodeOf`: the struct's offset, then three words of the struct."""
+_PAYOUT_PLACE = 32 + 2 * 32
+"""In the answer of `nodeOf`: after the struct's offset and two words of the struct."""
 
 
 async def read_subscription(network: Network, subscriber: Address) -> Subscription | None:
@@ -114,13 +114,20 @@ async def read_node(network: Network, operator: Address) -> NodeRecord | None:
 
 async def read_payout(network: Network, operator: Address) -> Address | None:
     """Where the operator's income goes, whatever its entry says besides; None if it has none."""
+    payout, _, _ = await read_payout_change(network, operator)
+    return None if payout == ZERO_ADDRESS else payout
+
+
+async def read_payout_change(network: Network, operator: Address) -> tuple[Address, Address, int]:
+    """The payout, the one queued to replace it, and from when; zeroes for what there is not."""
     data = network.ricochet.encode_abi("nodeOf", [Web3.to_checksum_address(operator)])
     raw = await network.link.ask(
         network.link.web3.eth.call({"to": network.ricochet.address, "data": HexStr(data)})
     )
-    # The texts before it may be no texts, so it is read by its place, the third word of the struct.
-    payout = Address("0x" + bytes(raw[_PAYOUT_END - 20 : _PAYOUT_END]).hex())
-    return None if payout == ZERO_ADDRESS else payout
+    # The texts before them may be no texts, so they are read by their place in the struct.
+    words = [bytes(raw[at : at + 32]) for at in range(_PAYOUT_PLACE, _PAYOUT_PLACE + 96, 32)]
+    payout, queued = (Address("0x" + word[-20:].hex()) for word in words[:2])
+    return payout, queued, int.from_bytes(words[2], "big")
 
 
 async def read_nodes(network: Network) -> tuple[NodeRecord, ...]:

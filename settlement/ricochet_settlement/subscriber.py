@@ -10,7 +10,7 @@ from typing import Final
 
 from web3 import Web3
 
-from ricochet_protocol.errors import BudgetError, UsageError
+from ricochet_protocol.errors import BudgetError, ConfigurationError, UsageError
 from ricochet_protocol.ids import Address, Period
 from ricochet_protocol.money import Units, dollars
 from ricochet_protocol.ports import Subscription
@@ -41,6 +41,7 @@ async def subscribe(
     """
     async with writing(deployment, key, outbox) as (network, sender):
         payer = _Payer(network, sender)
+        await _check_open(network)
         await _check_fee(network, fee)
         last = await _check_free(network, sender.account)
         await payer.allow(fee, more=fee * RENEWALS if auto_renew else 0)
@@ -60,6 +61,7 @@ async def top_up(
         raise UsageError("nothing_to_add", "a top-up adds more than nothing", "Give an amount.")
     async with writing(deployment, key, outbox) as (network, sender):
         payer = _Payer(network, sender)
+        await _check_open(network)
         current = await _running(network, sender.account)
         await payer.allow(amount)
         state = f"top up period {current.period} beyond {current.budget}"
@@ -100,6 +102,7 @@ async def renew(
         current = await _standing(network, subscriber)
         state = f"renew {subscriber} after period {current.period}"
         payer = _Payer(network, sender)
+        await _check_open(network)
         await payer.call("renew", Web3.to_checksum_address(subscriber), key=state)
         renewed = await read_period(network, subscriber, Period(current.period + 1))
         return renewed or current
@@ -149,6 +152,15 @@ class _Payer:
         data = self._network.ricochet.encode_abi(function, arguments)
         scoped = None if key is None else f"{contract} {key}"
         await self._sender.send(contract, bytes.fromhex(data[2:]), label=function, key=scoped)
+
+
+async def _check_open(network: Network) -> None:
+    if await network.link.ask(network.ricochet.functions.paused().call()):
+        raise ConfigurationError(
+            "contract_paused",
+            "the contract's owner has paused it: it takes no new money now",
+            "What is paid stays usable, and `ricochet subscription refund` works. Try again later.",
+        )
 
 
 async def _check_fee(network: Network, fee: Units) -> None:

@@ -163,6 +163,43 @@ def test_from_founding_to_refund(rpc: str, person: Person, tmp_path: Path) -> No
     assert rows[1]["hash"] in person.run("wallet", "transactions")[0]
 
 
+def test_an_owner_changes_payout_and_treasury_by_command(
+    rpc: str, person: Person, tmp_path: Path
+) -> None:
+    me, other = dev_address(3), "0x" + "ee" * 20
+    person.signed("wallet", "import", "--file", str(person.keystore))
+    network = tmp_path / "network.json"
+    to = ("--treasury", me, "--out", str(network))
+    person.signed("contracts", "deploy", "--rpc", rpc, *to)
+    person.run("network", "join", str(network))
+
+    assert person.error("node", "payout", "queue", other, code=3) == "not_registered"
+    asyncio.run(operator.register_node(load(person.home), dev_key(3), peer_of(NODE), (), me))
+    assert person.error("node", "payout", "queue", "0x12", code=2) == "bad_address"
+    out, err = person.signed("node", "payout", "queue", other)
+    assert other in out and "UTC" in out and "queuePayout: confirmed" in err
+    assert person.error("node", "payout", "apply", code=2) == "payout_not_due"
+    person.signed("node", "payout", "cancel")
+    assert person.error("node", "payout", "cancel", code=2) == "nothing_queued"
+    person.signed("node", "payout", "queue", other)
+    warp(rpc, 2 * DAY)
+    assert "next: ricochet node payout apply" in person.run("node", "payout", "show")[1]
+    applied = json.loads(person.signed("node", "payout", "apply", "--json")[0])
+    shown = person.run("node", "payout", "show", "--operator", me, "--json")[0]
+    assert json.loads(shown) == applied
+    assert (applied["payout"], applied["queued"], applied["due"]) == (other, None, None)
+
+    assert "is taken" in person.run("contracts", "status")[0]
+    assert "not taken: paused" in person.signed("contracts", "pause")[0]
+    assert person.error("subscribe", code=3) == "contract_paused"
+    assert not json.loads(person.signed("contracts", "unpause", "--json")[0])["paused"]
+    out, err = person.signed("contracts", "transfer-treasury", other)
+    assert other in out and "accept-treasury" in err
+    assert person.error("contracts", "accept-treasury", code=3) == "not_offered"
+    state = json.loads(person.run("contracts", "status", "--json")[0])
+    assert (state["treasury"], state["pending"], state["node_percent"]) == (me, other, 70)
+
+
 def test_a_deployment_is_checked_before_it_is_for_ever(
     rpc: str, person: Person, tmp_path: Path
 ) -> None:
