@@ -23,6 +23,7 @@ from ricochet_node import keystore, ledger_file
 from ricochet_node.admin import Admin
 from ricochet_node.alerts import Alerts
 from ricochet_node.config import NodeConfig
+from ricochet_node.direct import DirectUpstream
 from ricochet_node.keystore import Keystore
 from ricochet_node.ledger import Ledger
 from ricochet_node.log import EventLog, open_log
@@ -34,7 +35,6 @@ from ricochet_node.passphrase import Passphrase
 from ricochet_node.policy import check_sharing
 from ricochet_node.request_log import RequestLog
 from ricochet_node.rule_changes import RuleChanges
-from ricochet_node.upstream import Upstream
 from ricochet_node.vault_process import VaultProcess
 from ricochet_protocol.errors import BudgetError, ConfigurationError, LocalFault
 from ricochet_protocol.ids import Address, ModelId, PeerId
@@ -111,7 +111,7 @@ async def run_node(
             config,
             settlement,
             books,
-            Upstream(client, vault.base_url, vault.token),
+            DirectUpstream(client, vault.base_url, vault.token),
             log,
             time.time,
         )

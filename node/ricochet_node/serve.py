@@ -18,14 +18,14 @@ import msgspec
 from ricochet_node import admission
 from ricochet_node.admission import Demand, OpenSession
 from ricochet_node.config import Offer
+from ricochet_node.faults import ProviderFault, Reason, broken
 from ricochet_node.ledger import Ledger, StoredAnswer
 from ricochet_node.log import EventLog
 from ricochet_node.offers import OfferBook
 from ricochet_node.recording import Note, recorded
 from ricochet_node.request_log import Door, RequestRecord
-from ricochet_node.sse import bad_stream
 from ricochet_node.standings import Standings
-from ricochet_node.upstream import KeyRefused, Upstream, Usage
+from ricochet_node.upstream import Piece, Upstream, Usage
 from ricochet_protocol.advert import Advert
 from ricochet_protocol.answer import Answer, AnswerParts
 from ricochet_protocol.errors import RemoteCode, RemoteFault
@@ -161,7 +161,7 @@ class Server:
         counted_out = await asyncio.to_thread(count_texts, answer.texts())
         if answer.blank or counted_out > most_tokens(ask.max_tokens):
             # No client pays for it, so nobody is billed.
-            raise bad_stream("an answer that is blank or longer than asked for")
+            raise broken("an answer that is blank or longer than asked for")
         bill = meter(offer, ask, counted_in, counted_out, usage)
         answered = self._promise(ask, session, advert, answer, usage, bill)
         self._log.event(
@@ -176,15 +176,15 @@ class Server:
         )
         yield answered
 
-    async def _next(
-        self, stream: AsyncIterator[Chunk | CallPiece | Usage], deadline: float, offer: Offer
-    ) -> Chunk | CallPiece | Usage:
+    async def _next(self, stream: AsyncIterator[Piece], deadline: float, offer: Offer) -> Piece:
         try:
             async with asyncio.timeout_at(deadline):
                 return await anext(stream)
         except TimeoutError:
             raise RemoteFault(RemoteCode.TIMEOUT, "the answer was not ready in time") from None
-        except KeyRefused:
+        except ProviderFault as fault:
+            if fault.reason is not Reason.KEY_REFUSED:
+                raise
             for model in self._book.withdraw(offer.key):
                 self._log.event(
                     "offer_withdrawn",
@@ -252,7 +252,7 @@ def _blaming_provider() -> Iterator[None]:
     try:
         yield
     except RemoteFault:
-        raise bad_stream("calls of functions that nobody offered it") from None
+        raise broken("an answer that nobody asked for") from None
 
 
 def meter(offer: Offer, ask: Ask, counted_in: int, counted_out: int, usage: Usage) -> Bill:

@@ -1,7 +1,7 @@
 """Server-sent events as OpenAI-compatible providers stream them: bytes in, meanings out.
 
 A provider is outside our trust like a peer: whatever it sends is parsed here, within bounds, and
-what does not parse is a RemoteFault `upstream`. Source: WHATWG HTML, "Server-sent events".
+what does not parse is a ProviderFault. Source: WHATWG HTML, "Server-sent events".
 """
 
 from typing import Final
@@ -9,10 +9,11 @@ from typing import Final
 import msgspec
 
 from ricochet_node.call_order import CallDelta
-from ricochet_protocol.errors import RemoteCode, RemoteFault
+from ricochet_node.faults import broken, fault_in_stream
 
 MAX_LINE: Final = 1024 * 1024
 _DONE: Final = b"[DONE]"
+_NOTHING: Final = msgspec.Raw()
 
 
 class _Function(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ class _Usage(msgspec.Struct, frozen=True):
 class _Event(msgspec.Struct, frozen=True):
     choices: tuple[_Choice, ...] = ()
     usage: _Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = _NOTHING
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -65,21 +66,16 @@ class EventDecoder:
         self._tail = b""
 
     def feed_untrusted(self, data: bytes) -> list[Piece]:
-        """The pieces that `data` completes; RemoteFault for what is no event stream."""
+        """The pieces that `data` completes; ProviderFault for what is no event stream."""
         *lines, self._tail = (self._tail + data).split(b"\n")
         if len(self._tail) > MAX_LINE:
-            raise bad_stream("a line without end")
+            raise broken("a line without end")
         # Events of these providers have one data line each; other fields and comments say nothing.
         return [
             _piece_untrusted(line[len(b"data:") :].strip())
             for line in lines
             if line.startswith(b"data:")
         ]
-
-
-def bad_stream(what: str) -> RemoteFault:
-    """The error for a provider's bytes that do not parse; `what` never holds their content."""
-    return RemoteFault(RemoteCode.UPSTREAM, f"the provider sent {what}")
 
 
 _decoder = msgspec.json.Decoder(_Event)
@@ -91,15 +87,15 @@ def _piece_untrusted(data: bytes) -> Piece:
     try:
         event = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise bad_stream("an unreadable event") from None
-    if event.error is not None:
-        raise bad_stream("an error in the middle of its answer")
+        raise broken("an unreadable event") from None
+    if (error := bytes(event.error)) not in (b"", b"null"):
+        raise fault_in_stream(error)
     choice = event.choices[0] if event.choices else _Choice()
     tokens = None
     if event.usage is not None:
         tokens = (event.usage.prompt_tokens, event.usage.completion_tokens)
         if not all(0 <= count < 2**40 for count in tokens):
-            raise bad_stream("a usage out of range")
+            raise broken("a usage out of range")
     return Piece(
         text=choice.delta.content or "",
         calls=tuple(map(_delta, choice.delta.tool_calls or ())),

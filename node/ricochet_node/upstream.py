@@ -1,36 +1,22 @@
-"""One streamed call of an OpenAI-compatible provider, through the vault.
+"""How the node calls a provider: the port, and how an answer ends.
 
 Pieces of text and calls come first, then exactly one `Usage`: an answer without it did not end well
-and is never billed. Errors are told in the asking peer's terms, without the provider's words, which
-may quote the prompt or name the owner's account. A refused key is also `KeyRefused`, because the
-owner has to act on it.
+and is never billed. Everything that goes wrong is a `ProviderFault`.
 """
 
-import io
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Final, Literal
+from collections.abc import AsyncGenerator
+from typing import Final, Literal, Protocol
 
-import aiohttp
 import msgspec
 
 from ricochet_node.call_order import CallDelta, CallOrder, TooManyCalls
-from ricochet_node.chat_body import chat_body
-from ricochet_node.sse import EventDecoder, bad_stream
-from ricochet_node.vault import REFUSAL
-from ricochet_protocol.errors import RemoteCode, RemoteFault
+from ricochet_node.faults import ProviderFault, Reason, broken
 from ricochet_protocol.messages import Ask, CallPiece, Chunk
 
 FIRST_BYTE_SECONDS: Final = 300
 """A provider may think before its first token; a call's own deadline is usually shorter."""
-_ERROR_BYTES: Final = 16 * 1024
-_OVERFLOW: Final = (b"context_length_exceeded", b"exceed_context_size", b"context length")
-"""OpenAI and its imitators; llama.cpp; vLLM's message."""
-_REFUSED: Final = {
-    "timeout": RemoteCode.TIMEOUT,
-    # The owner's limits: this node has no room now, another may.
-    **dict.fromkeys(("rate", "concurrency", "cap", "hours", "disabled"), RemoteCode.BUSY),
-}
+IDLE_SECONDS: Final = 60
+"""Between two signs of life after the first: providers ping more often than that."""
 
 Finish = Literal["stop", "length", "tool_calls"]
 
@@ -42,103 +28,42 @@ class Usage(msgspec.Struct, frozen=True):
     tokens: tuple[int, int] | None
 
 
-class KeyRefused(RemoteFault):
-    """The provider refuses the owner's key: every further call would fail alike."""
-
-    retryable = False
+Piece = Chunk | CallPiece | Usage
 
 
-class Upstream:
-    """Calls through one vault; `client` is shared by all calls and closed by its owner."""
+class Upstream(Protocol):
+    """A provider, or several, behind the vault."""
 
-    def __init__(self, client: aiohttp.ClientSession, vault: str, token: str) -> None:
-        self._client = client
-        self._vault = vault
-        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    def stream(self, key_id: str, model: str, ask: Ask) -> AsyncGenerator[Piece, None]:
+        """Pieces, then one Usage; ProviderFault. Closing the iterator ends the provider's call."""
 
-    async def stream(
-        self, key_id: str, model: str, ask: Ask
-    ) -> AsyncGenerator[Chunk | CallPiece | Usage, None]:
-        """Pieces, then one Usage. Closing the iterator ends the provider's call.
 
-        RemoteFault `busy`, `too_long`, `timeout` or `upstream`; KeyRefused for a refused key.
-        """
-        decoder, order = EventDecoder(), CallOrder()
-        finish: str | None = None
-        tokens: tuple[int, int] | None = None
-        done = False
-        async with self._post(key_id, model, ask) as response:
-            async for data in response.content.iter_any():
-                for piece in decoder.feed_untrusted(data):
-                    if piece.text:
-                        yield Chunk(text=piece.text)
-                    for call in piece.calls:
-                        yield _call_piece(order, call)
-                    finish = piece.finish or finish
-                    tokens = piece.tokens or tokens
-                    done = done or piece.done
-        if finish is None:
-            raise bad_stream("an answer that breaks off" if not done else "no reason to finish")
-        yield Usage(finish=_finish(finish), tokens=tokens)
+class Ending:
+    """What a provider's stream has said of its end so far, whoever parsed it."""
 
-    @asynccontextmanager
-    async def _post(
-        self, key_id: str, model: str, ask: Ask
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    def __init__(self) -> None:
+        self.finish = ""
+        self.tokens: tuple[int, int] | None = None
+        self._order = CallOrder()
+
+    def call(self, delta: CallDelta) -> CallPiece:
+        """The protocol's piece of a call; ProviderFault when calls cannot be told apart."""
         try:
-            async with self._client.post(
-                f"{self._vault}/{key_id}/chat/completions",
-                data=io.BytesIO(chat_body(model, ask)),
-                headers=self._headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_read=FIRST_BYTE_SECONDS),
-            ) as response:
-                await _check(response)
-                yield response
-        except TimeoutError:
-            raise RemoteFault(RemoteCode.TIMEOUT, "the provider went silent") from None
-        except (aiohttp.ClientError, OSError):
-            raise bad_stream("an answer that breaks off") from None
+            return self._order.piece(delta)
+        except TooManyCalls:
+            raise broken("calls of functions that cannot be told apart") from None
 
-
-def _finish(reason: str) -> Finish:
-    match reason:
-        case "length" | "tool_calls":
-            return reason
-        case _:
-            return "stop"
-
-
-def _call_piece(order: CallOrder, delta: CallDelta) -> CallPiece:
-    try:
-        return order.piece(delta)
-    except TooManyCalls:
-        raise bad_stream("calls of functions that cannot be told apart") from None
-
-
-async def _check(response: aiohttp.ClientResponse) -> None:
-    """RemoteFault unless the response is an event stream."""
-    if refusal := response.headers.get(REFUSAL):
-        code = _REFUSED.get(refusal, RemoteCode.UPSTREAM)
-        raise RemoteFault(code, f"the provider cannot be used now ({refusal})")
-    match response.status:
-        case 200:
-            if response.content_type != "text/event-stream":
-                raise bad_stream("something that is no event stream")
-        case 401 | 403:
-            raise KeyRefused(
-                RemoteCode.UPSTREAM_AUTH, "the node's provider refuses its key; use another node"
-            )
-        case 429:
-            raise RemoteFault(RemoteCode.BUSY, "the node's provider limits its rate; try later")
-        case 400 | 413 if await _overflowed(response):
-            raise RemoteFault(
-                RemoteCode.TOO_LONG, "the prompt and max_tokens exceed the provider's context"
-            )
-        case status:
-            raise RemoteFault(RemoteCode.UPSTREAM, f"the provider answered with status {status}")
-
-
-async def _overflowed(response: aiohttp.ClientResponse) -> bool:
-    text = (await response.content.read(_ERROR_BYTES)).lower()
-    return any(sign in text for sign in _OVERFLOW)
+    def usage(self) -> Usage:
+        """The last piece; ProviderFault when the answer did not end, or was withheld."""
+        match self.finish:
+            case "":
+                raise broken("an answer that breaks off")
+            case "content_filter":
+                raise ProviderFault(Reason.FILTERED)
+            case "length" | "tool_calls":
+                finish: Finish = self.finish
+            case _:
+                finish = "stop"
+        # Zero stands for "I did not count" at several providers.
+        tokens = self.tokens if self.tokens and all(self.tokens) else None
+        return Usage(finish=finish, tokens=tokens)

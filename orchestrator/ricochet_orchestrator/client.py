@@ -30,7 +30,7 @@ from ricochet_orchestrator.progress import Event, Paid, Reserved
 from ricochet_orchestrator.segment import TokenCounter
 from ricochet_orchestrator.store import Store
 from ricochet_protocol.advert import ModelOffer, SignedAdvert
-from ricochet_protocol.answer import Answer, AnswerParts
+from ricochet_protocol.answer import Answer, AnswerParts, size_of
 from ricochet_protocol.conversation import ToolCall
 from ricochet_protocol.eip712 import Session, sign_session
 from ricochet_protocol.errors import BudgetError, RemoteCode, RemoteFault, garbage
@@ -68,8 +68,6 @@ STALL: Final = 120.0
 """Seconds without a sign of life in an answer, the first token's wait included."""
 GRACE: Final = 10.0
 """Seconds beyond the ask's deadline before the node is thought to have failed it."""
-MAX_CHARS_PER_TOKEN: Final = 64
-"""More text than this is not an answer: tokens of prose have about four characters."""
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -251,7 +249,6 @@ class NodeClient:
         begin = loop.time()
         first: float | None = None
         parts = AnswerParts(ask)
-        space = most_tokens(ask.max_tokens) * MAX_CHARS_PER_TOKEN
         async with self._replies(ask, STALL, ask.deadline + GRACE) as replies:
             async for reply in replies:
                 if isinstance(reply, PaymentRequired):
@@ -271,14 +268,10 @@ class NodeClient:
                     )
                 if not isinstance(reply, Chunk | CallPiece):
                     raise garbage("a reply that does not belong to an ask")
-                size = _size(reply)
-                space -= max(1, size)
-                if space < 0:
-                    raise garbage("more text than was asked for")
-                if first is None and size:
+                parts.add_untrusted(reply)
+                if first is None and size_of(reply):
                     first = loop.time() - begin
                     first_token(first)
-                parts.add_untrusted(reply)
         raise garbage("an answer without a receipt")
 
     def _check(
@@ -374,12 +367,6 @@ class NodeClient:
 
     def _counted_in(self, ask: Ask) -> int:
         return sum(map(self._count, ask.texts()))
-
-
-def _size(piece: Chunk | CallPiece) -> int:
-    if isinstance(piece, Chunk):
-        return len(piece.text)
-    return len(piece.id) + len(piece.name) + len(piece.arguments)
 
 
 _SESSION_LOST: Final = frozenset(

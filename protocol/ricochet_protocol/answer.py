@@ -5,6 +5,7 @@ the pieces after it continue its arguments, and a call that has been followed by
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
@@ -13,6 +14,10 @@ from ricochet_protocol.errors import garbage
 from ricochet_protocol.ids import Hash32
 from ricochet_protocol.messages import Ask, CallPiece, Chunk
 from ricochet_protocol.receipt import answer_digest
+from ricochet_protocol.usage import most_tokens
+
+MAX_CHARS_PER_TOKEN: Final = 64
+"""More text than this is not an answer: tokens of prose have about four characters."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -36,16 +41,28 @@ class Answer(msgspec.Struct, frozen=True):
         return answer_digest(self.text, self.calls)
 
 
+def size_of(piece: Chunk | CallPiece) -> int:
+    """The characters in a piece."""
+    if isinstance(piece, Chunk):
+        return len(piece.text)
+    return len(piece.id) + len(piece.name) + len(piece.arguments)
+
+
 class AnswerParts:
-    """The pieces of one answer so far; `ask` says whether functions may be called in it."""
+    """The pieces of one answer so far; `ask` says how long it is and whether it may call."""
 
     def __init__(self, ask: Ask) -> None:
         self._may_call = bool(ask.tools)
+        self._space = most_tokens(ask.max_tokens) * MAX_CHARS_PER_TOKEN
         self._text: list[str] = []
         self._calls: list[tuple[CallPiece, list[str]]] = []
 
     def add_untrusted(self, piece: Chunk | CallPiece) -> None:
         """Take the next piece; RemoteFault `garbage` when it does not follow from the others."""
+        # An empty piece counts too: else a stream of them would never end.
+        self._space -= max(1, size_of(piece))
+        if self._space < 0:
+            raise garbage("more than was asked for")
         if isinstance(piece, Chunk):
             self._text.append(piece.text)
         elif not self._may_call:

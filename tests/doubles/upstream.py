@@ -26,8 +26,18 @@ from aiohttp import web
 FAULTS = frozenset(
     {
         "401",
+        "403",
+        "404",
         "429",
+        "429_bare",  # without Retry-After
+        "quota",  # 429 because the account is empty
         "500",
+        "503",
+        "500_html",  # a proxy's page instead of JSON
+        "reset",  # the connection breaks before an answer
+        "error_after",  # `after` words, then an error event
+        "trickle",  # a comment again and again, never a word
+        "huge",  # ten megabytes of text in a thousand pieces
         "too_long",  # 400 with OpenAI's code for an overflowing context
         "redirect",  # 307 to another origin
         "garbage",  # 200 with a body that is no event stream
@@ -191,6 +201,10 @@ class UpstreamDouble:
         kind = fault.kind if fault else ""
         if refusal := _refusal(fault):
             return refusal
+        if kind == "reset":
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
         if kind == "stall":
             await self._stopping.wait()
         await asyncio.sleep(self.delay)
@@ -208,6 +222,8 @@ class UpstreamDouble:
         usage["total_tokens"] = sum(usage.values())
         if not body.get("stream"):
             return _completion(body["model"], " ".join(words), finish, usage)
+        if kind == "huge":
+            words = ["x" * 10_000] * 1000
         pieces = iter([words[0]] + [" " + word for word in words[1:]])
         if kind == "endless":
             pieces = iter(lambda: " word" * 10_000, "")
@@ -233,6 +249,13 @@ class UpstreamDouble:
                 assert request.transport is not None
                 request.transport.abort()
                 return response
+            if fault and number == fault.after and fault.kind == "error_after":
+                error = {"message": "overloaded: secret words", "code": "overloaded"}
+                await response.write(b"data: " + json.dumps({"error": error}).encode() + b"\n\n")
+                return response
+            while fault and fault.kind == "trickle" and not self._stopping.is_set():
+                await response.write(b": still there\n\n")
+                await asyncio.sleep(0.01)
             if fault and number == fault.after and fault.kind == "stall_after":
                 await self._stopping.wait()
             await response.write(_event(choices=[{"index": 0, "delta": {"content": piece}}]))
@@ -287,6 +310,19 @@ def _refusal(fault: Fault | None) -> web.Response | None:
             assert fault is not None
             headers = {"retry-after": str(fault.retry_after)}
             return _error(429, "Rate limit reached.", "rate_limit_exceeded", headers)
+        case "429_bare":
+            return _error(429, "Rate limit reached.", "rate_limit_exceeded")
+        case "quota":
+            return _error(429, "You exceeded your current quota.", "insufficient_quota")
+        case "403":
+            return _error(403, "Country, region, or territory not supported.", "unsupported")
+        case "404":
+            return _error(404, "The model does not exist.", "model_not_found")
+        case "503":
+            return _error(503, "The engine is overloaded.", "server_error")
+        case "500_html":
+            page = "<html>502 Bad Gateway</html>"
+            return web.Response(status=502, text=page, content_type="text/html")
         case "500":
             return _error(500, "The server had an error.", "server_error")
         case "too_long":

@@ -20,10 +20,10 @@ from doubles.upstream import UpstreamDouble
 from ricochet_network.memory_transport import MemoryNetwork
 from ricochet_network.peers import PeerNetwork
 from ricochet_node.config import ClaimSettings, NodeConfig, Offer
+from ricochet_node.direct import DirectUpstream
 from ricochet_node.ledger import Ledger
 from ricochet_node.log import EventLog
 from ricochet_node.node import Identity, Node
-from ricochet_node.upstream import Upstream
 from ricochet_protocol.advert import ModelOffer
 from ricochet_protocol.eip712 import (
     Reservation,
@@ -192,7 +192,7 @@ async def running(home: Path, settings: NodeConfig | None = None) -> AsyncIterat
             settings,
             chain,
             ledger,
-            Upstream(http, upstream.base_url.removesuffix("/v1"), PROVIDER_KEY),
+            DirectUpstream(http, upstream.base_url.removesuffix("/v1"), PROVIDER_KEY),
             EventLog(log_text),
             lambda: chain.now,
         )

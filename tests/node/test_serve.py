@@ -253,6 +253,7 @@ def test_beyond_the_unpaid_limit_it_demands_a_voucher(tmp_path: Path) -> None:
     [
         ("500", RemoteCode.UPSTREAM),
         ("429", RemoteCode.BUSY),
+        ("huge", RemoteCode.UPSTREAM),
         ("too_long", RemoteCode.TOO_LONG),
         ("garbage", RemoteCode.UPSTREAM),
         ("cut", RemoteCode.UPSTREAM),
@@ -288,10 +289,11 @@ def test_a_refused_key_withdraws_its_offers(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
-def test_an_answer_that_is_late_is_a_timeout(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["stall", "trickle"])
+def test_an_answer_that_is_late_is_a_timeout(tmp_path: Path, kind: str) -> None:
     async def scenario(bench: Bench) -> None:
         await open_account(bench)
-        bench.upstream.fault("stall")
+        bench.upstream.fault(kind)
         fault = await fault_of(bench, bench.client.request(deadline=1))
         assert fault.code == RemoteCode.TIMEOUT
         await bench.upstream.until(lambda counts: counts.abandoned == 1)

@@ -19,7 +19,8 @@ STREAM = (
     b'data: {"choices":[{"delta":{"tool_calls":[{"index":1,"id":"a","function":{"name":"f"}},'
     b'{"function":{"arguments":"{}"}}]}}]}\n\n'
     b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
-    b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}\n\n'
+    b'data: {"choices":[],"error":null,'
+    b'"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}\n\n'
     b"data: [DONE]\n\n"
 )
 MEANING = [

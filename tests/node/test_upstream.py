@@ -11,8 +11,10 @@ import pytest
 
 from doubles.upstream import UpstreamDouble, answer_to
 from ricochet_node import upstream as upstream_module
+from ricochet_node.direct import DirectUpstream
+from ricochet_node.faults import ProviderFault, Reason
 from ricochet_node.keystore import Keystore
-from ricochet_node.upstream import KeyRefused, Upstream, Usage
+from ricochet_node.upstream import Upstream, Usage
 from ricochet_node.vault_process import VaultProcess
 from ricochet_protocol.conversation import AnswerFormat, Tool, ToolCall, ToolChoice, Turn
 from ricochet_protocol.errors import RemoteCode, RemoteFault
@@ -42,7 +44,7 @@ async def running(home: Path) -> AsyncIterator[tuple[UpstreamDouble, Upstream]]:
         Keystore(home / "keys.json").add("words", "main", "double", double.base_url, KEY)
         vault = await VaultProcess.start(home / "keys.json", "words", ["main"])
         try:
-            yield double, Upstream(client, vault.base_url, vault.token)
+            yield double, DirectUpstream(client, vault.base_url, vault.token)
         finally:
             await vault.stop()
 
@@ -158,26 +160,35 @@ def test_a_plain_ask_bothers_no_provider_with_parameters(
     bench(scenario)
 
 
-def test_every_fault_has_its_code(bench: Callable[[Scenario], None]) -> None:
-    expected: dict[str, str] = {
-        "401": RemoteCode.UPSTREAM_AUTH,
-        "429": RemoteCode.BUSY,
-        "500": RemoteCode.UPSTREAM,
-        "too_long": RemoteCode.TOO_LONG,
-        "redirect": RemoteCode.UPSTREAM,
-        "garbage": RemoteCode.UPSTREAM,
-        "cut": RemoteCode.UPSTREAM,
-    }
+FAULTS: dict[str, tuple[Reason, str]] = {
+    "401": (Reason.KEY_REFUSED, RemoteCode.UPSTREAM_AUTH),
+    "403": (Reason.KEY_REFUSED, RemoteCode.UPSTREAM_AUTH),
+    "404": (Reason.MODEL_UNKNOWN, RemoteCode.NO_MODEL),
+    "429": (Reason.RATE, RemoteCode.BUSY),
+    "429_bare": (Reason.RATE, RemoteCode.BUSY),
+    "quota": (Reason.QUOTA, RemoteCode.UPSTREAM),
+    "500": (Reason.FAILED, RemoteCode.UPSTREAM),
+    "503": (Reason.OVERLOADED, RemoteCode.BUSY),
+    "500_html": (Reason.FAILED, RemoteCode.UPSTREAM),
+    "too_long": (Reason.TOO_LONG, RemoteCode.TOO_LONG),
+    "redirect": (Reason.FAILED, RemoteCode.UPSTREAM),
+    "reset": (Reason.FAILED, RemoteCode.UPSTREAM),
+    "garbage": (Reason.BROKEN, RemoteCode.UPSTREAM),
+    "cut": (Reason.BROKEN, RemoteCode.UPSTREAM),
+    "error_after": (Reason.OVERLOADED, RemoteCode.BUSY),
+}
 
+
+def test_every_fault_has_its_reason_and_its_code(bench: Callable[[Scenario], None]) -> None:
     async def scenario(double: UpstreamDouble, upstream: Upstream) -> None:
-        for kind, code in expected.items():
+        for kind, (reason, code) in FAULTS.items():
             double.heal()
             double.fault(kind)
-            with pytest.raises(RemoteFault) as caught:
+            with pytest.raises(ProviderFault) as caught:
                 await collect(upstream, ask())
-            assert caught.value.code == code, kind
-            assert isinstance(caught.value, KeyRefused) == (kind == "401")
-            assert KEY not in str(caught.value)
+            assert (caught.value.reason, caught.value.code) == (reason, code), kind
+            assert caught.value.retry_after == (7 if kind == "429" else None)
+            assert KEY not in str(caught.value) and "secret" not in str(caught.value)
 
     bench(scenario)
 
@@ -187,6 +198,7 @@ def test_silence_is_a_timeout_and_ends_the_call(
     bench: Callable[[Scenario], None], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(upstream_module, "FIRST_BYTE_SECONDS", 0.2)
+    monkeypatch.setattr(upstream_module, "IDLE_SECONDS", 0.2)
 
     async def scenario(double: UpstreamDouble, upstream: Upstream) -> None:
         double.fault(kind)
@@ -212,7 +224,7 @@ def test_closing_the_stream_ends_the_call(bench: Callable[[Scenario], None]) -> 
 def test_without_a_vault_the_fault_is_the_nodes(bench: Callable[[Scenario], None]) -> None:
     async def scenario(double: UpstreamDouble, upstream: Upstream) -> None:
         async with aiohttp.ClientSession() as client:
-            gone = Upstream(client, "http://127.0.0.1:9", "token")
+            gone = DirectUpstream(client, "http://127.0.0.1:9", "token")
             with pytest.raises(RemoteFault) as caught:
                 await collect(gone, ask())
             assert caught.value.code == RemoteCode.UPSTREAM
