@@ -348,7 +348,7 @@ def test_draining_lets_open_calls_end_and_admits_no_more(tmp_path: Path) -> None
         bench.upstream.delay = 0.2
         call = asyncio.create_task(bench.client.ask())
         await bench.upstream.until(lambda counts: counts.open == 1)
-        draining = asyncio.create_task(bench.node.drain(10))
+        draining = asyncio.create_task(bench.node.end_calls(10))
         await asyncio.sleep(0)
         assert (await fault_of(bench)).code == RemoteCode.BUSY
         await call
@@ -363,7 +363,7 @@ def test_draining_gives_up_on_a_call_that_does_not_end(tmp_path: Path) -> None:
         bench.upstream.fault("stall")
         call = asyncio.create_task(bench.client.ask())
         await bench.upstream.until(lambda counts: counts.open == 1)
-        assert not await bench.node.drain(0.05)
+        assert not await bench.node.end_calls(0.05)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
 
