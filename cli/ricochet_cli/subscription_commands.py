@@ -111,6 +111,30 @@ def refund(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson =
         say(f"{dollars(amount)} went to the wallet")
 
 
+@app.command("rotate-session")
+def rotate_session(
+    home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson = False
+) -> None:
+    """Replace the session key that signs for you, as when it may have been copied.
+
+    Nodes stay paid: what the old key signed can be claimed. Cut off anywhere, the same command
+    goes on; until the chain names the new key, the old one stays in force.
+    """
+    from ricochet_settlement.session_key import rotate_session as replace
+    from ricochet_settlement.subscriber import set_delegate
+
+    done = _write(
+        home,
+        passphrase_file,
+        lambda d, k, o: replace(home, lambda new: set_delegate(d, k, new, outbox=o)),
+    )
+    if as_json:
+        print_json({"replaced": done.replaced, "delegate": done.delegate, "kept": str(done.kept)})
+    else:
+        say(f"{done.delegate} signs now; the old key is kept in {done.kept}")
+        say("for a day it can still raise what nodes may claim, never beyond the paid budget")
+
+
 def _set_auto_renew(
     home: "Path", passphrase_file: "Path | None", wanted: bool, as_json: bool
 ) -> None:

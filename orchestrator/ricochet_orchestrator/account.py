@@ -42,11 +42,15 @@ UNPROVEN_PERCENT: Final = 20
 
 @dataclass(frozen=True)
 class Payer:
-    """Who pays: the subscriber's account, and the hot key (his delegate's) that signs for it."""
+    """Who pays: the subscriber's account, and the hot key (his delegate's) that signs for it.
+
+    `former` are the accounts of the hot keys that signed for it before.
+    """
 
     subscriber: Address
     domain: Domain
     key: bytes = field(repr=False)
+    former: frozenset[Address] = frozenset()
 
     def signed(self, signer: Address) -> bool:
         """Whether a signature by `signer` is the payer's own."""
@@ -168,7 +172,10 @@ def resume(payer: Payer, account: Account, state: AccountState) -> Account:
     if state.voucher is None:
         return msgspec.structs.replace(account, committed=committed, acknowledged=Units(0))
     shown = state.voucher.voucher
-    ours = shown.subscriber == payer.subscriber and payer.signed(state.voucher.signer(payer.domain))
+    signer = state.voucher.signer(payer.domain)
+    # A replaced key may have been stolen, so its word stands only for what is known here.
+    known = signer in payer.former and shown.cumulative <= account.accepted
+    ours = shown.subscriber == payer.subscriber and (payer.signed(signer) or known)
     if not ours or (shown.node, shown.period) != (account.node, account.period):
         raise RemoteFault(RemoteCode.REFUSED, "peer shows a voucher that was never signed here")
     resumed = msgspec.structs.replace(account, committed=committed, acknowledged=shown.cumulative)

@@ -92,10 +92,11 @@ async def _setting(
     from ricochet_settlement import deployment, wallet
     from ricochet_settlement.contract import ContractSettlement
     from ricochet_settlement.hot_key import load_or_create
+    from ricochet_settlement.session_key import SESSION_FILE, former_sessions
 
     network = deployment.load(home)
     subscriber = wallet.address_of(home / "wallet.json")
-    session_key = load_or_create(home / "session.key")
+    session_key = load_or_create(home / SESSION_FILE)
     peer_key = load_or_create(home / "peer.key")
     store = Store(home / STORE_FILE)
     try:
@@ -111,7 +112,7 @@ async def _setting(
                     peers=peers,
                     settlement=settlement,
                     store=store,
-                    payer=Payer(subscriber, network.domain, session_key),
+                    payer=Payer(subscriber, network.domain, session_key, former_sessions(home)),
                     count=count_tokens,
                     seed=seed,
                     clock=time.time,

@@ -32,7 +32,7 @@ from ricochet_orchestrator.store import Store
 from ricochet_protocol.advert import ModelOffer, SignedAdvert
 from ricochet_protocol.answer import Answer, AnswerParts, size_of
 from ricochet_protocol.conversation import ToolCall
-from ricochet_protocol.eip712 import Session, sign_session
+from ricochet_protocol.eip712 import Session, sign_session, sign_voucher
 from ricochet_protocol.errors import BudgetError, RemoteCode, RemoteFault, garbage
 from ricochet_protocol.ids import Hash32, Period
 from ricochet_protocol.messages import (
@@ -197,6 +197,9 @@ class NodeClient:
             voucher = self.account.voucher
             if voucher is None or self.account.acknowledged >= self.account.accepted:
                 return
+            # Signed anew, to the same bytes unless the key was replaced since: a node takes no
+            # voucher that its session's delegate did not sign.
+            voucher = sign_voucher(self._payer.key, self._payer.domain, voucher.voucher)
             await self._request(Pay(voucher=voucher))
             if self.account.acknowledged < voucher.voucher.cumulative:
                 raise RemoteFault(RemoteCode.REFUSED, "peer did not keep the voucher")

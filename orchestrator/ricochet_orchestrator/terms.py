@@ -41,7 +41,8 @@ async def paid_period(setting: Setting) -> Subscription:
             "not_delegate",
             f"The session key of this home ({signer}) may not sign for "
             f"{payer.subscriber}: the subscription names {found.delegate}.",
-            "Use the home folder that subscribed, or subscribe for the next period from this one.",
+            "Use the home folder that subscribed, or appoint this one: "
+            "`ricochet subscription rotate-session`, which also ends one that was cut off.",
         )
     return found
 

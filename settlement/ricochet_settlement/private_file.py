@@ -80,7 +80,7 @@ def _place(path: Path, data: bytes, into_place: Callable[[str, Path], None]) -> 
             file.flush()
             os.fsync(file.fileno())
         into_place(temporary, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except FileExistsError:
         raise
     except OSError as error:
@@ -94,7 +94,7 @@ def _place(path: Path, data: bytes, into_place: Callable[[str, Path], None]) -> 
             Path(temporary).unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the new name itself durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

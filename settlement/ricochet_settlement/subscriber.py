@@ -90,6 +90,21 @@ async def set_auto_renew(
             await payer.approve(0)
 
 
+async def set_delegate(
+    deployment: Deployment, key: bytes, delegate: Address, *, outbox: Outbox = IN_MEMORY
+) -> None:
+    """Let `delegate` sign from now on; nothing is sent when he does already.
+
+    What the replaced one signed stays payable: his vouchers within commitments until the claim
+    window ends, his reservations for a day. BudgetError `no_subscription`, `no_gas_money`.
+    """
+    async with writing(deployment, key, outbox) as (network, sender):
+        current = await _standing(network, sender.account)
+        if current.delegate != delegate:
+            account = Web3.to_checksum_address(delegate)
+            await _Payer(network, sender).call("setDelegate", account)
+
+
 async def renew(
     deployment: Deployment, key: bytes, subscriber: Address, *, outbox: Outbox = IN_MEMORY
 ) -> Subscription:
@@ -204,7 +219,7 @@ async def _standing(network: Network, account: Address) -> Subscription:
     current = await read_subscription(network, account)
     if current is None:
         raise BudgetError(
-            "no_subscription", "the subscription is not on the chain", "Run `ricochet subscribe`."
+            "no_subscription", f"{account} never subscribed", "Run `ricochet subscribe`."
         )
     return current
 

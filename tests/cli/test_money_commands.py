@@ -134,6 +134,12 @@ def test_from_founding_to_refund(rpc: str, person: Person, tmp_path: Path) -> No
     text = person.run("subscription", "show")[0]
     assert dev_address(1) in text and "$0.06" in text and "$0.04" in text and "automatic" in text
 
+    old = load_or_create(person.home / "session.key")
+    done = json.loads(person.signed("subscription", "rotate-session", "--json")[0])
+    shown = json.loads(person.run("subscription", "show", "--json")[0])
+    assert done["delegate"] == shown["period"]["delegate"] != account_address(old)
+    assert (done["replaced"], load_or_create(Path(done["kept"]))) == (account_address(old), old)
+
     assert person.error("subscription", "renew", code=1) == "reverted"  # four weeks too early
     person.signed("subscription", "cancel")
     assert not json.loads(person.run("subscription", "show", "--json")[0])["auto_renew"]
@@ -155,7 +161,7 @@ def test_from_founding_to_refund(rpc: str, person: Person, tmp_path: Path) -> No
 
     rows: list[dict[str, Any]] = json.loads(person.run("wallet", "transactions", "--json")[0])
     assert [row["what"] for row in rows if row["status"] == "confirmed"] == [
-        *("approve", "subscribe", "topUp", "setAutoRenew", "approve"),
+        *("approve", "subscribe", "topUp", "setDelegate", "setAutoRenew", "approve"),
         *("approve", "setAutoRenew", "renew", "close period 1", "refund"),
     ]
     (failed,) = [row for row in rows if row["status"] == "failed"]

@@ -55,6 +55,7 @@ class Stage:
     subscribed: bool = True
     on_event: Callable[[Event], None] = lambda _: None
     make_store: Callable[[Path], Store] = Store
+    payer: Payer = PAYER
 
     def __post_init__(self) -> None:
         if self.subscribed:
@@ -112,7 +113,7 @@ class Stage:
                 peers=peers,
                 settlement=self.settlement,
                 store=store,
-                payer=PAYER,
+                payer=self.payer,
                 count=count_tokens,
                 seed=seed,
                 clock=lambda: self.settlement.now,

@@ -8,6 +8,7 @@ from ricochet_orchestrator.account import (
     PROVEN_ANSWERS,
     Account,
     Funds,
+    Payer,
     accept,
     calls_at_once,
     covered,
@@ -160,6 +161,15 @@ def test_lost_state_is_resumed_from_our_own_signature() -> None:
     resumed = resume(PAYER, account(accepted=100, reserved=60_000), state(700))
     assert (resumed.accepted, resumed.acknowledged, resumed.committed) == (700, 700, 40_000)
     assert resumed.voucher is not None and resumed.voucher.voucher.cumulative == 700
+
+
+def test_a_replaced_key_stands_for_what_was_accepted_and_no_more() -> None:
+    new = bytes([8]) * 32
+    payer = Payer(PAYER.subscriber, DOMAIN, new, frozenset({account_address(PAYER.key)}))
+    held = resume(payer, account(accepted=700, reserved=60_000), state(700))
+    assert (held.accepted, held.acknowledged) == (700, 700)
+    with pytest.raises(RemoteFault):
+        resume(payer, account(accepted=699, reserved=60_000), state(700))
 
 
 def test_an_older_voucher_at_the_node_never_lowers_what_was_accepted() -> None:

@@ -112,6 +112,7 @@ class ScriptedNode:
         self.open = self.most_open = 0
         self.due = 0
         self.voucher: SignedVoucher | None = None
+        self.paid: list[SignedVoucher] = []
         self.sessions: set[PeerId] = set()
         self._answer = answer
         self._seed = seed
@@ -181,6 +182,7 @@ class ScriptedNode:
                     await self.settlement.reserve([request.reservation])
                 yield await self._state()
             case Pay():
+                self.paid.append(request.voucher)
                 known = self.voucher.voucher.cumulative if self.voucher else 0
                 if (
                     request.voucher.voucher.cumulative > known

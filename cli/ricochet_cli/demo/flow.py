@@ -39,6 +39,7 @@ from ricochet_settlement.devchain.accounts import dev_key
 from ricochet_settlement.faucet import WEI_PER_ETHER, give
 from ricochet_settlement.hot_key import load_or_create
 from ricochet_settlement.private_file import write_private
+from ricochet_settlement.sender import Outbox
 from ricochet_settlement.subscriber import subscribe
 
 OWNERS: Final = ("alice", "bob", "carol")
@@ -148,7 +149,7 @@ class Demo:
         save(subscriber.home, deployment)
         delegate = account_address(load_or_create(subscriber.home / "session.key"))
         key = await asyncio.to_thread(subscriber.wallet_key)
-        await subscribe(deployment, key, PLAN, delegate)
+        await subscribe(deployment, key, PLAN, delegate, outbox=Outbox(subscriber.home))
         say(f"the subscriber has paid {dollars(PLAN)} for 30 days")
 
     async def _run(self, subscriber: Person, owners: Sequence[Person]) -> dict[str, Any]:
