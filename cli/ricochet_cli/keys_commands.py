@@ -88,15 +88,23 @@ def _row(provider: str) -> "Provider":
 
 @app.command("list")
 def list_keys(home: Home, as_json: AsJson = False) -> None:
-    """Show names, providers and the last four characters of your keys; no passphrase needed."""
+    """Show names, providers and the last four characters of your keys; no passphrase needed.
+
+    SHARING says whether its calls may be sold: `ricochet policy show` tells more.
+    """
     from ricochet_node.keystore import Keystore
+    from ricochet_node.sharing import standings
 
     keys = Keystore(home / "keys.json").list()
+    sharing = standings(home, keys)
     if as_json:
-        print_json([_document(key) for key in keys])
+        print_json([_document(key) | {"sharing": sharing[key.id].words} for key in keys])
     elif keys:
-        rows = [(key.id, key.provider, key.origin, f"…{key.last4}") for key in keys]
-        typer.echo(table(("name", "provider", "url", "key"), rows))
+        rows = [
+            (key.id, key.provider, key.origin, f"…{key.last4}", sharing[key.id].words)
+            for key in keys
+        ]
+        typer.echo(table(("name", "provider", "url", "key", "sharing"), rows))
     else:
         say("no keys yet: ricochet keys add PROVIDER, for example `ricochet keys add ollama`")
 

@@ -23,6 +23,7 @@ from ricochet_cli import (
     logs_commands,
     network_commands,
     node_commands,
+    policy_commands,
     subscribe_command,
     subscription_commands,
     wallet_commands,
@@ -46,6 +47,7 @@ app.add_typer(subscription_commands.app, name="subscription")
 app.add_typer(chain_commands.app, name="chain")
 app.add_typer(node_commands.app, name="node")
 app.add_typer(keys_commands.app, name="keys")
+app.add_typer(policy_commands.app, name="policy")
 app.add_typer(logs_commands.app, name="logs")
 app.add_typer(wallet_commands.app, name="wallet")
 app.add_typer(network_commands.app, name="network")

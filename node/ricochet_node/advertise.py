@@ -56,6 +56,7 @@ class Advertiser:
             seq=self._seq,
             issued_at=int(now),
             ttl=TTL,
+            permissions=self._book.permissions,
         )
         await self._peers.publish(self.current)
 

@@ -24,7 +24,7 @@ from ricochet_node.admin import Admin
 from ricochet_node.alerts import Alerts
 from ricochet_node.config import NodeConfig
 from ricochet_node.direct import DirectUpstream
-from ricochet_node.keystore import Keystore
+from ricochet_node.keystore import KeyInfo, Keystore
 from ricochet_node.ledger import Ledger
 from ricochet_node.log import EventLog, open_log
 from ricochet_node.metrics import Metrics
@@ -32,9 +32,10 @@ from ricochet_node.monitoring import Monitoring
 from ricochet_node.node import Identity, Node
 from ricochet_node.owner import GAS_KEY, WALLET
 from ricochet_node.passphrase import Passphrase
-from ricochet_node.policy import check_sharing
 from ricochet_node.request_log import RequestLog
 from ricochet_node.rule_changes import RuleChanges
+from ricochet_node.sharing import Owner, Standing, based, check_sharing
+from ricochet_node.sharing_watch import Look
 from ricochet_node.vault_process import VaultProcess
 from ricochet_protocol.errors import BudgetError, ConfigurationError, LocalFault
 from ricochet_protocol.ids import Address, ModelId, PeerId
@@ -85,7 +86,7 @@ async def run_node(
     Cancelling ends it at once. ConfigurationError, BudgetError, ChainError or LocalFault say what
     keeps it from running, each with the next step.
     """
-    deployment, operator, config = _check_home(options.home)
+    deployment, operator, config, sharing = _check_home(options.home)
     listen = options.listen or config.listen
     async with AsyncExitStack() as stack:
         log = stack.enter_context(open_log(options.log))
@@ -114,6 +115,7 @@ async def run_node(
             DirectUpstream(client, vault.base_url, vault.token),
             log,
             time.time,
+            sharing,
         )
         network = PeerNetwork(
             Libp2pTransport(seed, listen),
@@ -144,7 +146,7 @@ async def run_node(
         await _until_stopped(node, vault, stop, log)
 
 
-def _check_home(home: Path) -> tuple[Deployment, Address, NodeConfig]:
+def _check_home(home: Path) -> tuple[Deployment, Address, NodeConfig, Look]:
     """What can be checked without passphrase and network."""
     deployment = deployments.load(home)
     operator = wallet.address_of(home / WALLET)
@@ -165,12 +167,25 @@ def _check_home(home: Path) -> tuple[Deployment, Address, NodeConfig]:
                 f"{node_config.FILE_NAME} limits a provider key {key!r}, and there is none",
                 f"correct `keys:` in {node_config.FILE_NAME}; see `ricochet keys list`",
             )
-    check_sharing(keys[key] for key in config.keys)
+    config, sharing = _shared(
+        config, Owner(home, operator, deployment.domain), [keys[key] for key in config.keys]
+    )
     if deployment.development:
         # Its ether is free, so no claim has to wait for company.
         claim = msgspec.structs.replace(config.claim, ether_price=Units(0))
         config = msgspec.structs.replace(config, claim=claim)
-    return deployment, operator, config
+    return deployment, operator, config, sharing
+
+
+def _shared(config: NodeConfig, owner: Owner, keys: list[KeyInfo]) -> tuple[NodeConfig, Look]:
+    """The offers with what they are based on, and how that is looked at while the node runs."""
+
+    def look(now: float) -> dict[str, Standing]:
+        return owner.of_keys(keys, now)
+
+    standings = look(time.time())
+    check_sharing(standings)
+    return msgspec.structs.replace(config, offers=based(config.offers, standings)), look
 
 
 async def _register(

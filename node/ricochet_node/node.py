@@ -18,6 +18,7 @@ from ricochet_node.ledger import Ledger
 from ricochet_node.log import EventLog
 from ricochet_node.offers import OfferBook
 from ricochet_node.serve import Server, Terms
+from ricochet_node.sharing_watch import Look, SharingWatch
 from ricochet_node.standings import Standings
 from ricochet_node.upstream import Upstream
 from ricochet_protocol.ids import Address, PeerId
@@ -48,6 +49,7 @@ class Node:
         upstream: Upstream,
         log: EventLog,
         clock: Callable[[], float],
+        sharing: Look,
     ) -> None:
         self._identity = identity
         self._config = config
@@ -78,6 +80,7 @@ class Node:
             identity.peer, identity.operator, settlement, ledger, standings, server, clock, log
         )
         self.claimer = Claimer(settlement, ledger, identity.operator, config.claim, clock, log)
+        self._sharing = SharingWatch(sharing, self.book, clock, log)
         self._settlement = settlement
         self.told_to_stop = asyncio.Event()
         """Set when the owner wants the node to end in order."""
@@ -95,20 +98,21 @@ class Node:
             self.book,
             self._clock,
         )
+        self._sharing.check()
         self.book.open()
         await self._advertiser.publish()
 
     async def run(self) -> None:
-        """Claim and advertise; ends only by cancellation or a defect."""
-        claims = asyncio.create_task(self.claimer.run())
-        adverts = asyncio.create_task(self._advertiser.run())
+        """Claim, advertise and watch what may be shared; ends only by cancellation or a defect."""
+        work = (self.claimer.run(), self._advertiser.run(), self._sharing.run())
+        tasks = [asyncio.create_task(one) for one in work]
         try:
-            done, _ = await asyncio.wait((claims, adverts), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             done.pop().result()
         finally:
-            claims.cancel()
-            adverts.cancel()
-            await asyncio.gather(claims, adverts, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def end_calls(self, seconds: float = DRAIN_SECONDS) -> bool:
         """Admit nothing more and let open calls end; whether they all did in time."""

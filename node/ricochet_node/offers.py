@@ -1,8 +1,8 @@
 """What the node offers at this moment, and how many calls of each offer are open.
 
-An offer goes when the provider refuses its key. Nothing is admitted before the node has joined and
-while it drains. Whoever advertises waits on `changed`. A call holds its slot from admission to its
-end, however it ends.
+An offer goes when the provider refuses its key, or when the right to share it ends. Nothing is
+admitted before the node has joined and while it drains. Whoever advertises waits on `changed`. A
+call holds its slot from admission to its end, however it ends.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from ricochet_node.config import Offer
 from ricochet_protocol.advert import ModelOffer
+from ricochet_protocol.eip712 import AttestationProof
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import ModelId
 
@@ -24,6 +25,7 @@ class OfferBook:
         self._open: Counter[ModelId] = Counter()
         self.admitting = False
         """Whether calls are admitted: not before the start, nor while the node drains."""
+        self._permissions: tuple[AttestationProof, ...] = ()
         self.changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -32,6 +34,12 @@ class OfferBook:
     def shown(self) -> tuple[ModelOffer, ...]:
         """What an advert says."""
         return tuple(o.shown for o in self._offers.values()) if self.admitting else ()
+
+    @property
+    def permissions(self) -> tuple[AttestationProof, ...]:
+        """The attestations that what is shown depends on."""
+        needed = {offer.basis.provider for offer in self.shown}
+        return tuple(proof for proof in self._permissions if proof.provider in needed)
 
     @property
     def open_calls(self) -> int:
@@ -69,6 +77,12 @@ class OfferBook:
         if gone:
             self.changed.set()
         return gone
+
+    def permit(self, proofs: tuple[AttestationProof, ...]) -> None:
+        """Advertise with these attestations from now on; they are sorted by provider."""
+        if proofs != self._permissions:
+            self._permissions = proofs
+            self.changed.set()
 
     def open(self) -> None:
         """Admit calls from now on."""

@@ -1,25 +1,30 @@
-"""Whether a provider's terms let its key earn money here: the sharing policy in `policy.toml`.
+"""What providers' terms say about selling access to them: the table in `policy.toml`.
 
 The verdict is about the host a key is sealed to, not about the name its owner gave it. A model on
 one's own machine or private network is the owner's to share; a hosted provider that is not known
-to allow resale is refused, because it is the owner's account that would be closed.
+to allow resale is refused, because it is the owner's account that would be closed. What may lift a
+refusal is in `sharing`.
 """
 
-from collections.abc import Iterable
+import re
 from datetime import date
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
+from typing import Final
 
 import msgspec
 
-from ricochet_node.keystore import KeyInfo
-from ricochet_node.origin import Origin, parse_origin
+from ricochet_node.origin import Origin
 from ricochet_protocol.errors import ConfigurationError
+
+_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_HOST: Final = re.compile(r"[a-z0-9][a-z0-9-]*(\.[a-z0-9-]+)+")
+_MAX_TEXT: Final = 300
 
 
 class Verdict(StrEnum):
-    """What the terms say about paid sharing."""
+    """What the terms say about paid sharing; `unknown` refuses like `deny`."""
 
     ALLOW = "allow"
     DENY = "deny"
@@ -27,60 +32,89 @@ class Verdict(StrEnum):
 
 
 class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One provider's entry; a host also stands for the names below it."""
+    """One provider's entry. A host also stands for the names below it; self-hosted have none."""
 
     provider: str
-    hosts: tuple[str, ...]
     verdict: Verdict
     clause: str
-    url: str
     reviewed_at: date
+    url: str = ""
+    hosts: tuple[str, ...] = ()
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if not _ID.fullmatch(self.provider):
+            raise ValueError("provider: 1 to 32 of a-z, 0-9 and -")
+        if not all(_HOST.fullmatch(host) for host in self.hosts):
+            raise ValueError(f"hosts of {self.provider}: lower-case host names")
+        if not self.clause or any(
+            len(text) > _MAX_TEXT or not text.isprintable() for text in (self.clause, self.note)
+        ):
+            raise ValueError(f"clause or note of {self.provider}: {_MAX_TEXT} printable characters")
+        if self.url and not (self.url.startswith("https://") and self.url.isprintable()):
+            raise ValueError(f"url of {self.provider}: https://...")
+        if self.verdict is Verdict.UNKNOWN and not self.note:
+            raise ValueError(f"note of {self.provider}: say what could not be confirmed")
+        if self.hosts and not self.url:
+            raise ValueError(f"url of {self.provider}: where its terms are")
 
 
-class _Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A version of the table; each provider and each host stands in it once."""
+
     version: int
     provider: tuple[Terms, ...]
 
+    def __post_init__(self) -> None:
+        if self.version < 1:
+            raise ValueError("version: 1 or more")
+        ids = [terms.provider for terms in self.provider]
+        hosts = [host for terms in self.provider for host in terms.hosts]
+        if len(set(ids)) < len(ids) or len(set(hosts)) < len(hosts):
+            raise ValueError("a provider or host stands there twice")
 
-def terms_of(origin: Origin) -> Terms | None:
-    """The entry for an origin's host; None when the policy does not know it."""
-    for terms in _policy().provider:
-        if any(origin.host == host or origin.host.endswith(f".{host}") for host in terms.hosts):
-            return terms
-    return None
+    def of_host(self, host: str) -> Terms | None:
+        """The entry of a host, that of the longest name when several fit."""
+        fitting = [
+            (len(name), terms)
+            for terms in self.provider
+            for name in terms.hosts
+            if host == name or host.endswith(f".{name}")
+        ]
+        return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
+
+    def named(self, provider: str) -> Terms | None:
+        """The entry of this id."""
+        return next((terms for terms in self.provider if terms.provider == provider), None)
+
+
+def parse_policy(text: bytes) -> Policy:
+    """A checked table; ConfigurationError `bad_policy` when it is not one."""
+    try:
+        return msgspec.toml.decode(text, type=Policy)
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise ConfigurationError(
+            "bad_policy",
+            f"policy.toml cannot be used: {error}",
+            "install Ricochet again: the file is a part of it",
+        ) from None
+
+
+@cache
+def shipped() -> Policy:
+    """The table of this installation."""
+    return parse_policy(files("ricochet_node").joinpath("policy.toml").read_bytes())
 
 
 def verdict_of(origin: Origin) -> Verdict:
     """May calls to this origin be sold? Self-hosted: yes. Not listed: unknown."""
     if origin.is_private:
         return Verdict.ALLOW
-    terms = terms_of(origin)
+    terms = shipped().of_host(origin.host)
     return terms.verdict if terms else Verdict.UNKNOWN
 
 
-def check_sharing(keys: Iterable[KeyInfo]) -> None:
-    """ConfigurationError `sharing_deny` or `sharing_unknown` for a key that may not be sold."""
-    for key in keys:
-        origin = parse_origin(key.origin)
-        verdict = verdict_of(origin)
-        if verdict is Verdict.ALLOW:
-            continue
-        terms = terms_of(origin)
-        if terms is None:
-            said = f"the sharing policy does not know {origin.host}"
-            where = "its terms"
-        else:
-            said = f"{terms.provider} forbids it ({terms.clause}; read {terms.reviewed_at})"
-            where = terms.url
-        raise ConfigurationError(
-            f"sharing_{verdict}",
-            f"key {key.id!r} may not be sold: {said}",
-            f"offer a model you host yourself, or ask the provider for written permission ({where})"
-            "; this version cannot record such a permission yet",
-        )
-
-
-@cache
-def _policy() -> _Policy:
-    text = files("ricochet_node").joinpath("policy.toml").read_bytes()
-    return msgspec.toml.decode(text, type=_Policy)
+def provider_of(origin: Origin) -> str:
+    """Whose terms count: an id of the table, the host's name when it is not listed."""
+    terms = shipped().of_host(origin.host)
+    return terms.provider if terms else origin.host

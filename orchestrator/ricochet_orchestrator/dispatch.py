@@ -181,7 +181,7 @@ class Dispatcher:
         return [
             Candidate(signed, offer, calls_at_once(self.client(signed).account, offer.slots))
             for signed in self._offers.believed()
-            if (offer := signed.advert.offer(model)) is not None
+            if (offer := self._offers.offer(signed, model)) is not None
             and signed.advert.peer not in self._unaffordable
         ]
 

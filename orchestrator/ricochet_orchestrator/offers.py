@@ -3,13 +3,18 @@
 The directory is hearsay that any peer can fill; the contract's registry says who is paid. An advert
 counts only when both agree and the network is ours, so money cannot be steered to another peer. A
 confirmed pair is kept for the run; one the registry does not know yet is looked up again later.
+
+Of a believed advert, a model counts only while its basis holds (`ricochet_protocol.sharing`): a
+permission that is forged or has expired takes its models away and leaves the others. Private offers
+count only where the operator is one of ours; to everybody else they are nothing.
 """
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Collection
 from typing import Final
 
-from ricochet_protocol.advert import SignedAdvert
+from ricochet_protocol.advert import ModelOffer, SignedAdvert
 from ricochet_protocol.errors import ChainError
 from ricochet_protocol.ids import Address, ModelId, PeerId
 from ricochet_protocol.ports import Peers, Settlement
@@ -19,11 +24,22 @@ RECHECK: Final = 5.0
 
 
 class Offers:
-    """The believed part of a directory; `refresh` keeps it current."""
+    """The believed part of a directory; `refresh` keeps it current.
 
-    def __init__(self, peers: Peers, settlement: Settlement) -> None:
+    `own` are the operators whose private offers are meant for us; `clock` tells Unix seconds.
+    """
+
+    def __init__(
+        self,
+        peers: Peers,
+        settlement: Settlement,
+        clock: Callable[[], float],
+        own: Collection[Address],
+    ) -> None:
         self._peers = peers
         self._settlement = settlement
+        self._clock = clock
+        self._own = own
         self._confirmed: set[tuple[Address, PeerId]] = set()
         self._doubted: dict[tuple[Address, PeerId], float] = {}
         self.unreachable: ChainError | None = None
@@ -58,9 +74,21 @@ class Offers:
             and signed.advert.peer != self._peers.peer
         )
 
+    def offer(self, signed: SignedAdvert, model: ModelId) -> ModelOffer | None:
+        """What a believed advert offers us of a model now."""
+        offer = signed.advert.believed(model, self._settlement.domain, self._clock())
+        if offer is None or offer.basis.kind != "private" or signed.advert.operator in self._own:
+            return offer
+        return None
+
     def models(self) -> tuple[ModelId, ...]:
         """Models on offer, those that most peers offer first."""
-        offered = Counter(offer.id for one in self.believed() for offer in one.advert.models)
+        offered = Counter(
+            offer.id
+            for one in self.believed()
+            for offer in one.advert.models
+            if self.offer(one, offer.id) is not None
+        )
         return tuple(sorted(offered, key=lambda model: (-offered[model], model)))
 
     def window(self, model: ModelId) -> int | None:
@@ -68,6 +96,6 @@ class Offers:
         windows = sorted(
             offer.context
             for one in self.believed()
-            if (offer := one.advert.offer(model)) is not None
+            if (offer := self.offer(one, model)) is not None
         )
         return windows[(len(windows) - 1) // 2] if windows else None

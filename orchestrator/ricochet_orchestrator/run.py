@@ -77,7 +77,8 @@ async def run_document(
     run goes on later. Errors that end a run early (budget, no peer, chain) leave it paused too.
     """
     subscription = await paid_period(setting)
-    offers = Offers(setting.peers, setting.settlement)
+    own = {setting.payer.subscriber, *setting.private_nodes}
+    offers = Offers(setting.peers, setting.settlement, setting.clock, own)
     record, plan, resumed = await _prepare(setting, offers, document, chain, model, stop)
     setting.store.mark_cached(record.id, setting.clock())
     run = _Run(setting, subscription, offers, record, plan, stop)

@@ -7,12 +7,16 @@ from ricochet_orchestrator.account import Payer
 from ricochet_orchestrator.progress import Event
 from ricochet_orchestrator.segment import TokenCounter
 from ricochet_orchestrator.store import Store
+from ricochet_protocol.ids import Address
 from ricochet_protocol.ports import Peers, Settlement
 
 
 @dataclass(frozen=True)
 class Setting:
-    """`clock` tells Unix seconds, `tell` hears of everything that happens."""
+    """`clock` tells Unix seconds, `tell` hears of everything that happens.
+
+    `private_nodes` are operators whose private offers are meant for this payer.
+    """
 
     peers: Peers
     settlement: Settlement
@@ -22,3 +26,4 @@ class Setting:
     seed: int
     clock: Callable[[], float]
     tell: Callable[[Event], None]
+    private_nodes: tuple[Address, ...] = ()

@@ -10,9 +10,11 @@ from typing import Final
 import msgspec
 
 from ricochet_protocol.conversation import Feature
+from ricochet_protocol.eip712 import AttestationProof, Domain
 from ricochet_protocol.errors import garbage
 from ricochet_protocol.ids import Address, Hash32, ModelId, NetworkId, PeerId, address
 from ricochet_protocol.money import MAX_UNITS, PricePerMillion
+from ricochet_protocol.sharing import Basis, check_permissions, is_believed
 from ricochet_protocol.signing import keccak256, sign_statement, statement_is_from
 
 MAX_TTL: Final = 600
@@ -29,6 +31,7 @@ class ModelOffer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One model at one price; `context` is the window in tokens, `slots` the calls at once.
 
     `features` are what an ask may use beyond turns, lengths and temperature; each once, sorted.
+    `basis` says by what right it is offered.
     """
 
     id: ModelId
@@ -37,6 +40,7 @@ class ModelOffer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     price_out: PricePerMillion
     slots: int
     features: tuple[Feature, ...] = ()
+    basis: Basis = Basis()
 
     def __post_init__(self) -> None:
         if not 0 < len(self.id) <= 128 or not self.id.isprintable():
@@ -47,10 +51,15 @@ class ModelOffer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("price out of range")
         if list(self.features) != sorted(set(self.features)):
             raise ValueError("features are sorted, each once")
+        if self.basis.kind == "private" and (self.price_in or self.price_out):
+            raise ValueError("what is private has no price")
 
 
 class Advert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A node's offers at a moment; `addresses` are multiaddrs, `issued_at` Unix seconds."""
+    """A node's offers at a moment; `addresses` are multiaddrs, `issued_at` Unix seconds.
+
+    `permissions` are the operator's attestations that the offers' bases refer to.
+    """
 
     peer: PeerId
     addresses: tuple[str, ...]
@@ -62,6 +71,7 @@ class Advert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seq: int
     issued_at: int
     ttl: int
+    permissions: tuple[AttestationProof, ...] = ()
 
     def __post_init__(self) -> None:
         if self.operator != address(self.operator):
@@ -76,10 +86,19 @@ class Advert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("region, version or network too long")
         if not (0 <= self.seq < 2**63 and 0 <= self.issued_at < 2**63 and 0 < self.ttl <= MAX_TTL):
             raise ValueError("seq, issued_at or ttl out of range")
+        check_permissions((offer.basis for offer in self.models), self.permissions)
 
     def offer(self, model: ModelId) -> ModelOffer | None:
         """The offer of `model`, None when the node has none."""
         return next((offer for offer in self.models if offer.id == model), None)
+
+    def believed(self, model: ModelId, domain: Domain, now: float) -> ModelOffer | None:
+        """The offer of `model` when its basis holds at `now` (Unix seconds)."""
+        offer = self.offer(model)
+        if offer is None:
+            return None
+        holds = is_believed(offer.basis, self.permissions, self.operator, domain, now)
+        return offer if holds else None
 
     def statement(self) -> bytes:
         """The bytes the peer signs."""

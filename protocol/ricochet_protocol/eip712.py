@@ -1,14 +1,18 @@
-"""What accounts sign: reservations, vouchers and sessions, with their EIP-712 digests.
+"""What accounts sign: reservations, vouchers, sessions and attestations, with EIP-712 digests.
 
 A *reservation* sets aside part of a subscriber's budget for one node; a *voucher* is payment to it;
 both are cumulative per period, so an older one is harmless. A *session* ties a subscriber to the
-two peers of a connection. The digests agree with the contract and with `eth-account` through
-`tests/vectors/eip712.json`. Signers are the subscriber or his delegate (the hot session key).
+two peers of a connection. An *attestation* is an operator's word that a provider permits resale in
+writing; it names no account there. The digests agree with the contract and with `eth-account`
+through `tests/vectors/eip712.json`. Payments and sessions are signed by the subscriber or his
+delegate (the hot session key).
 
 Source: EIP-712; struct types as in `contracts/interfaces/IRicochet.sol`.
 """
 
+import re
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 
@@ -16,6 +20,10 @@ from ricochet_protocol.errors import garbage
 from ricochet_protocol.ids import MAX_UINT32, Address, Hash32, NetworkId, PeerId, Period, address
 from ricochet_protocol.money import MAX_UNITS, Units
 from ricochet_protocol.signing import keccak256, recover, sign_digest
+
+MAX_COVERS: Final = 256
+PROVIDER: Final = re.compile(r"[a-z0-9][a-z0-9.:-]{0,127}")
+"""An id such as `openai`, or a host for a provider that the policy does not list."""
 
 
 class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +93,72 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return _digest(domain, _SESSION, words)
 
 
+class Attestation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`operator` holds a document (its SHA-256) by which `provider` permits what `covers` says.
+
+    `expires` is in Unix seconds. A provider is an id of the sharing policy, or a host's name.
+    """
+
+    operator: Address
+    provider: str
+    document: Hash32
+    covers: str
+    expires: int
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.covers) <= MAX_COVERS or not self.covers.isprintable():
+            raise ValueError(f"what is covered takes 1 to {MAX_COVERS} printable characters")
+        self.proof(bytes(65))
+
+    def proof(self, signature: bytes) -> "AttestationProof":
+        """What is shown to others: the text of `covers` stays at home."""
+        return AttestationProof(
+            operator=self.operator,
+            provider=self.provider,
+            document=self.document,
+            covers=keccak256(self.covers.encode()),
+            expires=self.expires,
+            signature=signature,
+        )
+
+    def digest(self, domain: Domain) -> Hash32:
+        return self.proof(bytes(65)).digest(domain)
+
+
+class AttestationProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An attestation as it travels: `covers` is the text's Keccak-256, which is what was signed."""
+
+    operator: Address
+    provider: str
+    document: Hash32
+    covers: Hash32
+    expires: int
+    signature: bytes
+
+    def __post_init__(self) -> None:
+        if self.operator != address(self.operator):
+            raise ValueError("accounts are written in lower case")
+        if not PROVIDER.fullmatch(self.provider):
+            raise ValueError("not a provider's id or host")
+        if (len(self.document), len(self.covers), len(self.signature)) != (32, 32, 65):
+            raise ValueError("hashes have 32 bytes, a signature 65")
+        if not 0 <= self.expires < 2**63:
+            raise ValueError("expiry out of range")
+
+    def digest(self, domain: Domain) -> Hash32:
+        words = (
+            _word(self.operator)
+            + keccak256(self.provider.encode())
+            + self.document
+            + self.covers
+            + self.expires.to_bytes(32, "big")
+        )
+        return _digest(domain, _ATTESTATION, words)
+
+    def signer(self, domain: Domain) -> Address:
+        return signer_untrusted(self.digest(domain), self.signature)
+
+
 class _Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: bytes
 
@@ -120,6 +194,20 @@ class SignedSession(_Signed, frozen=True):
         return signer_untrusted(self.session.digest(domain), self.signature)
 
 
+class SignedAttestation(_Signed, frozen=True):
+    """An attestation as the operator keeps it."""
+
+    attestation: Attestation
+
+    @property
+    def proof(self) -> AttestationProof:
+        """What adverts show of it."""
+        return self.attestation.proof(self.signature)
+
+    def signer(self, domain: Domain) -> Address:
+        return signer_untrusted(self.attestation.digest(domain), self.signature)
+
+
 def sign_reservation(key: bytes, domain: Domain, value: Reservation) -> SignedReservation:
     """Sign with a 32-byte private key."""
     return SignedReservation(reservation=value, signature=sign_digest(key, value.digest(domain)))
@@ -135,6 +223,11 @@ def sign_session(key: bytes, domain: Domain, value: Session) -> SignedSession:
     return SignedSession(session=value, signature=sign_digest(key, value.digest(domain)))
 
 
+def sign_attestation(key: bytes, domain: Domain, value: Attestation) -> SignedAttestation:
+    """Sign with a 32-byte private key."""
+    return SignedAttestation(attestation=value, signature=sign_digest(key, value.digest(domain)))
+
+
 def signer_untrusted(digest: Hash32, signature: bytes) -> Address:
     """Who signed; RemoteFault when the signature recovers nobody."""
     try:
@@ -148,6 +241,9 @@ _RESERVATION = keccak256(f"Reservation({_PAYMENT} total)".encode())
 _VOUCHER = keccak256(f"Voucher({_PAYMENT} cumulative)".encode())
 _SESSION = keccak256(
     b"Session(address subscriber,string clientPeer,string nodePeer,uint64 expires)"
+)
+_ATTESTATION = keccak256(
+    b"Attestation(address operator,string provider,bytes32 document,string covers,uint64 expires)"
 )
 _DOMAIN = keccak256(
     b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"

@@ -12,6 +12,15 @@ const SESSION = [
   { name: "nodePeer", type: "string" },
   { name: "expires", type: "uint64" },
 ];
+const ATTESTATION = [
+  { name: "operator", type: "address" },
+  { name: "provider", type: "string" },
+  { name: "document", type: "bytes32" },
+  { name: "covers", type: "string" },
+  { name: "expires", type: "uint64" },
+];
+// What the contract never sees: signed for peers only.
+const FOR_PEERS = { Session: SESSION, Attestation: ATTESTATION };
 const DOMAIN = {
   name: "Ricochet",
   version: "1",
@@ -47,10 +56,16 @@ const CASES = [
   ["Voucher", KEYS[2], { subscriber: low, node: NODE, period: "2", cumulative: "1000001" }],
   ["Session", KEYS[2], { subscriber: middle, clientPeer: PEERS[0], nodePeer: PEERS[1], expires: "1900000000" }],
   ["Session", KEYS[0], { subscriber: low, clientPeer: "", nodePeer: "pair é €", expires: (2n ** 64n - 1n).toString() }],
+  ["Attestation", KEYS[0], {
+    operator: low, provider: "openai", document: ethers.id("a letter"), covers: "resale of API access", expires: "1900000000",
+  }],
+  ["Attestation", KEYS[2], {
+    operator: middle, provider: "api.example.com", document: ethers.ZeroHash, covers: "modèles é €", expires: "0",
+  }],
 ];
 
 function document() {
-  const types = { ...TYPES, Session: SESSION };
+  const types = { ...TYPES, ...FOR_PEERS };
   const vectors = CASES.map(([type, privateKey, message]) => {
     const digest = ethers.TypedDataEncoder.hash(DOMAIN, { [type]: types[type] }, message);
     const { address: signer, signingKey } = new ethers.Wallet(privateKey);
@@ -84,7 +99,7 @@ describe("golden EIP-712 vectors", () => {
     const ricochet = await loadFixture(atVectorAddress);
     const [, name, version, chainId, verifyingContract] = await ricochet.eip712Domain();
     expect({ name, version, chainId: Number(chainId), verifyingContract }).to.deep.equal(domain);
-    for (const { type, message, digest } of vectors.filter(({ type }) => type !== "Session")) {
+    for (const { type, message, digest } of vectors.filter(({ type }) => !(type in FOR_PEERS))) {
       expect(await ricochet[`hash${type}`](message), JSON.stringify(message)).to.equal(digest);
     }
   });

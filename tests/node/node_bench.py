@@ -24,6 +24,7 @@ from ricochet_node.direct import DirectUpstream
 from ricochet_node.ledger import Ledger
 from ricochet_node.log import EventLog
 from ricochet_node.node import Identity, Node
+from ricochet_node.sharing_watch import Look, nothing_sold
 from ricochet_protocol.advert import ModelOffer
 from ricochet_protocol.eip712 import (
     Reservation,
@@ -177,7 +178,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def running(home: Path, settings: NodeConfig | None = None) -> AsyncIterator[Bench]:
+async def running(
+    home: Path, settings: NodeConfig | None = None, sharing: Look = nothing_sold
+) -> AsyncIterator[Bench]:
     """A node that has joined, and a client on the same network with a running subscription."""
     chain = MemorySettlement()
     chain.register_node(OPERATOR, peer_of(NODE_SEED), (), OPERATOR)
@@ -195,6 +198,7 @@ async def running(home: Path, settings: NodeConfig | None = None) -> AsyncIterat
             DirectUpstream(http, upstream.base_url.removesuffix("/v1"), PROVIDER_KEY),
             EventLog(log_text),
             lambda: chain.now,
+            sharing,
         )
         network = chain.domain.network
         served = PeerNetwork(
@@ -226,11 +230,12 @@ def run(
     home: Path,
     scenario: Callable[[Bench], Awaitable[None]],
     settings: NodeConfig | None = None,
+    sharing: Look = nothing_sold,
 ) -> None:
     """Run a scenario on a bench, within a minute."""
 
     async def inner() -> None:
-        async with asyncio.timeout(60), running(home, settings) as bench:
+        async with asyncio.timeout(60), running(home, settings, sharing) as bench:
             await scenario(bench)
 
     asyncio.run(inner())

@@ -137,7 +137,7 @@ def test_each_missing_thing_is_named_in_order(tmp_path: Path) -> None:
     store = Keystore(tmp_path / "keys.json")
     store.add(WORDS, "main", "any", "https://api.openai.com/v1", PROVIDER_KEY)
     error = refused(tmp_path, ConfigurationError, "sharing_deny")
-    assert "OpenAI" in error.message
+    assert "openai" in error.message
     store.remove("main")
     store.add(WORDS, "main", "any", "http://127.0.0.1:9/v1", PROVIDER_KEY)
     with pytest.raises(ConfigurationError) as caught:

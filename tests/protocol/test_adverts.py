@@ -60,7 +60,8 @@ REFUSED = {
                 models=tuple(
                     msgspec.structs.replace(OFFER, id=ModelId(f"{n:03d}" + "漢" * 125))
                     for n in range(64)
-                )
+                ),
+                permissions=(),
             ),
         ),
         ADVERT.network,

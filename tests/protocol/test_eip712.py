@@ -5,28 +5,32 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 from eth_utils import to_checksum_address
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ricochet_protocol.eip712 import (
+    MAX_COVERS,
+    Attestation,
     Domain,
     Reservation,
     Session,
     SignedVoucher,
     Voucher,
     domain_separator,
+    sign_attestation,
     sign_reservation,
     sign_session,
     sign_voucher,
 )
 from ricochet_protocol.errors import RemoteFault
-from ricochet_protocol.ids import Address, PeerId, Period, address
+from ricochet_protocol.ids import Address, Hash32, PeerId, Period, address
 from ricochet_protocol.money import Units
-from ricochet_protocol.signing import account_address, sign_digest
+from ricochet_protocol.signing import account_address, keccak256, sign_digest
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "eip712.json").read_text())
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -50,8 +54,21 @@ sessions = st.builds(
     node_peer=peers,
     expires=st.integers(0, 2**63 - 1),
 )
-Value = Reservation | Voucher | Session
-SIGN = {Reservation: sign_reservation, Voucher: sign_voucher, Session: sign_session}
+attestations = st.builds(
+    Attestation,
+    operator=addresses,
+    provider=st.text("az09.:-", max_size=127).map(lambda rest: "p" + rest),
+    document=st.binary(min_size=32, max_size=32).map(Hash32),
+    covers=st.text("resale é€漢", min_size=1, max_size=MAX_COVERS),
+    expires=st.integers(0, 2**63 - 1),
+)
+Value = Reservation | Voucher | Session | Attestation
+SIGN = {
+    Reservation: sign_reservation,
+    Voucher: sign_voucher,
+    Session: sign_session,
+    Attestation: sign_attestation,
+}
 
 
 def message(value: Value) -> dict[str, Any]:
@@ -63,6 +80,8 @@ def message(value: Value) -> dict[str, Any]:
             "nodePeer": value.node_peer,
             "expires": value.expires,
         }
+    if isinstance(value, Attestation):
+        return msgspec.structs.asdict(value) | {"operator": to_checksum_address(value.operator)}
     fields: dict[str, Any] = {
         "subscriber": to_checksum_address(value.subscriber),
         "node": to_checksum_address(value.node),
@@ -76,6 +95,14 @@ def message(value: Value) -> dict[str, Any]:
 def value_of(vector: dict[str, Any]) -> Value:
     """The value that a golden vector describes."""
     told = vector["message"]
+    if vector["type"] == "Attestation":
+        return Attestation(
+            address(told["operator"]),
+            told["provider"],
+            Hash32(bytes.fromhex(told["document"][2:])),
+            told["covers"],
+            int(told["expires"]),
+        )
     subscriber = address(told["subscriber"])
     if vector["type"] == "Session":
         return Session(
@@ -91,7 +118,7 @@ def sign(key: bytes, domain: Domain, value: Value) -> Any:
     return SIGN[type(value)](key, domain, value)  # type: ignore[operator]
 
 
-@given(key=keys, domain=domains, value=reservations | vouchers | sessions)
+@given(key=keys, domain=domains, value=reservations | vouchers | sessions | attestations)
 def test_wallets_sign_what_we_sign(key: bytes, domain: Domain, value: Value) -> None:
     kind = type(value).__name__
     told = {
@@ -132,7 +159,7 @@ def test_golden_vectors(vector: dict[str, Any]) -> None:
 
 def test_the_vectors_cover_every_kind_within_our_range() -> None:
     usable = {vector["type"] for vector in VECTORS["vectors"] if not beyond_ours(vector)}
-    assert usable == {"Reservation", "Voucher", "Session"}
+    assert usable == {"Reservation", "Voucher", "Session", "Attestation"}
 
 
 @given(key=keys, domain=domains, other=domains, value=vouchers)
@@ -167,3 +194,42 @@ def test_the_larger_twin_of_a_signature_is_refused(
     twin = signature[:32] + s.to_bytes(32, "big") + bytes([55 - signature[64]])
     with pytest.raises(RemoteFault):
         SignedVoucher(signature=twin, voucher=value).signer(domain)
+
+
+@settings(max_examples=20)
+@given(key=keys, domain=domains, value=attestations)
+def test_a_proof_shows_the_hash_of_what_is_covered_and_the_same_signer(
+    key: bytes, domain: Domain, value: Attestation
+) -> None:
+    proof = sign_attestation(key, domain, value).proof
+    assert proof.covers == keccak256(value.covers.encode())
+    assert proof.digest(domain) == value.digest(domain)
+    assert proof.signer(domain) == account_address(key)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"operator": "0x" + "AB" * 20},
+        {"provider": ""},
+        {"provider": "Open AI"},
+        {"provider": "a" * 129},
+        {"document": b"short"},
+        {"covers": ""},
+        {"covers": "x" * (MAX_COVERS + 1)},
+        {"covers": "two\nlines"},
+        {"expires": -1},
+        {"expires": 2**63},
+    ],
+)
+def test_an_attestation_out_of_bounds_cannot_be_made(changes: dict[str, Any]) -> None:
+    values: dict[str, Any] = {
+        "operator": "0x" + "ab" * 20,
+        "provider": "openai",
+        "document": bytes(32),
+        "covers": "resale",
+        "expires": 1,
+    }
+    Attestation(**values)
+    with pytest.raises(ValueError):
+        Attestation(**(values | changes))

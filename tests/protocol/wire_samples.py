@@ -3,11 +3,13 @@
 from ricochet_protocol.advert import Advert, ModelOffer, SignedAdvert, sign_advert
 from ricochet_protocol.conversation import AnswerFormat, Tool, ToolCall, ToolChoice, Turn
 from ricochet_protocol.eip712 import (
+    Attestation,
     Domain,
     Reservation,
     Session,
     SignedVoucher,
     Voucher,
+    sign_attestation,
     sign_reservation,
     sign_session,
     sign_voucher,
@@ -32,9 +34,11 @@ from ricochet_protocol.messages import (
 from ricochet_protocol.money import PricePerMillion, Units
 from ricochet_protocol.mux import AnyFrame, Cancel, Credit, Data, End, Fail, Ping, Pong
 from ricochet_protocol.receipt import Receipt, sign_receipt
+from ricochet_protocol.sharing import Basis
 from ricochet_protocol.signing import account_address, peer_of
 
 KEY, NODE_SEED, CLIENT_SEED = b"\x11" * 32, b"\x22" * 32, b"\x33" * 32
+OPERATOR_KEY = b"\x44" * 32
 SUBSCRIBER, NODE = account_address(KEY), Address("0x" + "ab" * 20)
 DOMAIN = Domain(chain_id=1337, contract=Address("0x" + "cd" * 20))
 OFFER = ModelOffer(
@@ -45,17 +49,37 @@ OFFER = ModelOffer(
     slots=3,
     features=("stop", "tools"),
 )
+PERMISSION = sign_attestation(
+    OPERATOR_KEY,
+    DOMAIN,
+    Attestation(
+        operator=account_address(OPERATOR_KEY),
+        provider="mistral",
+        document=Hash32(b"\x0d" * 32),
+        covers="resale of API access",
+        expires=1_900_000_000,
+    ),
+)
+ATTESTED = ModelOffer(
+    id=ModelId("mistral-small"),
+    context=32_768,
+    price_in=PricePerMillion(150_000),
+    price_out=PricePerMillion(450_000),
+    slots=1,
+    basis=Basis("attested", "mistral"),
+)
 ADVERT = Advert(
     peer=peer_of(NODE_SEED),
     addresses=(f"/ip4/127.0.0.1/tcp/4001/p2p/{peer_of(NODE_SEED)}",),
-    operator=NODE,
+    operator=account_address(OPERATOR_KEY),
     network=DOMAIN.network,
-    models=(OFFER,),
+    models=(OFFER, ATTESTED),
     region="eu",
     version="0.1.0",
     seq=7,
     issued_at=1_800_000_000,
     ttl=300,
+    permissions=(PERMISSION.proof,),
 )
 SIGNED_ADVERT: SignedAdvert = sign_advert(NODE_SEED, ADVERT)
 ASK = Ask(
