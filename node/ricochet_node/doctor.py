@@ -20,7 +20,7 @@ from ricochet_node import config as node_config
 from ricochet_node.config import NodeConfig
 from ricochet_node.keystore import Keystore
 from ricochet_node.owner import GAS_KEY, WALLET
-from ricochet_node.policy import check_sharing
+from ricochet_node.sharing import check_sharing, standings
 from ricochet_protocol.errors import LocalFault, RicochetError
 from ricochet_protocol.ids import Address
 from ricochet_protocol.ports import Settlement
@@ -126,7 +126,7 @@ def _keys(home: Path, config: NodeConfig) -> Finding:
                 f"node.yaml names keys that are missing: {', '.join(missing)}",
                 f"`ricochet keys add PROVIDER --name {missing[0]}`, or correct node.yaml",
             )
-        check_sharing(keys[key] for key in config.keys)
+        check_sharing(standings(home, [keys[key] for key in config.keys]))
     except RicochetError as error:
         return _failure("keys", error)
     return Finding("keys", "ok", f"{', '.join(config.keys)}: present, and may be shared")
