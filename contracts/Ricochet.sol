@@ -16,7 +16,6 @@ import {IRicochet} from "./interfaces/IRicochet.sol";
 /// @dev Not upgradeable. The interface says what every function promises. Tokens move in three places,
 /// `_collect`, `refund` and `withdraw`, always after the state that accounts for them.
 contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
-    using SafeCast for uint256;
     using SafeERC20 for IERC20;
 
     uint256 public constant NODE_BPS = 7_000;
@@ -38,13 +37,6 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
     bytes32 private constant VOUCHER_TYPEHASH =
         keccak256("Voucher(address subscriber,address node,uint32 period,uint128 cumulative)");
 
-    /// What outlives a subscriber's periods. `newest` counts one that was renewed ahead of its start.
-    struct Subscriber {
-        address delegate;
-        uint32 newest;
-        bool autoRenew;
-    }
-
     /// A `Period` in two slots, which were both written when it was opened: `reserve` needs the first
     /// alone. 96 bits count more units than any stablecoin has.
     struct Packed {
@@ -54,6 +46,16 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
         uint96 paid;
         uint96 fee;
         bool closed;
+        mapping(address node => Account) accounts;
+    }
+
+    /// `newest` counts a period that was renewed ahead of its start.
+    struct Subscriber {
+        address delegate;
+        uint32 newest;
+        bool autoRenew;
+        mapping(address delegate => Delegation) replaced;
+        mapping(uint32 ordinal => Packed) periods;
     }
 
     IERC20 public immutable token;
@@ -65,9 +67,6 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
     mapping(address account => uint256 amount) public withdrawable;
 
     mapping(address subscriber => Subscriber) private _subscribers;
-    mapping(address subscriber => mapping(address delegate => Delegation)) private _replaced;
-    mapping(address subscriber => mapping(uint32 period => Packed)) private _periods;
-    mapping(address subscriber => mapping(uint32 period => mapping(address node => Account))) private _accounts;
     mapping(address operator => Node) private _nodes;
 
     constructor(IERC20 token_, address treasury_, uint128 minFee_, uint128 maxFee_)
@@ -84,24 +83,17 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
 
     function subscribe(uint128 fee, address delegate, bool autoRenew) public whenNotPaused {
         if (fee < minFee || fee > maxFee) revert FeeOutOfRange(fee, minFee, maxFee);
-        uint64 start = uint64(block.timestamp);
-        uint32 newest = _subscribers[msg.sender].newest;
-        uint64 lastEnd = _periods[msg.sender][newest].end;
-        if (start < lastEnd) revert AlreadySubscribed(newest, lastEnd, start);
+        Subscriber storage subscriber = _subscribers[msg.sender];
+        uint64 lastEnd = subscriber.periods[subscriber.newest].end;
+        if (_now() < lastEnd) revert AlreadySubscribed(subscriber.newest, lastEnd, _now());
 
         setDelegate(delegate);
         setAutoRenew(autoRenew);
-        _open(msg.sender, fee, start);
+        _open(msg.sender, fee, _now());
     }
 
     function subscribeWithPermit(
-        uint128 fee,
-        address delegate,
-        bool autoRenew,
-        uint256 deadline,
-        uint8 v,
-        bytes32 r,
-        bytes32 s
+        uint128 fee, address delegate, bool autoRenew, uint256 deadline, uint8 v, bytes32 r, bytes32 s
     ) external {
         // Anyone who saw the permit may have used it first, so only the allowance itself decides.
         try IERC20Permit(address(token)).permit(msg.sender, address(this), fee, deadline, v, r, s) {} catch {}
@@ -110,36 +102,34 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
 
     function renew(address subscriber) external whenNotPaused {
         if (!_subscribers[subscriber].autoRenew) revert AutoRenewOff(subscriber);
-        Packed storage last = _periods[subscriber][_subscribers[subscriber].newest];
-        if (block.timestamp + RENEWAL_LEAD < last.end || block.timestamp >= last.end) {
-            revert OutsideRenewal(last.end, uint64(block.timestamp));
-        }
-        _open(subscriber, last.fee, last.end);
+        Packed storage last = _subscribers[subscriber].periods[_subscribers[subscriber].newest];
+        uint64 end = last.end;
+        if (_now() + RENEWAL_LEAD < end || _now() >= end) revert OutsideRenewal(end, _now());
+
+        _open(subscriber, last.fee, end);
     }
 
     function topUp(uint128 amount) external whenNotPaused {
         if (amount == 0) revert ZeroAmount();
         uint32 ordinal = currentPeriod(msg.sender);
-        Packed storage period = _periods[msg.sender][ordinal];
-        if (block.timestamp >= period.end) {
-            revert NotSubscribed(ordinal, period.end, uint64(block.timestamp));
-        }
+        Packed storage period = _subscribers[msg.sender].periods[ordinal];
+        if (_now() >= period.end) revert NotSubscribed(ordinal, period.end, _now());
 
-        period.budget = (period.budget + uint256(amount)).toUint96();
+        period.budget = SafeCast.toUint96(uint256(period.budget) + amount);
         emit ToppedUp(msg.sender, ordinal, amount);
         _collect(msg.sender, amount);
     }
 
     function setDelegate(address delegate) public {
         if (delegate == address(0)) revert ZeroAddress();
-        address replaced = _subscribers[msg.sender].delegate;
+        Subscriber storage subscriber = _subscribers[msg.sender];
+        address replaced = subscriber.delegate;
         if (delegate == replaced) return;
 
         if (replaced != address(0)) {
-            uint64 raisesUntil = uint64(block.timestamp) + DELEGATE_GRACE;
-            _replaced[msg.sender][replaced] = Delegation(currentPeriod(msg.sender), raisesUntil);
+            subscriber.replaced[replaced] = Delegation(currentPeriod(msg.sender), _now() + DELEGATE_GRACE);
         }
-        _subscribers[msg.sender].delegate = delegate;
+        subscriber.delegate = delegate;
         emit DelegateChanged(msg.sender, replaced, delegate);
     }
 
@@ -162,27 +152,21 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
     // ---------------------------------------------------------------- anyone relays
 
     function reserve(Reservation[] calldata reservations, bytes[] calldata signatures) external {
-        if (reservations.length != signatures.length) {
-            revert LengthMismatch(reservations.length, signatures.length);
-        }
-        for (uint256 i; i < reservations.length; ++i) {
-            _reserve(reservations[i], signatures[i]);
-        }
+        if (reservations.length != signatures.length) revert LengthMismatch(reservations.length, signatures.length);
+        for (uint256 i; i < reservations.length; ++i) _reserve(reservations[i], signatures[i]);
     }
 
     function claim(Voucher[] calldata vouchers, bytes[] calldata signatures) external {
         if (vouchers.length != signatures.length) revert LengthMismatch(vouchers.length, signatures.length);
-        for (uint256 i; i < vouchers.length; ++i) {
-            _claim(vouchers[i], signatures[i]);
-        }
+        for (uint256 i; i < vouchers.length; ++i) _claim(vouchers[i], signatures[i]);
     }
 
     function close(address subscriber, uint32 period) external {
-        Packed storage closing = _periods[subscriber][period];
+        Packed storage closing = _subscribers[subscriber].periods[period];
         if (closing.end == 0) revert PeriodUnknown(period, _subscribers[subscriber].newest);
         if (closing.closed) revert AlreadyClosed(subscriber, period);
         uint64 windowEnd = closing.end + CLAIM_WINDOW;
-        if (block.timestamp < windowEnd) revert WindowOpen(windowEnd, uint64(block.timestamp));
+        if (_now() < windowEnd) revert WindowOpen(windowEnd, _now());
 
         uint128 unspent = closing.budget - closing.paid;
         closing.closed = true;
@@ -222,7 +206,7 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
         Node storage node = _registered(msg.sender);
 
         node.queuedPayout = payout;
-        node.payoutDue = uint64(block.timestamp) + PAYOUT_DELAY;
+        node.payoutDue = _now() + PAYOUT_DELAY;
         emit PayoutQueued(msg.sender, payout, node.payoutDue);
     }
 
@@ -235,7 +219,7 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
 
     function applyPayout(address operator) external {
         Node storage node = _nodes[operator];
-        if (block.timestamp < node.payoutDue) revert PayoutNotDue(node.payoutDue, uint64(block.timestamp));
+        if (_now() < node.payoutDue) revert PayoutNotDue(node.payoutDue, _now());
 
         node.payout = _takeQueued(operator);
         emit NodeRegistered(operator, node.peerId, node.multiaddrs, node.payout);
@@ -276,7 +260,7 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
 
     function currentPeriod(address subscriber) public view returns (uint32 ordinal) {
         ordinal = _subscribers[subscriber].newest;
-        if (block.timestamp + PERIOD < _periods[subscriber][ordinal].end) --ordinal;
+        if (_now() + PERIOD < _subscribers[subscriber].periods[ordinal].end) --ordinal;
     }
 
     function delegateOf(address subscriber) external view returns (address) {
@@ -287,7 +271,7 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
         if (delegate == _subscribers[subscriber].delegate && delegate != address(0)) {
             return Delegation(type(uint32).max, type(uint64).max);
         }
-        return _replaced[subscriber][delegate];
+        return _subscribers[subscriber].replaced[delegate];
     }
 
     function autoRenewOf(address subscriber) external view returns (bool) {
@@ -295,13 +279,13 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
     }
 
     function periodOf(address subscriber, uint32 period) external view returns (Period memory) {
-        Packed storage p = _periods[subscriber][period];
+        Packed storage p = _subscribers[subscriber].periods[period];
         uint64 start = p.end == 0 ? 0 : p.end - PERIOD;
         return Period(p.budget, p.committed, p.paid, p.fee, start, p.end, p.closed);
     }
 
     function accountOf(address subscriber, uint32 period, address node) external view returns (Account memory) {
-        return _accounts[subscriber][period][node];
+        return _subscribers[subscriber].periods[period].accounts[node];
     }
 
     function nodeOf(address operator) external view returns (Node memory) {
@@ -319,12 +303,14 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
     // ---------------------------------------------------------------- internal
 
     /// Opens the subscriber's next period and takes its fee.
-    function _open(address subscriber, uint128 fee, uint64 start) private {
-        uint32 ordinal = ++_subscribers[subscriber].newest;
-        uint96 budget = uint256(fee).toUint96();
-        _periods[subscriber][ordinal] = Packed(budget, 0, start + PERIOD, 0, budget, false);
-        emit Subscribed(subscriber, ordinal, fee, _subscribers[subscriber].delegate, start, start + PERIOD);
-        _collect(subscriber, fee);
+    function _open(address account, uint128 fee, uint64 start) private {
+        Subscriber storage subscriber = _subscribers[account];
+        uint32 ordinal = ++subscriber.newest;
+        Packed storage period = subscriber.periods[ordinal];
+        (period.budget, period.end) = (SafeCast.toUint96(fee), start + PERIOD);
+        period.fee = period.budget;
+        emit Subscribed(account, ordinal, fee, subscriber.delegate, start, start + PERIOD);
+        _collect(account, fee);
     }
 
     /// Takes `amount` from the subscriber: his refundable balance first, the rest by transfer.
@@ -342,59 +328,57 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
         if (received != due) revert InexactTransfer(received, due);
     }
 
+    /// Raises the node's commitment to the total, if the free budget covers that: so the raise fits.
     function _reserve(Reservation calldata r, bytes calldata signature) private {
-        Packed storage period = _periods[r.subscriber][r.period];
-        Account storage account = _accounts[r.subscriber][r.period][r.node];
+        Subscriber storage subscriber = _subscribers[r.subscriber];
+        Packed storage period = subscriber.periods[r.period];
+        Account storage account = period.accounts[r.node];
+        (uint64 end, uint96 free) = (period.end, period.budget - period.committed);
         uint128 committed = account.committed;
-        uint64 end = period.end;
         if (block.timestamp + PERIOD < end || end == 0) return _skip(r, Skip.NoPeriod);
         if (block.timestamp >= end) return _skip(r, Skip.PeriodEnded);
         if (r.total <= committed) return _skip(r, Skip.NotRaised);
-        (, bool raises) = _authority(r.subscriber, r.period, hashReservation(r), signature);
+        (, bool raises) = _authority(subscriber, r.subscriber, r.period, hashReservation(r), signature);
         if (!raises) return _skip(r, Skip.BadSignature);
-        if (r.total - committed > period.budget - period.committed) return _skip(r, Skip.BudgetExceeded);
+        if (r.total - committed > free) return _skip(r, Skip.BudgetExceeded);
 
-        _commit(period, account, r.total);
+        account.committed = r.total;
+        period.committed += uint96(r.total - committed);
         emit Reserved(r.subscriber, r.node, r.period, r.total);
     }
 
+    /// Raises the node's commitment toward the voucher, as far as the free budget covers that, and pays.
     function _claim(Voucher calldata v, bytes calldata signature) private {
-        Packed storage period = _periods[v.subscriber][v.period];
-        Account storage account = _accounts[v.subscriber][v.period][v.node];
-        uint64 end = period.end;
+        Subscriber storage subscriber = _subscribers[v.subscriber];
+        Packed storage period = subscriber.periods[v.period];
+        Account memory account = period.accounts[v.node];
+        (uint64 end, uint96 free) = (period.end, period.budget - period.committed);
         if (block.timestamp + PERIOD < end || end == 0) return _skip(v, Skip.NoPeriod);
         if (block.timestamp >= end + CLAIM_WINDOW) return _skip(v, Skip.WindowEnded);
         if (_nodes[v.node].payout == address(0)) return _skip(v, Skip.NodeUnknown);
         if (v.cumulative <= account.claimed) return _skip(v, Skip.NotRaised);
-        (bool pays, bool raises) = _authority(v.subscriber, v.period, hashVoucher(v), signature);
+        (bool pays, bool raises) = _authority(subscriber, v.subscriber, v.period, hashVoucher(v), signature);
         if (!pays) return _skip(v, Skip.BadSignature);
 
-        uint256 reachable = account.committed;
-        if (raises) reachable += period.budget - period.committed;
+        uint128 reachable = raises ? account.committed + free : account.committed;
         uint128 cumulative = uint128(Math.min(v.cumulative, reachable));
         if (cumulative == account.claimed) return _skip(v, Skip.NothingPayable);
 
         if (cumulative > account.committed) {
-            _commit(period, account, cumulative);
+            period.committed += uint96(cumulative - account.committed);
+            account.committed = cumulative;
             emit Reserved(v.subscriber, v.node, v.period, cumulative);
         }
         _pay(v, period, account, cumulative);
     }
 
-    /// The one place where commitments change. The caller has checked that the free budget covers it,
-    /// so that the raise is no longer than the budget.
-    function _commit(Packed storage period, Account storage account, uint128 total) private {
-        period.committed += uint96(total - account.committed);
-        account.committed = total;
-    }
-
     /// Pays the voucher's node up to `cumulative`, which its commitment covers.
-    function _pay(Voucher calldata v, Packed storage period, Account storage account, uint128 cumulative) private {
-        uint128 previous = account.claimed;
-        uint128 paid = cumulative - previous;
+    function _pay(Voucher calldata v, Packed storage period, Account memory account, uint128 cumulative) private {
+        uint128 paid = cumulative - account.claimed;
         // Differences of floors add up, whatever the steps: see `claim` in the interface.
-        uint128 nodeShare = _shareOf(cumulative) - _shareOf(previous);
+        uint128 nodeShare = _shareOf(cumulative) - _shareOf(account.claimed);
         account.claimed = cumulative;
+        period.accounts[v.node] = account;
         period.paid += uint96(paid);
         withdrawable[v.node] += nodeShare;
         withdrawable[treasury()] += paid - nodeShare;
@@ -408,15 +392,13 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
     /// What `signature` over `digest` may bring about in the period: payment within commitments, and
     /// raising them. See `Delegation`. Plain ECDSA that cannot revert: one contract wallet must not be
     /// able to stop a batch.
-    function _authority(address subscriber, uint32 period, bytes32 digest, bytes calldata signature)
-        private
-        view
-        returns (bool pays, bool raises)
-    {
+    function _authority(
+        Subscriber storage subscriber, address account, uint32 period, bytes32 digest, bytes calldata signature
+    ) private view returns (bool pays, bool raises) {
         (address signer, ECDSA.RecoverError fault,) = ECDSA.tryRecoverCalldata(digest, signature);
         if (fault != ECDSA.RecoverError.NoError) return (false, false);
-        if (signer == subscriber || signer == _subscribers[subscriber].delegate) return (true, true);
-        Delegation storage delegation = _replaced[subscriber][signer];
+        if (signer == account || signer == subscriber.delegate) return (true, true);
+        Delegation storage delegation = subscriber.replaced[signer];
         pays = period <= delegation.lastPeriod;
         raises = pays && block.timestamp < delegation.raisesUntil;
     }
@@ -431,8 +413,11 @@ contract Ricochet is IRicochet, EIP712, Ownable2Step, Pausable {
         Node storage node = _nodes[operator];
         payout = node.queuedPayout;
         if (payout == address(0)) revert NoPayoutQueued(operator);
-        node.queuedPayout = address(0);
-        node.payoutDue = 0;
+        (node.queuedPayout, node.payoutDue) = (address(0), 0);
+    }
+
+    function _now() private view returns (uint64) {
+        return uint64(block.timestamp);
     }
 
     function _skip(Reservation calldata r, Skip reason) private {

@@ -19,10 +19,10 @@ write-gas\` writes this page anew. *First* means that a storage slot is written 
 otherwise all of a call's own slots held something before. Each row is a transaction of its own, except
 that rows of a batch of ${BATCH} show the cost of one entry.
 
-Two rows miss their target, by less than 3 %. The first reservation of a node opens a storage slot, which
-costs 22,100 and is what makes the claims after it cheap; a voucher beyond its commitment also raises the
-commitment, with an event of its own. The compiler's IR pipeline would bring both within their targets
-(64,400 and 32,400), at three times the build time of every test run.
+The reservation that is a node's first opens a storage slot, which costs 22,100 and is what makes the
+claims after it cheap. Every entry reads each slot of its own once, and a period's mappings lie in the
+subscriber's entry, so that their keys are hashed once. The compiler's IR pipeline would save another
+1,000 to 2,500 in the rows of reserve and claim, and make each test run's builds 30 s longer.
 
 | call | gas | target |
 |---|--:|--:|
@@ -128,11 +128,7 @@ describe("gas", () => {
     expect(await readFile(FILE, "utf8")).to.equal(page(rows));
   });
 
-  it("is within its targets, but for the two that the page explains", () => {
-    const missed = rows.filter(([, gas, most]) => most && gas > most);
-    expect(missed.map(([call]) => call)).to.deep.equal([
-      "`reserve`, first of a node", `\`claim\`, beyond commitments, of ${BATCH} subscribers`,
-    ]);
-    for (const [call, gas, most] of missed) expect(gas, call).to.be.below((most * 103n) / 100n);
+  it("is within its targets", () => {
+    for (const [call, gas, most] of rows) if (most) expect(gas, call).to.be.at.most(most);
   });
 });
