@@ -83,6 +83,8 @@ class ChainWorld:
 
     async def warp(self, seconds: int) -> None:
         await self._develop("evm_increaseTime", seconds)
+        # Anvil turns its clock only; the embedded chain has mined by then.
+        await self._develop("evm_mine")
 
     async def mine(self, blocks: int) -> None:
         """Add empty blocks."""
@@ -96,6 +98,10 @@ class ChainWorld:
     async def restore(self) -> None:
         """Drop every block since `save`, which may be a reorganisation."""
         assert await self._develop("evm_revert", self._saved) is True
+
+    async def reorganise(self, blocks: int) -> None:
+        """Replace the newest blocks by empty ones, as anvil can."""
+        await self._develop("anvil_reorg", blocks, [])
 
     async def _develop(self, method: str, *arguments: object) -> Any:
         link = Link(self.deployment.rpc)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ricochet_protocol.errors import LocalFault
 from ricochet_settlement.devchain.accounts import DEV_BALANCE, dev_address, dev_key
 from ricochet_settlement.devchain.chain import DevChain
+from ricochet_settlement.devchain.filters import MAX_FILTERS
 from ricochet_settlement.devchain.rpc import Rpc
 
 NOBODY = "0x" + "42" * 20
@@ -192,6 +193,30 @@ def test_time_is_the_clocks_and_moves_forward_only(client: Client) -> None:
     assert now() >= start + 3603 + 60
     assert client.error("evm_increaseTime", -1)["code"] == -32000
     assert client.error("evm_increaseTime", 2**60)["code"] == -32000
+
+
+def test_filters_and_fee_histories_that_cannot_be_are_refused(client: Client) -> None:
+    client.result("evm_mine")
+    assert "reward" not in client.result("eth_feeHistory", "0x1", "latest", None)
+    for bad in ([50, 10], [101], [-1], ["5"], [True], "5"):
+        assert client.error("eth_feeHistory", "0x1", "latest", bad)["code"] == -32602
+    for criteria in (None, 7, {"topics": 7}, {"address": "0x1"}, {"blockHash": word(1)}):
+        assert client.error("eth_newFilter", criteria)["code"] == -32602
+    blocks = client.result("eth_newBlockFilter")
+    assert client.error("eth_getFilterLogs", blocks)["code"] == -32000
+    early = client.result("eth_newFilter", {"toBlock": "0x1"})
+    saved = client.result("evm_snapshot")
+    client.result("evm_mine")
+    assert len(client.result("eth_getFilterChanges", blocks)) == 1
+    assert client.result("eth_getFilterChanges", early) == []
+    client.result("evm_revert", saved)
+    assert client.result("eth_getFilterChanges", blocks) == []
+    client.result("evm_mine")
+    assert len(client.result("eth_getFilterChanges", blocks)) == 1
+    for _ in range(MAX_FILTERS - 1):
+        client.result("eth_newBlockFilter")
+    assert client.result("eth_getFilterChanges", blocks) == []
+    assert client.result("eth_uninstallFilter", early) is False
 
 
 def test_a_revert_drops_blocks_transactions_and_clock(client: Client, tmp_path: Path) -> None:

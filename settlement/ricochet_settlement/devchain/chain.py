@@ -111,6 +111,10 @@ class DevChain:
         later = max(self.head().timestamp + 1, now)
         return self.evm.header.copy(timestamp=later, gas_limit=GAS_LIMIT)
 
+    def base_fee_after(self, header: BlockHeaderAPI) -> int:
+        """Wei per gas that a block on top of that one asks for."""
+        return self.evm.create_header_from_parent(header).base_fee_per_gas or 0
+
     def state(self, header: BlockHeaderAPI) -> StateAPI:
         """Accounts after that block."""
         return self.evm.get_vm(at_header=header).state

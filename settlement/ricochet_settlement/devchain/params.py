@@ -77,6 +77,17 @@ def seconds(value: object) -> int:
     return quantity(value)
 
 
+def percentiles(value: object) -> list[float]:
+    """Rising numbers from 0 to 100; none for null."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(type(item) in (int, float) for item in value):
+        raise BadParams(f"not a list of percentiles: {_shown(value)}")
+    if value != sorted(value) or not all(0 <= item <= 100 for item in value):
+        raise BadParams("percentiles rise from 0 to 100")
+    return [float(item) for item in value]
+
+
 def one_or_many(value: object, size: int) -> frozenset[bytes] | None:
     """One piece of data or a list of alternatives; None, which matches anything, for null."""
     if value is None:

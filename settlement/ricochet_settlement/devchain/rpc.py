@@ -19,6 +19,7 @@ from eth_typing import BlockNumber, Hash32
 from ricochet_settlement.devchain import params, views
 from ricochet_settlement.devchain.accounts import DEV_CHAIN_ID
 from ricochet_settlement.devchain.chain import GAS_LIMIT, DevChain, Refused, Reverted
+from ricochet_settlement.devchain.filters import Filter, Filters
 from ricochet_settlement.devchain.params import BadParams
 from ricochet_settlement.devchain.views import Json
 
@@ -35,6 +36,9 @@ MAX_BRACKETS: Final = 64
 """Far more than a filter needs. py-evm raises the interpreter's recursion limit so high that the
 parser would overrun the stack on deeper nesting before it notices."""
 
+MAX_HISTORY: Final = 1024
+"""Blocks in one fee history, as geth allows."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +53,7 @@ class Rpc:
 
     def __init__(self, chain: DevChain) -> None:
         self._chain = chain
+        self._filters = Filters(lambda: chain.head().block_number)
 
     def answer_untrusted(self, body: bytes) -> bytes:
         """The response to one request; never raises."""
@@ -130,6 +135,21 @@ class Rpc:
     def priority_fee(self) -> str:
         return "0x0"
 
+    def fee_history(self, count: object, newest: object, percentiles: object = None) -> Json:
+        blocks, shares = params.quantity(count), params.percentiles(percentiles)
+        last = self._header(newest).block_number
+        first = max(0, last + 1 - min(blocks, MAX_HISTORY))
+        headers = [self._header(hex(number)) for number in range(first, last + 1)]
+        following = self._chain.base_fee_after(headers[-1]) if headers else 0
+        evm = self._chain.evm
+        history = views.fee_history_view(first, headers, following)
+        if shares:
+            history["reward"] = [
+                [views.quantity(views.tip(evm.get_block_by_header(header)))] * len(shares)
+                for header in headers
+            ]
+        return history
+
     # Blocks, transactions, logs.
 
     def block_by_number(self, tag: object, full: object) -> Json | None:
@@ -169,6 +189,34 @@ class Rpc:
                     found.append(view)
         return found
 
+    def new_filter(self, criteria: object) -> str:
+        if not isinstance(criteria, dict) or "blockHash" in criteria:
+            raise BadParams("not a filter of a range of blocks")
+        self.logs({**criteria, "fromBlock": "latest"})  # refuses what no filter can be
+        return views.quantity(self._filters.add(criteria))
+
+    def new_block_filter(self) -> str:
+        return views.quantity(self._filters.add(None))
+
+    def filter_changes(self, number: object) -> list[Any]:
+        found = self._filter(number)
+        blocks = self._filters.news(found)
+        if found.criteria is None:
+            return [views.data(self._header(hex(block)).hash) for block in blocks]
+        if not blocks:
+            return []
+        asked = _criteria_within(found.criteria, blocks)
+        return [] if asked is None else self.logs(asked)
+
+    def filter_logs(self, number: object) -> list[Json]:
+        found = self._filter(number)
+        if found.criteria is None:
+            raise Refused("filter not found")
+        return self.logs(found.criteria)
+
+    def uninstall_filter(self, number: object) -> bool:
+        return self._filters.remove(params.quantity(number))
+
     def send_raw_transaction(self, raw: object) -> str:
         return views.data(self._chain.send(params.data(raw)))
 
@@ -186,6 +234,12 @@ class Rpc:
 
     def revert(self, number: object) -> bool:
         return self._chain.revert(params.quantity(number))
+
+    def _filter(self, number: object) -> Filter:
+        found = self._filters.find(params.quantity(number))
+        if found is None:
+            raise Refused("filter not found")
+        return found
 
     def _header(self, tag: object) -> BlockHeaderAPI:
         wanted = params.block_tag(tag)
@@ -269,6 +323,12 @@ _METHODS: Final[dict[str, Callable[..., Any]]] = {
     "eth_getTransactionByHash": Rpc.transaction_by_hash,
     "eth_getTransactionReceipt": Rpc.transaction_receipt,
     "eth_getLogs": Rpc.logs,
+    "eth_feeHistory": Rpc.fee_history,
+    "eth_newFilter": Rpc.new_filter,
+    "eth_newBlockFilter": Rpc.new_block_filter,
+    "eth_getFilterChanges": Rpc.filter_changes,
+    "eth_getFilterLogs": Rpc.filter_logs,
+    "eth_uninstallFilter": Rpc.uninstall_filter,
     "eth_sendRawTransaction": Rpc.send_raw_transaction,
     "evm_increaseTime": Rpc.increase_time,
     "evm_mine": Rpc.mine,
@@ -279,6 +339,16 @@ _METHODS: Final[dict[str, Callable[..., Any]]] = {
 
 def _account(value: object) -> RawAddress:
     return RawAddress(params.data(value, 20))
+
+
+def _criteria_within(criteria: dict[str, Any], blocks: range) -> dict[str, Any] | None:
+    """The criteria for these blocks only; None when they ask for none of them."""
+    first, last = (params.block_tag(criteria.get(end)) for end in ("fromBlock", "toBlock"))
+    start = max(blocks[0], first) if isinstance(first, int) else blocks[0]
+    end = min(blocks[-1], last) if isinstance(last, int) else blocks[-1]
+    if start > end:
+        return None
+    return {**criteria, "fromBlock": hex(start), "toBlock": hex(end)}
 
 
 def _may_hold(

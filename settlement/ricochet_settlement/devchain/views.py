@@ -1,7 +1,9 @@
 """Blocks, transactions, receipts and logs as JSON-RPC shows them."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import rlp  # type: ignore[import-untyped] # it has none
 from eth._utils.address import generate_contract_address
 from eth.abc import BlockAPI, BlockHeaderAPI, LogAPI, ReceiptAPI, SignedTransactionAPI
 
@@ -43,6 +45,12 @@ def block_view(block: BlockAPI, full: bool) -> Json:
         "gasUsed": quantity(header.gas_used),
         "timestamp": quantity(header.timestamp),
         "baseFeePerGas": quantity(header.base_fee_per_gas or 0),
+        "withdrawalsRoot": data(header.withdrawals_root or b""),
+        "withdrawals": [],
+        "blobGasUsed": quantity(header.blob_gas_used),
+        "excessBlobGas": quantity(header.excess_blob_gas),
+        "parentBeaconBlockRoot": data(header.parent_beacon_block_root or b""),
+        "size": quantity(len(rlp.encode(block))),
         "uncles": [],
         "transactions": [
             transaction_view(block, index) if full else data(block.transactions[index].hash)
@@ -54,7 +62,8 @@ def block_view(block: BlockAPI, full: bool) -> Json:
 def transaction_view(block: BlockAPI, index: int) -> Json:
     """The transaction at `index` of the block."""
     transaction = block.transactions[index]
-    return {
+    kind = _type(transaction)
+    view = {
         **_place(block, index),
         "hash": data(transaction.hash),
         "nonce": quantity(transaction.nonce),
@@ -67,11 +76,36 @@ def transaction_view(block: BlockAPI, index: int) -> Json:
         "maxPriorityFeePerGas": quantity(transaction.max_priority_fee_per_gas),
         "input": data(transaction.data),
         "chainId": quantity(DEV_CHAIN_ID),
-        "type": quantity(_type(transaction)),
-        "v": quantity(transaction.y_parity),
+        "type": quantity(kind),
+        # Legacy ones name the chain in it (EIP-155).
+        "v": quantity(transaction.y_parity + (0 if kind else 35 + 2 * DEV_CHAIN_ID)),
         "r": quantity(transaction.r),
         "s": quantity(transaction.s),
     }
+    if kind:
+        view["yParity"] = quantity(transaction.y_parity)
+        view["accessList"] = [
+            {"address": data(account), "storageKeys": [f"0x{slot:064x}" for slot in slots]}
+            for account, slots in transaction.access_list
+        ]
+    return view
+
+
+def fee_history_view(first: int, headers: Sequence[BlockHeaderAPI], following: int) -> Json:
+    """What blocks from `first` on asked for gas and how full they were; then `following`."""
+    fees = [header.base_fee_per_gas or 0 for header in headers]
+    return {
+        "oldestBlock": quantity(first),
+        "baseFeePerGas": [quantity(fee) for fee in (*fees, following)],
+        "gasUsedRatio": [header.gas_used / header.gas_limit for header in headers],
+    }
+
+
+def tip(block: BlockAPI) -> int:
+    """What the block's only transaction pays above the base fee; 0 without one."""
+    if not block.transactions:
+        return 0
+    return _price(block.transactions[0], block.header) - (block.header.base_fee_per_gas or 0)
 
 
 def receipt_view(block: BlockAPI, receipts: tuple[ReceiptAPI, ...], index: int) -> Json:
