@@ -34,8 +34,16 @@ from ricochet_node.owner import GAS_KEY, WALLET
 from ricochet_node.passphrase import Passphrase
 from ricochet_node.request_log import RequestLog
 from ricochet_node.rule_changes import RuleChanges
-from ricochet_node.sharing import Owner, Standing, based, check_sharing
-from ricochet_node.sharing_watch import Look
+from ricochet_node.sharing import (
+    Owner,
+    Standing,
+    based,
+    check_sharing,
+    kept_private,
+    private_notices,
+    standings,
+)
+from ricochet_node.sharing_watch import Look, nothing_sold
 from ricochet_node.vault_process import VaultProcess
 from ricochet_protocol.errors import BudgetError, ConfigurationError, LocalFault
 from ricochet_protocol.ids import Address, ModelId, PeerId
@@ -64,12 +72,16 @@ class NodeOptions:
 
 
 class NodeReady(msgspec.Struct, frozen=True):
-    """A node that serves; `addresses` are multiaddrs that end in its peer id."""
+    """A node that serves; `addresses` are multiaddrs that end in its peer id.
+
+    `notices` are what its owner should know.
+    """
 
     peer: PeerId
     operator: Address
     addresses: tuple[str, ...]
     models: tuple[ModelId, ...]
+    notices: tuple[str, ...] = ()
 
 
 async def run_node(
@@ -142,7 +154,8 @@ async def run_node(
         await stack.enter_async_context(changes.followed())
         models = tuple(offer.model for offer in config.offers)
         log.event("started", peer=network.peer, operator=operator, models=len(models))
-        ready(NodeReady(network.peer, operator, network.addresses, models))
+        notices = _notices(options.home, config)
+        ready(NodeReady(network.peer, operator, network.addresses, models, notices))
         await _until_stopped(node, vault, stop, log)
 
 
@@ -177,15 +190,25 @@ def _check_home(home: Path) -> tuple[Deployment, Address, NodeConfig, Look]:
     return deployment, operator, config, sharing
 
 
+def _notices(home: Path, config: NodeConfig) -> tuple[str, ...]:
+    """What the owner of a private node is told at its start."""
+    if not config.guests.private:
+        return ()
+    keys = [key for key in Keystore(home / keystore.FILE_NAME).list() if key.id in config.keys]
+    return private_notices(standings(home, keys), len(config.guests.private))
+
+
 def _shared(config: NodeConfig, owner: Owner, keys: list[KeyInfo]) -> tuple[NodeConfig, Look]:
     """The offers with what they are based on, and how that is looked at while the node runs."""
 
     def look(now: float) -> dict[str, Standing]:
         return owner.of_keys(keys, now)
 
-    standings = look(time.time())
-    check_sharing(standings)
-    return msgspec.structs.replace(config, offers=based(config.offers, standings)), look
+    found = look(time.time())
+    if config.guests.private:
+        return msgspec.structs.replace(config, offers=kept_private(config.offers)), nothing_sold
+    check_sharing(found)
+    return msgspec.structs.replace(config, offers=based(config.offers, found)), look
 
 
 async def _register(

@@ -17,6 +17,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from ricochet_node.config_values import Dollars, Wrong, units
+from ricochet_node.guests import Guests, guests
 from ricochet_node.key_limits import KeySection, for_models, rules_of
 from ricochet_node.key_rules import KeyRules
 from ricochet_node.monitoring import Monitoring
@@ -68,7 +69,8 @@ class Offer(msgspec.Struct, frozen=True):
 class NodeConfig(msgspec.Struct, frozen=True):
     """`unpaid_limit` is what one subscriber may owe before he must hand over a voucher.
 
-    `limits` are the owner's rules of keys, by key id, for the models that are offered with them.
+    `limits` are the owner's rules of keys, by key id, for the models that are offered with them;
+    `guests` say whom the node serves.
     """
 
     offers: tuple[Offer, ...]
@@ -78,6 +80,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     monitoring: Monitoring = Monitoring()
     unpaid_limit: Units = Units(50_000)
     limits: Mapping[str, KeyRules] = MappingProxyType({})
+    guests: Guests = Guests()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -113,6 +116,9 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     monitoring: Monitoring = Monitoring()
     unpaid_limit: Dollars = "0.05"
     keys: dict[str, KeySection] = {}
+    private: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
 
 
 def load(home: Path) -> NodeConfig:
@@ -228,6 +234,7 @@ def _checked(file: _File) -> NodeConfig:
         monitoring=file.monitoring,
         unpaid_limit=units(file.unpaid_limit, "unpaid_limit"),
         limits=_limits(file.keys, offers),
+        guests=guests(file.private, file.allow, file.deny),
     )
 
 

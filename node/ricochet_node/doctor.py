@@ -126,7 +126,8 @@ def _keys(home: Path, config: NodeConfig) -> Finding:
                 f"node.yaml names keys that are missing: {', '.join(missing)}",
                 f"`ricochet keys add PROVIDER --name {missing[0]}`, or correct node.yaml",
             )
-        check_sharing(standings(home, [keys[key] for key in config.keys]))
+        if not config.guests.private:
+            check_sharing(standings(home, [keys[key] for key in config.keys]))
     except RicochetError as error:
         return _failure("keys", error)
     return Finding("keys", "ok", f"{', '.join(config.keys)}: present, and may be shared")

@@ -11,6 +11,7 @@ from typing import Final
 
 from ricochet_node import admission
 from ricochet_node.admission import OpenSession
+from ricochet_node.guests import Guests
 from ricochet_node.ledger import MAX_AMOUNT, Ledger
 from ricochet_node.log import EventLog
 from ricochet_node.serve import Server
@@ -46,6 +47,7 @@ class Door:
         server: Server,
         clock: Callable[[], float],
         log: EventLog,
+        guests: Guests,
     ) -> None:
         self._peer = peer
         self._operator = operator
@@ -56,6 +58,7 @@ class Door:
         self._server = server
         self._clock = clock
         self._log = log
+        self._guests = guests
         self._sessions: dict[PeerId, OpenSession] = {}
 
     async def __call__(self, peer: PeerId, request: Request) -> AsyncGenerator[Reply, None]:
@@ -96,7 +99,7 @@ class Door:
             hello.session, peer, self._peer, self._domain, self._clock()
         )
         subscription = await self._settlement.subscription(hello.session.session.subscriber)
-        session = admission.open_session(hello.session, signer, subscription, self._clock())
+        session = self._guests.admit(hello.session, signer, subscription, self._clock())
         await self._standings.refresh(session.subscriber, session.period)
         self._sessions[peer] = session
         if len(self._sessions) > MAX_SESSIONS:

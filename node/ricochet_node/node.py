@@ -77,7 +77,15 @@ class Node:
         self.recorded = server.listeners
         """Hear how each request went, when it has ended."""
         self.door = Door(
-            identity.peer, identity.operator, settlement, ledger, standings, server, clock, log
+            identity.peer,
+            identity.operator,
+            settlement,
+            ledger,
+            standings,
+            server,
+            clock,
+            log,
+            config.guests,
         )
         self.claimer = Claimer(settlement, ledger, identity.operator, config.claim, clock, log)
         self._sharing = SharingWatch(sharing, self.book, clock, log)

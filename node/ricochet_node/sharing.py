@@ -175,6 +175,20 @@ def kept_private(offers: Iterable[Offer]) -> tuple[Offer, ...]:
     )
 
 
+def private_notices(standing_of: Mapping[str, Standing], served: int) -> tuple[str, ...]:
+    """What the owner of a private node is told at its start."""
+    notices = [f"private: serves {served} account(s) of node.yaml, unpaid; nothing is sold"]
+    for key, one in standing_of.items():
+        if not one.allowed:
+            terms = one.terms
+            said = f"{terms.clause}; {terms.url}" if terms else "its terms were not reviewed"
+            notices.append(
+                f"key {key}: {one.provider} does not allow selling access ({said}). Only accounts "
+                "of your own may be listed; whoever else uses the key breaks its terms"
+            )
+    return tuple(notices)
+
+
 def day(unix: int) -> str:
     """The day of a moment, in UTC; the far future when no calendar holds it."""
     try:
