@@ -1,9 +1,8 @@
 """The rules by which a node lets someone in, as functions of values: no clock, disk or network.
 
-A session ties a subscriber to the two peers of a connection; an ask is admitted only while it is
-safely paid for, which means: the chain has committed to this node what is due, what the calls in
-flight may cost at worst, and what this one may (DESIGN §4, "Who trusts first"). Refusals say what
-the client can do; a missing payment is not a fault but a demand.
+A session ties a subscriber to the two peers of a connection; an ask is admitted while the rules
+of `payee` hold: the chain has committed what it may cost at worst, and its prompt and first step
+are paid. Refusals say what the client can do; a missing payment is not a fault but a demand.
 """
 
 import msgspec
@@ -13,9 +12,9 @@ from ricochet_protocol.eip712 import Domain, SignedReservation, SignedSession, S
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import Address, PeerId, Period
 from ricochet_protocol.messages import Ask
-from ricochet_protocol.money import Units
 from ricochet_protocol.ports import Subscription
-from ricochet_protocol.usage import most_tokens, worst_cost
+from ricochet_protocol.steps import Metered
+from ricochet_protocol.usage import most_tokens
 
 
 class OpenSession(msgspec.Struct, frozen=True):
@@ -26,27 +25,6 @@ class OpenSession(msgspec.Struct, frozen=True):
     expires: int
     period: Period
     period_end: int
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """A subscriber's period at this node now; `in_flight` is the worst cost of open calls."""
-
-    committed: Units
-    due: Units
-    unpaid: Units
-    in_flight: Units
-
-
-class Admitted(msgspec.Struct, frozen=True):
-    """The ask may be served; `worst` has to be held until it ends."""
-
-    worst: Units
-
-
-class Demand(msgspec.Struct, frozen=True):
-    """The ask is served once the commitment is `needed` and vouchers have caught up."""
-
-    needed: Units
 
 
 def check_session_untrusted(
@@ -104,10 +82,8 @@ def check_ask(ask: Ask, session: OpenSession, now: float) -> None:
         )
 
 
-def admit(
-    ask: Ask, offer: ModelOffer, counted_in: int, standing: Standing, unpaid_limit: Units
-) -> Admitted | Demand:
-    """Whether the ask is paid for; RemoteFault `too_long` when it cannot fit the model at all.
+def meter_ask(ask: Ask, offer: ModelOffer, counted_in: int) -> Metered:
+    """What the ask is worth, step by step; RemoteFault `too_long` when it cannot fit the model.
 
     `counted_in` is the node's own count of the prompt. A prompt's worst case is reserved, but only
     its plain count must fit the window: the provider has the last word on that.
@@ -118,11 +94,7 @@ def admit(
             f"{counted_in} tokens and {ask.max_tokens} for the answer exceed {offer.context}",
             "send a shorter prompt or ask for fewer tokens",
         )
-    worst = worst_cost(offer, counted_in, ask.max_tokens)
-    needed = Units(standing.due + standing.in_flight + worst)
-    if needed > standing.committed or standing.unpaid > unpaid_limit:
-        return Demand(needed=needed)
-    return Admitted(worst=worst)
+    return Metered(offer=offer, counted_in=counted_in, max_tokens=ask.max_tokens)
 
 
 def check_voucher_untrusted(

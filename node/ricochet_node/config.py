@@ -26,6 +26,7 @@ from ricochet_protocol.conversation import Feature
 from ricochet_protocol.errors import ConfigurationError, UsageError
 from ricochet_protocol.ids import ModelId
 from ricochet_protocol.money import UNITS_PER_DOLLAR, PricePerMillion, Units
+from ricochet_protocol.payee import CREDIT_CAP
 
 FILE_NAME: Final = "node.yaml"
 ANY_PORT: Final = ("/ip4/127.0.0.1/tcp/0",)
@@ -67,7 +68,7 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class NodeConfig(msgspec.Struct, frozen=True):
-    """`unpaid_limit` is what one subscriber may owe before he must hand over a voucher.
+    """`credit_cap` is the most that a subscriber may owe, however much he has paid here.
 
     `limits` are the owner's rules of keys, by key id, for the models that are offered with them;
     `guests` say whom the node serves.
@@ -78,7 +79,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     region: str = ""
     claim: ClaimSettings = ClaimSettings()
     monitoring: Monitoring = Monitoring()
-    unpaid_limit: Units = Units(50_000)
+    credit_cap: Units = CREDIT_CAP
     limits: Mapping[str, KeyRules] = MappingProxyType({})
     guests: Guests = Guests()
 
@@ -114,7 +115,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     region: str = ""
     claim: _Claim = _Claim()
     monitoring: Monitoring = Monitoring()
-    unpaid_limit: Dollars = "0.05"
+    credit_cap: Dollars = "1.00"
     keys: dict[str, KeySection] = {}
     private: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
@@ -232,7 +233,7 @@ def _checked(file: _File) -> NodeConfig:
         region=file.region,
         claim=_claim(file.claim),
         monitoring=file.monitoring,
-        unpaid_limit=units(file.unpaid_limit, "unpaid_limit"),
+        credit_cap=units(file.credit_cap, "credit_cap"),
         limits=_limits(file.keys, offers),
         guests=guests(file.private, file.allow, file.deny),
     )

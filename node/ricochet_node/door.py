@@ -16,6 +16,7 @@ from ricochet_node.ledger import MAX_AMOUNT, Ledger
 from ricochet_node.log import EventLog
 from ricochet_node.serve import Server
 from ricochet_node.standings import Standings
+from ricochet_protocol import payee
 from ricochet_protocol.eip712 import Domain
 from ricochet_protocol.errors import RemoteCode, RemoteFault, RicochetError
 from ricochet_protocol.ids import Address, PeerId
@@ -104,7 +105,7 @@ class Door:
         self._sessions[peer] = session
         if len(self._sessions) > MAX_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
-        return self._standings.state(session.subscriber, session.period)
+        return self._standings.account(session.subscriber, session.period)
 
     def _session(self, peer: PeerId) -> OpenSession:
         session = self._sessions.pop(peer, None)
@@ -122,26 +123,28 @@ class Door:
         if voucher.period != session.period and not past.due:
             raise RemoteFault(RemoteCode.REFUSED, f"nothing was served in period {voucher.period}")
         if self._ledger.accept(pay.voucher):
+            standing = self._standings.of(session.subscriber, voucher.period)
+            standing.take(payee.Vouchered(voucher.cumulative))
             self._log.event(
                 "paid",
                 subscriber=voucher.subscriber,
                 period=voucher.period,
                 units=voucher.cumulative,
             )
-        return self._standings.state(session.subscriber, voucher.period)
+        return self._standings.account(session.subscriber, voucher.period)
 
     async def _reserve_untrusted(self, request: Reserve, session: OpenSession) -> AccountState:
         signed = request.reservation
         admission.check_reservation_untrusted(signed, session, self._operator, self._domain)
         who, period = session.subscriber, session.period
-        relay = self._standings.relay(who, period)
-        async with relay.turn:
-            if self._standings.state(who, period).committed >= signed.reservation.total:
-                return self._standings.state(who, period)
-            if relay.failed:
+        standing = self._standings.of(who, period)
+        async with standing.relaying:
+            if standing.state.committed >= signed.reservation.total:
+                return self._standings.account(who, period)
+            if standing.state.relay_failed:
                 raise RemoteFault(
                     RemoteCode.REFUSED,
-                    f"an earlier reservation of yours failed ({relay.failed})",
+                    f"an earlier reservation of yours failed ({standing.relay_error})",
                     "relay it yourself, or use another node in this period",
                 )
             (outcome,) = await self._settlement.reserve([signed])
@@ -150,11 +153,12 @@ class Door:
                 # It counts only once it is confirmed, which the state says; nothing has failed.
                 if outcome.accepted:
                     self._log.event("reserved", subscriber=who, period=period, units=held.committed)
-                return self._standings.state(who, period)
-            relay.failed = _reason(outcome)
+                return self._standings.account(who, period)
+            standing.relay_error = _reason(outcome)
+            standing.take(payee.RelayFailed())
         raise RemoteFault(
             RemoteCode.REFUSED,
-            f"the chain refuses the reservation ({relay.failed})",
+            f"the chain refuses the reservation ({standing.relay_error})",
             "check the budget with `ricochet wallet show`",
         )
 

@@ -45,11 +45,6 @@ class Account(msgspec.Struct, frozen=True):
     voucher: SignedVoucher | None = None
     void: str = ""
 
-    @property
-    def unpaid(self) -> Units:
-        """What was served without a voucher so far."""
-        return Units(max(0, self.due - self.vouchered))
-
 
 class StoredAnswer(msgspec.Struct, frozen=True):
     """An answer as it was given; `ask` is the digest of the ask it belongs to."""
@@ -164,15 +159,26 @@ class Ledger:
                     calls,
                 ),
             )
-            db.execute(
-                "INSERT INTO sales VALUES (?, 1, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-                " calls = calls + 1, tokens_in = tokens_in + excluded.tokens_in,"
-                " tokens_out = tokens_out + excluded.tokens_out,"
-                " earned = earned + excluded.earned",
-                (model, receipt.tokens_in, receipt.tokens_out, receipt.cost),
-            )
+            _sell(db, model, receipt.tokens_in, receipt.tokens_out, receipt.cost)
             dropped = self._drop_answers(db, self._bytes + size, now)
         self._bytes += size - dropped
+
+    def charge(
+        self,
+        subscriber: Address,
+        period: Period,
+        model: ModelId,
+        tokens: tuple[int, int],
+        cost: Units,
+    ) -> None:
+        """Raise what is due by what a client was given who left; `tokens` are those in and out."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO account (subscriber, period, due) VALUES (?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET due = due + excluded.due",
+                (subscriber, period, cost),
+            )
+            _sell(db, model, *tokens, cost)
 
     def accept(self, signed: SignedVoucher) -> bool:
         """Keep a checked voucher if it is higher than the one kept; whether it was."""
@@ -270,6 +276,15 @@ class Ledger:
         )
         return Units(sum(node_share(Units(row[0])) for row in rows))
 
+    def owed(self, subscriber: Address, before: Period) -> Units:
+        """What was served in periods before that one, and not paid by a claim noted here."""
+        (total,) = self._db.execute(
+            "SELECT COALESCE(SUM(due - claimed), 0) FROM account"
+            " WHERE subscriber = ? AND period < ? AND due > claimed",
+            (subscriber, before),
+        ).fetchone()
+        return Units(total)
+
     def sales(self) -> tuple[Sales, ...]:
         """Sales by model."""
         rows = self._db.execute("SELECT * FROM sales ORDER BY model")
@@ -301,6 +316,18 @@ class Ledger:
                 f"cannot write {self._path}: {error}",
                 "free some space on its disk; nothing that was promised is lost",
             ) from error
+
+
+def _sell(
+    db: sqlite3.Connection, model: ModelId, tokens_in: int, tokens_out: int, cost: Units
+) -> None:
+    db.execute(
+        "INSERT INTO sales VALUES (?, 1, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " calls = calls + 1, tokens_in = tokens_in + excluded.tokens_in,"
+        " tokens_out = tokens_out + excluded.tokens_out,"
+        " earned = earned + excluded.earned",
+        (model, tokens_in, tokens_out, cost),
+    )
 
 
 def read_books(path: Path) -> Books:

@@ -57,12 +57,8 @@ class Node:
         self._ledger = ledger
         self._clock = clock
         self.book = OfferBook(config.offers)
-        standings = Standings(ledger, settlement, identity.operator)
-        terms = Terms(
-            network=self._network,
-            operator=identity.operator,
-            unpaid_limit=config.unpaid_limit,
-        )
+        standings = Standings(ledger, settlement, identity.operator, config.credit_cap)
+        terms = Terms(network=self._network, operator=identity.operator)
         server = Server(
             terms,
             identity.seed,

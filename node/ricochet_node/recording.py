@@ -14,11 +14,16 @@ from ricochet_protocol.errors import RemoteFault, RicochetError
 from ricochet_protocol.ids import Address, ModelId
 from ricochet_protocol.messages import Answered, Ask, CallPiece, Chunk, PaymentRequired, Reply
 from ricochet_protocol.money import Units
+from ricochet_protocol.receipt import Receipt
 
 CANCELLED = "cancelled"
 """Outcome of a call whose client left."""
 UNKNOWN = ModelId("(unknown)")
 """Stands for models that are not offered: their names are a stranger's text."""
+
+
+def _used(receipt: Receipt) -> tuple[int, int, Units]:
+    return receipt.tokens_in, receipt.tokens_out, receipt.cost
 
 
 @dataclass
@@ -28,6 +33,8 @@ class Note:
     model: ModelId = UNKNOWN
     key: str = ""
     upstream_cost: Units | None = None
+    charged: tuple[int, int, Units] = (0, 0, Units(0))
+    """Tokens in and out, and units, that a client owes who left before the receipt."""
     replayed: bool = False
 
 
@@ -60,6 +67,7 @@ async def recorded(
         raise
     finally:
         receipt = last.receipt.receipt if isinstance(last, Answered) else None
+        used = note.charged if receipt is None else _used(receipt)
         tell(
             RequestRecord(
                 time=now,
@@ -70,10 +78,10 @@ async def recorded(
                 model=note.model,
                 key=note.key,
                 outcome=outcome if receipt is None else OK,
-                tokens_in=receipt.tokens_in if receipt else 0,
-                tokens_out=receipt.tokens_out if receipt else 0,
+                tokens_in=used[0],
+                tokens_out=used[1],
                 exact=receipt.exact if receipt else False,
-                income=receipt.cost if receipt else Units(0),
+                income=used[2],
                 upstream_cost=note.upstream_cost,
                 first_token_ms=None if first is None else round(1000 * (first - start)),
                 ms=round(1000 * (clock() - start)),

@@ -1,11 +1,13 @@
 """One paid call from ask to receipt; both doors of the node come through `Server.serve`.
 
-    replay? → admit → upstream through the vault → Chunk* → meter → receipt → ledger → Answered
+    replay? → admit → upstream through the vault → release → Chunk* → meter → paid? → ledger
+    → last Chunk → Answered
 
-The answer, its receipt and the rise of what is due are on disk before `Answered` is sent; before
-that nothing is owed. Whoever repeats a request id gets the stored answer, never a second upstream
-call, and while the first call of an id is still open, its repetition waits for it. Closing the
-iterator (the client has vanished) ends the upstream call and frees everything held for it.
+The answer, its receipt and the rise of what is due are on disk before the end of it is sent.
+Whoever repeats a request id gets the stored answer, never a second upstream call, and while the
+first call of an id is still open, its repetition waits for it. Closing the iterator (the client has
+vanished) ends the upstream call and frees what is held for it; the client is charged the prompt and
+what it was sent. A failure of the provider or of this node costs nobody anything.
 """
 
 import asyncio
@@ -16,20 +18,22 @@ from typing import Final
 import msgspec
 
 from ricochet_node import admission
-from ricochet_node.admission import Demand, OpenSession
+from ricochet_node.admission import OpenSession
 from ricochet_node.config import Offer
 from ricochet_node.faults import ProviderFault, Reason, broken
 from ricochet_node.ledger import Ledger, StoredAnswer
 from ricochet_node.log import EventLog
 from ricochet_node.offers import OfferBook
 from ricochet_node.recording import Note, recorded
+from ricochet_node.release import Release, Till, Unpaid
 from ricochet_node.request_log import Door, RequestRecord
-from ricochet_node.standings import Standings
+from ricochet_node.standings import Standings, Tab
 from ricochet_node.upstream import Piece, Upstream, Usage
+from ricochet_protocol import payee
 from ricochet_protocol.advert import Advert
 from ricochet_protocol.answer import Answer, AnswerParts
 from ricochet_protocol.errors import RemoteCode, RemoteFault
-from ricochet_protocol.ids import Address, Hash32, NetworkId, RequestId
+from ricochet_protocol.ids import Address, Hash32, ModelId, NetworkId, RequestId
 from ricochet_protocol.messages import (
     Answered,
     Ask,
@@ -41,6 +45,7 @@ from ricochet_protocol.messages import (
 )
 from ricochet_protocol.money import Units, cost
 from ricochet_protocol.receipt import Receipt, sign_receipt
+from ricochet_protocol.steps import Metered, Surplus
 from ricochet_protocol.tokens import count_texts
 from ricochet_protocol.usage import most_tokens
 
@@ -49,11 +54,10 @@ REPLAY_PIECE: Final = 64 * 1024
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """In whose name receipts are signed; `unpaid_limit` as in `NodeConfig`."""
+    """In whose name receipts are signed."""
 
     network: NetworkId
     operator: Address
-    unpaid_limit: Units
 
 
 class Bill(msgspec.Struct, frozen=True):
@@ -92,6 +96,7 @@ class Server:
         self.listeners: list[Callable[[RequestRecord], None]] = []
         """Hear how each request went, when it has ended."""
         self._running: dict[tuple[Address, RequestId], asyncio.Event] = {}
+        self._surplus: dict[ModelId, Surplus] = {}
 
     def serve(
         self, ask: Ask, session: OpenSession, door: Door = "peer"
@@ -113,7 +118,7 @@ class Server:
             stored = self._ledger.answer(session.subscriber, ask.request_id)
             if stored is not None:
                 note.model, note.replayed = ask.model, True
-                for reply in _replay(stored, ask):
+                async for reply in self._replay(stored, ask, session):
                     yield reply
                 return
             offer = self._book.find(ask.model)
@@ -121,25 +126,58 @@ class Server:
             check_supported(ask, offer.shown)
             admission.check_ask(ask, session, self._clock())
             counted_in = await asyncio.to_thread(count_texts, ask.texts())
-            standing = self._standings.standing(session.subscriber, session.period)
-            verdict = admission.admit(
-                ask, offer.shown, counted_in, standing, self._terms.unpaid_limit
-            )
-            if isinstance(verdict, Demand):
-                account = self._standings.state(session.subscriber, session.period)
-                yield PaymentRequired(needed=verdict.needed, account=account)
+            metered = admission.meter_ask(ask, offer.shown, counted_in)
+            if demand := self._demand(session, metered):
+                yield demand
                 return
+            who, period = session.subscriber, session.period
             with (
                 self._book.slot(offer),
-                self._standings.hold(session.subscriber, session.period, verdict.worst),
+                self._standings.open_tab(who, period, metered.worst, metered.opening) as tab,
             ):
                 note.key = offer.key
-                async with aclosing(self._call(ask, session, offer, counted_in)) as replies:
+                call = self._call(ask, session, offer, metered, tab, note)
+                async with aclosing(call) as replies:
                     async for reply in replies:
                         yield reply
 
+    def _demand(self, session: OpenSession, metered: Metered) -> PaymentRequired | None:
+        who, period = session.subscriber, session.period
+        standing = self._standings.of(who, period)
+        short = payee.admit(standing.state, metered.worst, metered.opening, standing.cap)
+        if short is None:
+            return None
+        account = self._standings.account(who, period)
+        return PaymentRequired(commit=short.commit, pay=short.pay, account=account)
+
     async def _call(
-        self, ask: Ask, session: OpenSession, offer: Offer, counted_in: int
+        self,
+        ask: Ask,
+        session: OpenSession,
+        offer: Offer,
+        metered: Metered,
+        tab: Tab,
+        note: Note,
+    ) -> AsyncGenerator[Reply, None]:
+        start = asyncio.get_running_loop().time()
+        surplus = self._surplus.get(ask.model, Surplus())
+        release = Release(tab, metered, surplus, start + ask.deadline)
+        with self._charging(ask, session, release, tab, note):
+            if due := release.foresee():
+                yield due
+            replies = self._answer(ask, session, offer, metered, tab, release)
+            async with aclosing(replies):
+                async for reply in replies:
+                    yield reply
+
+    async def _answer(
+        self,
+        ask: Ask,
+        session: OpenSession,
+        offer: Offer,
+        metered: Metered,
+        tab: Tab,
+        release: Release,
     ) -> AsyncGenerator[Reply, None]:
         advert = self._advert()
         start = asyncio.get_running_loop().time()
@@ -155,15 +193,21 @@ class Server:
                     first = first or asyncio.get_running_loop().time()
                     with _blaming_provider():
                         parts.add_untrusted(piece)
-                    yield piece
+                    release.take(piece)
+                    while (reply := await release.next()) is not None:
+                        yield reply
         with _blaming_provider():
             answer = parts.whole_untrusted()
         counted_out = await asyncio.to_thread(count_texts, answer.texts())
         if answer.blank or counted_out > most_tokens(ask.max_tokens):
             # No client pays for it, so nobody is billed.
             raise broken("an answer that is blank or longer than asked for")
-        bill = meter(offer, ask, counted_in, counted_out, usage)
+        bill = meter(offer, ask, metered.counted_in, counted_out, usage)
+        while (due := await release.before_end(bill.cost)) is not None:
+            yield due
         answered = self._promise(ask, session, advert, answer, usage, bill)
+        tab.bill(bill.cost)
+        self._learn(ask.model, bill, metered.counted(counted_out))
         self._log.event(
             "served",
             model=ask.model,
@@ -174,7 +218,51 @@ class Server:
             first_token_ms=round(1000 * ((first or start) - start)),
             ms=round(1000 * (asyncio.get_running_loop().time() - start)),
         )
+        for chunk in release.end():
+            yield chunk
         yield answered
+
+    @contextmanager
+    def _charging(
+        self, ask: Ask, session: OpenSession, release: Release, tab: Tab, note: Note
+    ) -> Iterator[None]:
+        """Charge what was delivered to a client that leaves or does not pay, unless we stop."""
+        try:
+            yield
+        except (GeneratorExit, asyncio.CancelledError, Unpaid):
+            if tab.open and self._book.admitting:
+                cost = release.worth
+                self._ledger.charge(
+                    session.subscriber, session.period, ask.model, release.delivered, cost
+                )
+                tab.charge(cost)
+                note.charged = (*release.delivered, cost)
+                self._log.event("left", model=ask.model, subscriber=session.subscriber, units=cost)
+            raise
+
+    def _learn(self, model: ModelId, bill: Bill, counted: Units) -> None:
+        self._surplus[model] = self._surplus.get(model, Surplus()).after(bill.cost, counted)
+
+    async def _replay(
+        self, stored: StoredAnswer, ask: Ask, session: OpenSession
+    ) -> AsyncGenerator[Reply, None]:
+        """The stored answer, once all that was served is paid: a reorganisation can undo that."""
+        if stored.ask != ask.digest():
+            raise RemoteFault(
+                RemoteCode.CONFLICT,
+                "this request id belongs to another ask",
+                "use a new request id for new content",
+            )
+        standing = self._standings.of(session.subscriber, session.period)
+        till = Till(standing, asyncio.get_running_loop().time() + ask.deadline)
+        while (due := await till.demand(standing.owing, standing.owing)) is not None:
+            yield due
+        text = stored.answer.text
+        for start in range(0, len(text), REPLAY_PIECE):
+            yield Chunk(text=text[start : start + REPLAY_PIECE])
+        for index, call in enumerate(stored.answer.calls):
+            yield CallPiece(index=index, id=call.id, name=call.name, arguments=call.arguments)
+        yield stored.answered
 
     async def _next(self, stream: AsyncIterator[Piece], deadline: float, offer: Offer) -> Piece:
         try:
@@ -266,18 +354,3 @@ def meter(offer: Offer, ask: Ask, counted_in: int, counted_out: int, usage: Usag
         exact=usage.tokens == (tokens_in, tokens_out),
         cost=cost(tokens_in, tokens_out, offer.shown.price_in, offer.shown.price_out),
     )
-
-
-def _replay(stored: StoredAnswer, ask: Ask) -> Iterator[Reply]:
-    if stored.ask != ask.digest():
-        raise RemoteFault(
-            RemoteCode.CONFLICT,
-            "this request id belongs to another ask",
-            "use a new request id for new content",
-        )
-    text = stored.answer.text
-    for start in range(0, len(text), REPLAY_PIECE):
-        yield Chunk(text=text[start : start + REPLAY_PIECE])
-    for index, call in enumerate(stored.answer.calls):
-        yield CallPiece(index=index, id=call.id, name=call.name, arguments=call.arguments)
-    yield stored.answered

@@ -1,22 +1,19 @@
-"""The payer's side of an account with one node: what may be reserved, and what is owed.
+"""The payer's account with one node: what was signed, by the rules of `ricochet_protocol.payer`.
 
-Trust is a rule here, not luck (DESIGN §4, "Who trusts first"). A node that has proved nothing gets
-a first reservation of at most five cents, which may double with each answer that passed, and all
-such nodes together hold at most a fifth of the budget; it serves one call at a time. A node is
-proven after `PROVEN_ANSWERS` accepted answers. Nothing is ever reserved beyond the free budget.
+The rules say how much; here it is signed with the hot key, and refusals become errors a person can
+act on. A voucher's amount covers what was accepted and at most a step of what is being received.
+What was signed beyond accepted answers stays with the node as an advance: the next call uses it up.
 
-A voucher's amount is the sum of the costs accepted in the period; amounts only grow. When the node
-shows a higher one (this home lost its state), the account resumes from it, but only when it carries
-the payer's own signature. Answers replayed after such a loss were paid before: no voucher exceeds
-what the node itself says is due.
+When the node shows a higher voucher than is known here (this home lost its state), the account
+resumes from it, but only when it carries the payer's own signature.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
 
 import msgspec
 
+from ricochet_protocol import payer as rules
 from ricochet_protocol.eip712 import (
     Domain,
     Reservation,
@@ -30,14 +27,10 @@ from ricochet_protocol.errors import BudgetError, RemoteCode, RemoteFault
 from ricochet_protocol.ids import Address, Period
 from ricochet_protocol.messages import AccountState
 from ricochet_protocol.money import Units, dollars
+from ricochet_protocol.payer import Purse, Refused
 from ricochet_protocol.ports import Subscription
 from ricochet_protocol.signing import account_address
-
-FIRST_RESERVATION: Final = Units(50_000)
-"""$0.05; DESIGN §4."""
-PROVEN_ANSWERS: Final = 5
-UNPROVEN_PERCENT: Final = 20
-"""Of the period's budget, for all unproven nodes together; DESIGN §4."""
+from ricochet_protocol.steps import Surplus
 
 
 @dataclass(frozen=True)
@@ -60,8 +53,9 @@ class Payer:
 class Account(msgspec.Struct, frozen=True):
     """One node in one period. `reserved` is what was signed, `committed` what the chain shows.
 
-    `acknowledged` is the voucher amount that the node has on its disk; `answers` counts accepted
-    answers of this node in all periods.
+    `voucher` is the highest one signed, `acknowledged` the amount that the node has on its disk;
+    `answers` counts accepted answers of this node in all periods, `surplus` what it bills beyond
+    the own count.
     """
 
     node: Address
@@ -72,46 +66,46 @@ class Account(msgspec.Struct, frozen=True):
     acknowledged: Units = Units(0)
     answers: int = 0
     voucher: SignedVoucher | None = None
+    surplus: Surplus = Surplus()
 
     @property
-    def proven(self) -> bool:
-        """Whether the node has earned more than a stranger's trust."""
-        return self.answers >= PROVEN_ANSWERS
+    def signed(self) -> Units:
+        """The highest amount signed in a voucher."""
+        return Units(0) if self.voucher is None else self.voucher.voucher.cumulative
 
-
-class Funds(msgspec.Struct, frozen=True):
-    """What may still be reserved in all (`free`), and of it with unproven nodes (`unproven`)."""
-
-    free: Units
-    unproven: Units
+    @property
+    def state(self) -> rules.Payer:
+        """What the rules look at."""
+        return rules.Payer(
+            reserved=self.reserved,
+            signed=self.signed,
+            accepted=self.accepted,
+            answers=self.answers,
+        )
 
 
 def calls_at_once(account: Account, slots: int) -> int:
     """How many calls a node may serve at the same time."""
-    return slots if account.proven else 1
+    return rules.calls_at_once(account.state, slots)
 
 
-def funds(subscription: Subscription, accounts: Iterable[Account]) -> Funds:
+def purse(subscription: Subscription, accounts: Iterable[Account]) -> Purse:
     """What the budget leaves, reservations that were signed but are not yet on chain deducted."""
     here = [account for account in accounts if account.period == subscription.period]
     unlanded = sum(max(0, account.reserved - account.committed) for account in here)
-    strangers = sum(account.reserved for account in here if not account.proven)
-    limit = subscription.budget * UNPROVEN_PERCENT // 100
-    return Funds(
-        free=Units(max(0, subscription.budget - subscription.committed - unlanded)),
-        unproven=Units(max(0, limit - strangers)),
-    )
+    states = [account.state for account in here]
+    return rules.purse(subscription.budget, subscription.committed, Units(unlanded), states)
 
 
-def reservation_total(account: Account, needed: Units, left: Funds) -> Units:
-    """The total to sign so that at least `needed` is covered.
+def with_reservation(account: Account, needed: Units, left: Purse) -> Account:
+    """The account once enough is reserved for `needed`.
 
     BudgetError when the budget does not hold it, or the node has not earned that much trust.
     """
-    if needed <= account.reserved:
-        # Signed before; the chain has not seen it, or this would not be asked.
-        return account.reserved
-    if needed - account.reserved > left.free:
+    total = rules.reserve(account.state, needed, left)
+    if not isinstance(total, Refused):
+        return msgspec.structs.replace(account, reserved=total)
+    if not total.unproven:
         raise BudgetError(
             "budget_exhausted",
             f"The budget leaves {dollars(left.free)} to reserve; the next call needs "
@@ -119,45 +113,51 @@ def reservation_total(account: Account, needed: Units, left: Funds) -> Units:
             "Nothing is lost. Top up or subscribe for the next period with `ricochet subscribe`, "
             "then run the same command again.",
         )
-    ceiling = account.reserved + left.free
-    if not account.proven:
-        earned = FIRST_RESERVATION << account.answers
-        ceiling = min(ceiling, earned, account.reserved + left.unproven)
-        if needed > ceiling:
-            raise BudgetError(
-                "node_unproven",
-                f"The next call needs {dollars(needed)} reserved with a node that has proved "
-                f"itself worth {dollars(Units(ceiling))} so far.",
-                "Choose a cheaper model with --model, or run it again when other nodes offer it.",
-            )
-    generous = max(needed, FIRST_RESERVATION, Units(2 * account.reserved))
-    return Units(min(generous, ceiling))
+    raise _unproven(needed, total, "reserved")
 
 
-def reservation(payer: Payer, account: Account, total: Units) -> SignedReservation:
-    """Sign `total` for the account's node; the same value gives the same signature."""
+def reservation(payer: Payer, account: Account) -> SignedReservation:
+    """Sign what is reserved; the same value gives the same signature."""
     value = Reservation(
-        subscriber=payer.subscriber, node=account.node, period=account.period, total=total
+        subscriber=payer.subscriber,
+        node=account.node,
+        period=account.period,
+        total=account.reserved,
     )
     return sign_reservation(payer.key, payer.domain, value)
 
 
-def accept(payer: Payer, account: Account, cost: Units, due: Units) -> Account:
+def check_payable(account: Account, cumulative: Units, left: Purse) -> None:
+    """BudgetError when a voucher for `cumulative` would be refused."""
+    amount = rules.sign(account.state, cumulative, left)
+    if isinstance(amount, Refused):
+        raise _unproven(cumulative, amount, "paid")
+
+
+def with_voucher(payer: Payer, account: Account, cumulative: Units, left: Purse) -> Account:
+    """The account with a voucher that pays up to `cumulative`; BudgetError beyond the rules."""
+    check_payable(account, cumulative, left)
+    return _signed(payer, account, cumulative)
+
+
+def accept(
+    payer: Payer, account: Account, cost: Units, due: Units, counted: Units, left: Purse
+) -> Account:
     """The account after an accepted answer, with the voucher that pays for it.
 
     `due` is the highest sum that the node has stated: an answer paid for before adds nothing.
+    `counted` is what the answer costs by the own count. Of an answer that is dearer than strangers
+    may be paid, that much is paid.
     """
-    accepted = Units(max(account.accepted, min(account.accepted + cost, due)))
-    value = Voucher(
-        subscriber=payer.subscriber,
-        node=account.node,
-        period=account.period,
-        cumulative=accepted,
+    state = rules.accept(account.state, cost, due)
+    accepted = msgspec.structs.replace(
+        account,
+        accepted=state.accepted,
+        answers=state.answers,
+        surplus=account.surplus.after(cost, counted),
     )
-    voucher = sign_voucher(payer.key, payer.domain, value)
-    return msgspec.structs.replace(
-        account, accepted=accepted, answers=account.answers + 1, voucher=voucher
-    )
+    amount = rules.sign(accepted.state, state.accepted, left)
+    return _signed(payer, accepted, amount.most if isinstance(amount, Refused) else amount)
 
 
 def resume(payer: Payer, account: Account, state: AccountState) -> Account:
@@ -174,21 +174,35 @@ def resume(payer: Payer, account: Account, state: AccountState) -> Account:
     shown = state.voucher.voucher
     signer = state.voucher.signer(payer.domain)
     # A replaced key may have been stolen, so its word stands only for what is known here.
-    known = signer in payer.former and shown.cumulative <= account.accepted
+    known = signer in payer.former and shown.cumulative <= account.signed
     ours = shown.subscriber == payer.subscriber and (payer.signed(signer) or known)
     if not ours or (shown.node, shown.period) != (account.node, account.period):
         raise RemoteFault(RemoteCode.REFUSED, "peer shows a voucher that was never signed here")
     resumed = msgspec.structs.replace(account, committed=committed, acknowledged=shown.cumulative)
-    if shown.cumulative > account.accepted:
-        resumed = msgspec.structs.replace(resumed, accepted=shown.cumulative, voucher=state.voucher)
-    return resumed
+    if shown.cumulative <= account.signed:
+        return resumed
+    # Answers that this home has lost were paid with it: they are no advance.
+    lost = Units(max(account.accepted, min(state.due, shown.cumulative)))
+    return msgspec.structs.replace(resumed, voucher=state.voucher, accepted=lost)
 
 
-def covered(account: Account, due: Units, in_flight: Units) -> Units:
-    """What has to be committed for calls in flight, whose worst costs add up to `in_flight`.
+def _signed(payer: Payer, account: Account, cumulative: Units) -> Account:
+    if cumulative <= account.signed:
+        return account
+    value = Voucher(
+        subscriber=payer.subscriber,
+        node=account.node,
+        period=account.period,
+        cumulative=cumulative,
+    )
+    voucher = sign_voucher(payer.key, payer.domain, value)
+    return msgspec.structs.replace(account, voucher=voucher)
 
-    `due` is the node's own sum of what it has served. It may exceed what was accepted here (answers
-    were lost on the way), but is believed only up to a first reservation's worth.
-    """
-    believed = min(due, account.accepted + FIRST_RESERVATION)
-    return Units(max(account.accepted, believed) + in_flight)
+
+def _unproven(needed: Units, refused: Refused, what: str) -> BudgetError:
+    return BudgetError(
+        "node_unproven",
+        f"The next call needs {dollars(needed)} {what} to a node that has proved itself worth "
+        f"{dollars(refused.most)} so far.",
+        "Choose a cheaper model with --model, or run it again when other nodes offer it.",
+    )

@@ -5,8 +5,9 @@ an advert that is known here; usage is compared with our own count; what it says
 counts only where our own signature stands behind it. Whatever fails is a `RemoteFault`, and the
 caller goes elsewhere.
 
-Reservations are written to the store before they are sent, so that no crash forgets what was
-signed. A voucher that the node has not acknowledged is sent again at the next contact.
+Reservations and vouchers are written to the store before they are sent, so that no crash forgets
+what was signed. A voucher that the node has not acknowledged is sent again at the next contact. How
+much is signed, and when, is in `paying.py`.
 """
 
 import asyncio
@@ -16,31 +17,24 @@ from typing import Final
 
 import msgspec
 
-from ricochet_orchestrator.account import (
-    FIRST_RESERVATION,
-    Account,
-    Payer,
-    covered,
-    funds,
-    reservation,
-    reservation_total,
-    resume,
-)
-from ricochet_orchestrator.progress import Event, Paid, Reserved
+from ricochet_orchestrator.account import Payer
+from ricochet_orchestrator.paying import OpenCall, Paying
+from ricochet_orchestrator.progress import Event, Paid, PaymentDelayed, Reserved, printable
 from ricochet_orchestrator.segment import TokenCounter
 from ricochet_orchestrator.store import Store
 from ricochet_protocol.advert import ModelOffer, SignedAdvert
-from ricochet_protocol.answer import Answer, AnswerParts, size_of
+from ricochet_protocol.answer import Answer, AnswerParts, said, size_of
 from ricochet_protocol.conversation import ToolCall
 from ricochet_protocol.eip712 import Session, sign_session, sign_voucher
 from ricochet_protocol.errors import BudgetError, RemoteCode, RemoteFault, garbage
-from ricochet_protocol.ids import Hash32, Period
+from ricochet_protocol.ids import Hash32
 from ricochet_protocol.messages import (
     AccountState,
     Answered,
     Ask,
     CallPiece,
     Chunk,
+    Due,
     Hello,
     Pay,
     PaymentRequired,
@@ -50,13 +44,14 @@ from ricochet_protocol.messages import (
     check_supported,
 )
 from ricochet_protocol.money import Units
-from ricochet_protocol.ports import Peers, Settlement
+from ricochet_protocol.ports import Peers, Settlement, Subscription
 from ricochet_protocol.receipt import (
     Receipt,
     SignedReceipt,
     check_receipt_untrusted,
 )
-from ricochet_protocol.usage import check_usage, most_tokens, worst_cost
+from ricochet_protocol.steps import Metered
+from ricochet_protocol.usage import check_usage, most_tokens
 
 SESSION: Final = 3600
 """Seconds a session is valid for: a stolen one is worth little, a run seldom needs a second."""
@@ -71,12 +66,16 @@ GRACE: Final = 10.0
 
 
 class Served(msgspec.Struct, frozen=True):
-    """An answer that passed every check, and the advert on whose terms it was given."""
+    """An answer that passed every check, and the advert on whose terms it was given.
+
+    `counted` is what it costs by the own count.
+    """
 
     text: str
     calls: tuple[ToolCall, ...]
     finish: str
     receipt: SignedReceipt
+    counted: Units
     advert: SignedAdvert
     first_token: float
     seconds: float
@@ -94,7 +93,7 @@ class NodeClient:
         settlement: Settlement,
         store: Store,
         payer: Payer,
-        period: Period,
+        subscription: Subscription,
         advert: SignedAdvert,
         count: TokenCounter,
         clock: Callable[[], float],
@@ -102,10 +101,9 @@ class NodeClient:
     ) -> None:
         self.peer = advert.advert.peer
         self.operator = advert.advert.operator
-        self.account = store.account(self.operator, period)
+        self.paying = Paying(store, payer, self.operator, subscription)
         self._peers = peers
         self._settlement = settlement
-        self._store = store
         self._payer = payer
         self._count = count
         self._clock = clock
@@ -113,8 +111,6 @@ class NodeClient:
         self.advert = advert
         self._seen: dict[Hash32, SignedAdvert] = {advert.advert.digest(): advert}
         self._expires = 0
-        self.due = Units(0)
-        self._in_flight = Units(0)
         self._talk = asyncio.Lock()
         self._payment = asyncio.Lock()
 
@@ -141,24 +137,21 @@ class NodeClient:
         if offer is None:
             raise RemoteFault(RemoteCode.NO_MODEL, "the peer no longer offers the model")
         check_supported(ask, offer)
-        worst = worst_cost(offer, self._counted_in(ask), ask.max_tokens)
-        self._in_flight = Units(self._in_flight + worst)
-        try:
+        metered = Metered(offer, self._counted_in(ask), ask.max_tokens)
+        # An answer that may be replayed is paid for already, as far as the node does not object.
+        with self.paying.open(metered, self._count, ahead=earlier is None) as call:
             async with self._talk:
                 await self._open()
-                await self._cover(covered(self.account, self.due, self._in_flight))
+                await self._cover(self.paying.needed)
+                self.paying.check_affordable(call)
+                self.paying.sign_ahead()
+                await self._pay()
             for _ in range(2):
-                reply = await self._stream(ask, (terms, earlier), first_token)
+                reply = await self._stream(ask, call, (terms, earlier), first_token)
                 if isinstance(reply, Served):
                     return reply
                 await self._meet(reply)
             raise RemoteFault(RemoteCode.PAYMENT_REQUIRED, "peer demands more than is owed to it")
-        finally:
-            self._in_flight = Units(self._in_flight - worst)
-
-    def refresh_account(self) -> None:
-        """Take up what the store says of the account: an answer was accepted."""
-        self.account = self._store.account(self.operator, self.account.period)
 
     async def settle(self) -> None:
         """Deliver the latest voucher unless the node has acknowledged it already."""
@@ -171,14 +164,9 @@ class NodeClient:
         now = int(self._clock())
         if self._expires - SESSION_SPARE > now:
             return
-        period = self.account.period
+        period = self.paying.account.period
         chain = await self._settlement.commitment(self._payer.subscriber, period, self.operator)
-        # A home that lost its state has signed what the chain shows.
-        self._change(
-            lambda account: msgspec.structs.replace(
-                account, reserved=Units(max(account.reserved, chain.committed))
-            )
-        )
+        self.paying.found_committed(chain.committed)
         session = Session(
             subscriber=self._payer.subscriber,
             client_peer=self._peers.peer,
@@ -193,88 +181,93 @@ class NodeClient:
     async def _pay(self) -> None:
         # One at a time: a voucher covers all before it, so those that waited have nothing to send.
         async with self._payment:
-            self.refresh_account()
-            voucher = self.account.voucher
-            if voucher is None or self.account.acknowledged >= self.account.accepted:
+            self.paying.refresh()
+            account = self.paying.account
+            voucher = account.voucher
+            if voucher is None or account.acknowledged >= account.signed:
                 return
             # Signed anew, to the same bytes unless the key was replaced since: a node takes no
             # voucher that its session's delegate did not sign.
             voucher = sign_voucher(self._payer.key, self._payer.domain, voucher.voucher)
             await self._request(Pay(voucher=voucher))
-            if self.account.acknowledged < voucher.voucher.cumulative:
+            if self.paying.account.acknowledged < voucher.voucher.cumulative:
                 raise RemoteFault(RemoteCode.REFUSED, "peer did not keep the voucher")
             self._tell(Paid(peer=self.peer, cumulative=voucher.voucher.cumulative))
 
     async def _cover(self, needed: Units) -> None:
         """Have the chain commit at least `needed` to the node."""
-        if needed <= self.account.committed:
+        if needed <= self.paying.account.committed:
             return
         subscription = await self._settlement.subscription(self._payer.subscriber)
-        period = self.account.period
-        if subscription is None or subscription.period != period:
+        if subscription is None or subscription.period != self.paying.account.period:
             raise BudgetError(
                 "period_ended",
                 "The subscription's period has changed since the run began.",
                 "Nothing is lost. Run the same command again.",
             )
-        left = funds(subscription, self._store.accounts(period))
-        before = self.account.reserved
-        account = self._change(
-            lambda account: msgspec.structs.replace(
-                account, reserved=reservation_total(account, needed, left)
-            )
-        )
-        if account.reserved > before:
-            self._tell(Reserved(peer=self.peer, total=account.reserved))
-        signed = reservation(self._payer, account, account.reserved)
+        self.paying.subscription = subscription
+        before = self.paying.account.reserved
+        signed = self.paying.reserve(needed)
+        if signed.reservation.total > before:
+            self._tell(Reserved(peer=self.peer, total=signed.reservation.total))
         await self._request(Reserve(reservation=signed))
-        if self.account.committed < needed:
+        if self.paying.account.committed < needed:
             raise RemoteFault(RemoteCode.REFUSED, "peer did not bring the reservation to the chain")
 
     async def _meet(self, demand: PaymentRequired) -> None:
         """Do what the node demands, as far as it agrees with our own account."""
         async with self._talk:
-            self._take(demand.account)
+            self.paying.take_untrusted(demand.account)
+            await self._cover(self.paying.meet_untrusted(demand))
+            self.paying.pay_due_untrusted(demand.pay)
             await self._pay()
-            ours = covered(self.account, self.due, self._in_flight)
-            if demand.needed > ours + FIRST_RESERVATION:
-                raise RemoteFault(RemoteCode.REFUSED, "peer demands more than the call can cost")
-            await self._cover(Units(max(demand.needed, ours)))
 
     async def _stream(
         self,
         ask: Ask,
+        call: OpenCall,
         terms: tuple[SignedAdvert, SignedAdvert | None],
         first_token: Callable[[float], None],
     ) -> Served | PaymentRequired:
-        """One try of the call; half an answer is never kept."""
+        """One try of the call; half an answer is never kept. Pays as the text comes."""
         loop = asyncio.get_running_loop()
         begin = loop.time()
         first: float | None = None
         parts = AnswerParts(ask)
-        async with self._replies(ask, STALL, ask.deadline + GRACE) as replies:
+        async with (
+            self._vouchers() as send,
+            self._replies(ask, STALL, ask.deadline + GRACE) as replies,
+        ):
             async for reply in replies:
                 if isinstance(reply, PaymentRequired):
                     return reply
                 if isinstance(reply, Answered):
                     answer = parts.whole_untrusted()
-                    cited = self._check(ask, answer, reply.receipt, terms)
+                    cited, counted = self._check(ask, answer, reply.receipt, terms)
                     elapsed = loop.time() - begin
                     return Served(
                         text=answer.text,
                         calls=answer.calls,
                         finish=reply.finish,
                         receipt=reply.receipt,
+                        counted=counted,
                         advert=cited,
                         first_token=elapsed if first is None else first,
                         seconds=elapsed,
                     )
+                if isinstance(reply, Due):
+                    self.paying.pay_due_untrusted(reply.due)
+                    send()
+                    continue
                 if not isinstance(reply, Chunk | CallPiece):
                     raise garbage("a reply that does not belong to an ask")
                 parts.add_untrusted(reply)
                 if first is None and size_of(reply):
                     first = loop.time() - begin
                     first_token(first)
+                if call.receive(said(reply)):
+                    self.paying.sign_ahead()
+                    send()
         raise garbage("an answer without a receipt")
 
     def _check(
@@ -283,8 +276,8 @@ class NodeClient:
         answer: Answer,
         signed: SignedReceipt,
         terms: tuple[SignedAdvert, SignedAdvert | None],
-    ) -> SignedAdvert:
-        """The advert that the receipt cites; RemoteFault when anything in it is not so."""
+    ) -> tuple[SignedAdvert, Units]:
+        """The advert that the receipt cites, and the cost by the own count; or RemoteFault."""
         cited, offer = self._cited(ask, signed.receipt, terms)
         expected = Receipt(
             network=self._payer.domain.network,
@@ -305,9 +298,10 @@ class NodeClient:
         counted_out = sum(map(self._count, answer.texts()))
         if answer.blank or counted_out > most_tokens(ask.max_tokens):
             raise RemoteFault(RemoteCode.REFUSED, "peer's answer is blank or longer than asked for")
-        check_usage(receipt, offer, self._counted_in(ask), counted_out, ask.max_tokens)
-        self.due = Units(max(self.due, receipt.due))
-        return cited
+        counted_in = self._counted_in(ask)
+        check_usage(receipt, offer, counted_in, counted_out, ask.max_tokens)
+        self.paying.heard_due(receipt.due)
+        return cited, Metered(offer, counted_in, ask.max_tokens).counted(counted_out)
 
     def _cited(
         self, ask: Ask, receipt: Receipt, terms: tuple[SignedAdvert, SignedAdvert | None]
@@ -333,17 +327,33 @@ class NodeClient:
             async for reply in replies:
                 if not isinstance(reply, AccountState):
                     raise garbage("something else than the account's state")
-                self._take(reply)
+                self.paying.take_untrusted(reply)
                 return
         raise garbage("no answer about the account")
 
-    def _take(self, state: AccountState) -> None:
-        self._change(lambda account: resume(self._payer, account, state))
-        self.due = Units(max(self.due, state.due))
+    @asynccontextmanager
+    async def _vouchers(self) -> AsyncIterator[Callable[[], None]]:
+        """What hands the latest voucher over beside a stream; what is under way ends with it.
 
-    def _change(self, change: Callable[[Account], Account]) -> Account:
-        self.account = self._store.change_account(self.operator, self.account.period, change)
-        return self.account
+        A voucher that does not arrive is not raised here: the node waits, and fails the call.
+        """
+        sending: set[asyncio.Task[None]] = set()
+
+        async def pay() -> None:
+            try:
+                await self._pay()
+            except RemoteFault as fault:
+                self._tell(PaymentDelayed(self.peer, printable(fault.message)))
+
+        try:
+            yield lambda: sending.add(asyncio.create_task(pay()))
+        finally:
+            for task in sending:
+                task.cancel()
+            ended = await asyncio.gather(*sending, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
 
     @asynccontextmanager
     async def _replies(

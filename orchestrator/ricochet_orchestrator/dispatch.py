@@ -22,7 +22,8 @@ from ricochet_orchestrator.route import Candidate, Router
 from ricochet_orchestrator.setting import Setting
 from ricochet_protocol.advert import SignedAdvert
 from ricochet_protocol.errors import BudgetError, LocalFault, RemoteCode, RicochetError
-from ricochet_protocol.ids import Address, ModelId, PeerId, Period, RequestId
+from ricochet_protocol.ids import Address, ModelId, PeerId, RequestId
+from ricochet_protocol.ports import Subscription
 
 MAX_TRIES: Final = 6
 """Calls of one step that may fail before it is given up."""
@@ -67,14 +68,14 @@ class Dispatcher:
         self,
         setting: Setting,
         offers: Offers,
-        period: Period,
+        subscription: Subscription,
         plan: Plan,
         windows: Mapping[ModelId, int],
         known: tuple[StepRecord, ...],
     ) -> None:
         self._setting = setting
         self._offers = offers
-        self._period = period
+        self._subscription = subscription
         self._plan = plan
         self._windows = windows
         self._router = Router(setting.seed)
@@ -167,7 +168,7 @@ class Dispatcher:
                 self._setting.settlement,
                 self._setting.store,
                 self._setting.payer,
-                self._period,
+                self._subscription,
                 advert,
                 self._setting.count,
                 self._setting.clock,
@@ -178,12 +179,14 @@ class Dispatcher:
         return client
 
     def _candidates(self, model: ModelId) -> list[Candidate]:
-        return [
-            Candidate(signed, offer, calls_at_once(self.client(signed).account, offer.slots))
-            for signed in self._offers.believed()
-            if (offer := self._offers.offer(signed, model)) is not None
-            and signed.advert.peer not in self._unaffordable
-        ]
+        found = []
+        for signed in self._offers.believed():
+            offer = self._offers.offer(signed, model)
+            if offer is not None and signed.advert.peer not in self._unaffordable:
+                account = self.client(signed).paying.account
+                limit = calls_at_once(account, offer.slots)
+                found.append(Candidate(signed, offer, limit, account.surplus.factor))
+        return found
 
 
 def request_id_of(step: StepId, subscriber: Address, conflicts: int = 0) -> RequestId:

@@ -40,11 +40,15 @@ _LIES: Final = frozenset(
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A peer that could serve a call; `limit` is how many it may serve at the same time."""
+    """A peer that could serve a call; `limit` is how many it may serve at the same time.
+
+    `surplus` is the factor by which its bills have exceeded the own count.
+    """
 
     advert: SignedAdvert
     offer: ModelOffer
     limit: int
+    surplus: float = 1.0
 
     @property
     def peer(self) -> PeerId:
@@ -105,7 +109,7 @@ class Router:
             candidate.offer.price_out,
         )
         delay = 0.1 + learnt.first_token
-        return (1 + expected) * delay / max(learnt.success, 0.01) ** 2
+        return (1 + expected * candidate.surplus) * delay / max(learnt.success, 0.01) ** 2
 
     def started(self, peer: PeerId) -> None:
         """A call has gone to the peer; exactly one of the next three follows."""

@@ -14,12 +14,10 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Iterable
-from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from ricochet_orchestrator.account import accept
 from ricochet_orchestrator.chains import Chain
 from ricochet_orchestrator.checkpoint import Answer, RunRecord, RunStatus, Status
 from ricochet_orchestrator.client import NodeClient, Served
@@ -178,7 +176,7 @@ class _Run:
         self._dispatcher = Dispatcher(
             setting,
             offers,
-            subscription.period,
+            subscription,
             plan,
             record.windows,
             self._store.steps(record.id),
@@ -272,11 +270,11 @@ class _Run:
             ask, assignment.earlier, lambda seconds: tell(FirstToken(step.id, peer, seconds))
         )
         answer = self._answer(step, client, served)
-        pay = partial(accept, self._setting.payer, cost=answer.cost, due=client.due)
+        pay = client.paying.acceptance(answer.cost, served.counted)
         if not self._store.complete(answer, pay):
             # Another process has completed the step; what it stored is what later steps read.
             answer = self._store.answers(self._record.id)[step.id]
-        client.refresh_account()
+        client.paying.refresh()
         self._answers[step.id] = answer.text
         tell(_finished(step, answer, cached=False))
         return served
@@ -340,7 +338,7 @@ class _Run:
         owed = {
             account.node
             for account in self._store.accounts(self._period)
-            if account.acknowledged < account.accepted
+            if account.acknowledged < account.signed
         }
         for signed in self._offers.believed():
             if signed.advert.operator in owed:

@@ -30,6 +30,7 @@ from ricochet_protocol.eip712 import SignedVoucher
 from ricochet_protocol.errors import ConfigurationError, LocalFault
 from ricochet_protocol.ids import Address, ModelId, PeerId, Period
 from ricochet_protocol.money import Units
+from ricochet_protocol.steps import Surplus
 
 LOCK_WAIT: Final = 10.0
 """Seconds to wait for another process's transaction; each takes milliseconds."""
@@ -37,6 +38,9 @@ LOCK_WAIT: Final = 10.0
 _LATEST_FIRST: Final = (col(RunRow.created_at).desc(), text("rowid DESC"))
 _encode = msgspec.msgpack.Encoder().encode
 _decode_voucher = msgspec.msgpack.Decoder(SignedVoucher).decode
+
+Change = Callable[[Account, tuple[Account, ...]], Account]
+"""An account's next state; all accounts of its period are in view, for limits they share."""
 
 
 class Store:
@@ -126,7 +130,7 @@ class Store:
             rows = session.exec(query.where(StepRow.run == run_id))
             return {StepId(row.step): _answer(row) for row in rows}
 
-    def complete(self, answer: Answer, pay: Callable[[Account], Account]) -> Account | None:
+    def complete(self, answer: Answer, pay: Change) -> Account | None:
         """Write answer, receipt, voucher and account in one transaction.
 
         `pay` takes the account to one that has accepted the answer's cost and holds the voucher.
@@ -135,7 +139,8 @@ class Store:
         with self._transaction() as session:
             if session.get(AnswerRow, answer.step) is not None:
                 return None
-            account = pay(_account(session, answer.operator, answer.period))
+            accounts = _accounts(session, answer.period)
+            account = pay(_account(session, answer.operator, answer.period), accounts)
             session.merge(_account_row(account))
             columns = {**msgspec.structs.asdict(answer), "voucher": _encode(account.voucher)}
             session.add(AnswerRow(**columns))
@@ -169,15 +174,12 @@ class Store:
     def accounts(self, period: Period) -> tuple[Account, ...]:
         """All accounts of a period."""
         with self._transaction() as session:
-            rows = session.exec(select(AccountRow).where(AccountRow.period == period))
-            return tuple(_account_of(row) for row in rows)
+            return _accounts(session, period)
 
-    def change_account(
-        self, node: Address, period: Period, change: Callable[[Account], Account]
-    ) -> Account:
+    def change_account(self, node: Address, period: Period, change: Change) -> Account:
         """Read, change and write an account as one; what `change` raises leaves it as it was."""
         with self._transaction() as session:
-            account = change(_account(session, node, period))
+            account = change(_account(session, node, period), _accounts(session, period))
             session.merge(_account_row(account))
             return account
 
@@ -302,10 +304,13 @@ def _account(session: Session, node: Address, period: Period) -> Account:
     row = session.get(AccountRow, (node, period))
     if row is not None:
         return _account_of(row)
-    # Trust earned in earlier periods counts on.
-    query = select(AccountRow.answers).where(AccountRow.node == node)
-    earned = session.exec(query.order_by(col(AccountRow.period).desc())).first()
-    return Account(node=node, period=period, answers=earned or 0)
+    # Trust earned in earlier periods counts on, and so does what was learnt of bills.
+    query = select(AccountRow).where(AccountRow.node == node)
+    earlier = session.exec(query.order_by(col(AccountRow.period).desc())).first()
+    if earlier is None:
+        return Account(node=node, period=period)
+    known = _account_of(earlier)
+    return Account(node=node, period=period, answers=known.answers, surplus=known.surplus)
 
 
 def _account_of(row: AccountRow) -> Account:
@@ -318,9 +323,17 @@ def _account_of(row: AccountRow) -> Account:
         acknowledged=Units(row.acknowledged),
         answers=row.answers,
         voucher=None if row.voucher is None else _decode_voucher(row.voucher),
+        surplus=Surplus(billed=row.billed, counted=row.counted),
     )
 
 
 def _account_row(account: Account) -> AccountRow:
-    voucher = None if account.voucher is None else _encode(account.voucher)
-    return AccountRow(**{**msgspec.structs.asdict(account), "voucher": voucher})
+    columns = msgspec.structs.asdict(account) | msgspec.structs.asdict(account.surplus)
+    del columns["surplus"]
+    columns["voucher"] = None if account.voucher is None else _encode(account.voucher)
+    return AccountRow(**columns)
+
+
+def _accounts(session: Session, period: Period) -> tuple[Account, ...]:
+    rows = session.exec(select(AccountRow).where(AccountRow.period == period))
+    return tuple(_account_of(row) for row in rows)

@@ -81,6 +81,8 @@ class AccountRow(_Base, table=True):
     acknowledged: int = 0
     answers: int = 0
     voucher: bytes | None = None
+    billed: int = 0
+    counted: int = 0
 
 
 METADATA: Final = _Base.metadata
@@ -111,5 +113,9 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             node VARCHAR NOT NULL, period INTEGER NOT NULL, reserved INTEGER NOT NULL,
             committed INTEGER NOT NULL, accepted INTEGER NOT NULL, acknowledged INTEGER NOT NULL,
             answers INTEGER NOT NULL, voucher BLOB, PRIMARY KEY (node, period))""",
+    ),
+    (
+        "ALTER TABLE accounts ADD COLUMN billed INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE accounts ADD COLUMN counted INTEGER NOT NULL DEFAULT 0",
     ),
 )

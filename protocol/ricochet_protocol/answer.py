@@ -48,6 +48,11 @@ def size_of(piece: Chunk | CallPiece) -> int:
     return len(piece.id) + len(piece.name) + len(piece.arguments)
 
 
+def said(piece: Chunk | CallPiece) -> str:
+    """What a piece adds to what the model wrote, as `Answer.texts` has it."""
+    return piece.text if isinstance(piece, Chunk) else piece.name + piece.arguments
+
+
 class AnswerParts:
     """The pieces of one answer so far; `ask` says how long it is and whether it may call."""
 

@@ -51,9 +51,9 @@ class Hello(Message, frozen=True, tag="hello"):
 class Ask(Message, frozen=True, tag="ask"):
     """One call of one model, answered by `Chunk`s, `CallPiece`s and an `Answered`.
 
-    Or by `PaymentRequired`. `deadline` is in seconds from admission. The same `request_id` with
-    the same content replays the stored answer without a second call; with other content it is a
-    conflict.
+    Or by `PaymentRequired`; and while vouchers do not cover what comes next, a `Due` stands between
+    the pieces. `deadline` is in seconds from admission. The same `request_id` with the same content
+    replays the stored answer without a second call; with other content it is a conflict.
     """
 
     request_id: RequestId
@@ -172,20 +172,29 @@ class AccountState(Message, frozen=True, tag="account"):
     """How the node stands with this subscriber in `period`.
 
     `committed` is what the chain has committed to the node, `due` what the node has served,
-    `voucher` the highest one it holds: the client resumes from its own signature.
+    `credit` what it serves beyond its vouchers, `voucher` the highest one it holds: the client
+    resumes from its own signature.
     """
 
     period: Period
     committed: Units
     due: Units
+    credit: Units
     voucher: SignedVoucher | None
 
 
 class PaymentRequired(Message, frozen=True, tag="payment_required"):
-    """The ask is not admitted until the commitment is `needed` and vouchers reach `due`."""
+    """The ask is admitted once the commitment is `commit` and vouchers reach `pay`; ask again."""
 
-    needed: Units
+    commit: Units
+    pay: Units
     account: AccountState
+
+
+class Due(Message, frozen=True, tag="due"):
+    """The answer goes on once vouchers reach `due`: a `Pay` on the same connection."""
+
+    due: Units
 
 
 class Adverts(Message, frozen=True, tag="adverts"):
@@ -198,7 +207,7 @@ class Adverts(Message, frozen=True, tag="adverts"):
 
 
 Request = Hello | Ask | Pay | Reserve | GetAdverts | Announce
-Reply = Chunk | CallPiece | Answered | AccountState | PaymentRequired | Adverts
+Reply = Chunk | CallPiece | Answered | AccountState | PaymentRequired | Due | Adverts
 
 _encoder = msgspec.msgpack.Encoder()
 _requests = msgspec.msgpack.Decoder(Request)

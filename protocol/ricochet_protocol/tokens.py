@@ -9,7 +9,7 @@ not find.
 
 import hashlib
 from base64 import b64decode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.machinery import SourceFileLoader
 from importlib.util import find_spec
@@ -27,6 +27,8 @@ _PATTERN: Final = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"
     r"| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
 )
+_LONGEST_TAIL: Final = 512
+"""Characters; counting so many takes a tenth of a millisecond."""
 
 
 def count_tokens(text: str) -> int:
@@ -44,6 +46,36 @@ def count_texts(texts: Iterable[str]) -> int:
     What a provider puts around them, such as a chat template, is the tolerance's part.
     """
     return sum(map(count_tokens, texts))
+
+
+class RunningCount:
+    """The count of a text that grows, at a price that does not grow with it.
+
+    Words are counted once: what comes after a space is cut from what stands before it as the
+    tokenizer itself would. Text without spaces is cut at `_LONGEST_TAIL`: a token or so too many.
+    """
+
+    def __init__(self, count: Callable[[str], int] = count_tokens) -> None:
+        self._count = count
+        self._settled = 0
+        self._tail = ""
+
+    def add(self, text: str) -> int:
+        """The count of everything added so far."""
+        self._tail += text
+        cut = _last_word(self._tail) or len(self._tail) // _LONGEST_TAIL * _LONGEST_TAIL
+        if cut:
+            self._settled += self._count(self._tail[:cut])
+            self._tail = self._tail[cut:]
+        return self._settled + self._count(self._tail)
+
+
+def _last_word(text: str) -> int:
+    """Where the last space after something else stands, 0 for nowhere."""
+    at = text.rfind(" ")
+    while at > 0 and text[at - 1].isspace():
+        at -= 1
+    return at if at > 0 and text[at] == " " else 0
 
 
 @cache

@@ -80,7 +80,6 @@ def offer(**changes: Any) -> Offer:
 def config(**changes: Any) -> NodeConfig:
     settings: dict[str, Any] = {
         "offers": (offer(),),
-        "unpaid_limit": Units(500),
         "claim": ClaimSettings(minimum=Units(100), ether_price=Units(0)),
     }
     return NodeConfig(**{**settings, **changes})
@@ -133,6 +132,12 @@ class Client:
             "cumulative": Units(cumulative),
         }
         return sign_voucher(key, self.chain.domain, Voucher(**{**values, **changes}))
+
+    async def open_account(self, amount: int = 10_000) -> None:
+        """Say Hello, reserve, and pay all of it ahead."""
+        await self.hello()
+        await self.reserve(amount)
+        await self.pay(amount)
 
     async def pay(self, cumulative: int) -> AccountState:
         return await self.state(Pay(self.voucher(cumulative)))

@@ -64,8 +64,8 @@ def test_status_and_settle_of_a_real_node(tmp_path: Path) -> None:
         async with admin.running(tmp_path, bench.client.node, OPERATOR, ()):
             await bench.client.hello()
             await bench.client.reserve(5_000)
+            await bench.client.pay(105)
             _, answered = await bench.client.ask()
-            await bench.client.pay(answered.receipt.receipt.due)
             told = await status(tmp_path)
             assert told["peer"] == bench.client.node
             assert told["operator"] == OPERATOR
@@ -73,9 +73,9 @@ def test_status_and_settle_of_a_real_node(tmp_path: Path) -> None:
             (model,) = told["models"]
             due = answered.receipt.receipt.due
             assert (model["model"], model["calls"], model["earned"]) == ("m", 1, due)
-            assert (told["earned"], told["unclaimed"]) == (due * 7 // 10, due)
+            assert (told["earned"], told["unclaimed"]) == (105 * 7 // 10, 105)
             assert (told["open_calls"], told["peers_known"]) == (0, 1)
-            assert await settle(tmp_path) == {"claimed": due, "withdrawn": due * 7 // 10}
+            assert await settle(tmp_path) == {"claimed": 105, "withdrawn": 105 * 7 // 10}
 
     run(tmp_path, scenario)
 

@@ -41,12 +41,12 @@ def test_hello_tells_how_the_account_stands(tmp_path: Path) -> None:
         state = await bench.client.hello()
         assert (state.period, state.committed, state.due, state.voucher) == (1, 0, 0, None)
         await bench.client.reserve(5_000)
+        await bench.client.pay(200)
         _, answered = await bench.client.ask()
         due = answered.receipt.receipt.due
-        await bench.client.pay(due)
         state = await bench.client.hello(SUBSCRIBER_KEY)
-        assert (state.committed, state.due) == (5_000, due)
-        assert state.voucher == bench.client.voucher(due)
+        assert (state.committed, state.due, state.credit) == (5_000, due, 0)
+        assert state.voucher == bench.client.voucher(200)
 
     run(tmp_path, scenario)
 
@@ -82,8 +82,7 @@ def test_sessions_of_others_are_refused(
 
 def test_a_session_ends_with_its_time_and_with_the_period(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await bench.client.hello()
-        await bench.client.reserve(5_000)
+        await bench.client.open_account(5_000)
         bench.chain.warp(3600)
         await refused(bench.client.ask(), RemoteCode.NO_SESSION)
         bench.chain.warp(PERIOD - 3600 - 30)
@@ -156,13 +155,13 @@ def test_a_voucher_for_the_last_period_is_taken_where_something_was_served(tmp_p
     async def scenario(bench: Bench) -> None:
         await bench.client.hello()
         await bench.client.reserve(5_000)
-        _, answered = await bench.client.ask()
-        due = answered.receipt.receipt.due
+        await bench.client.pay(105)
+        await bench.client.ask()
         bench.chain.warp(PERIOD)
         bench.chain.subscribe(SUBSCRIBER, 10_000_000, account_address(DELEGATE_KEY))
         assert (await bench.client.hello()).period == 2
-        assert (await bench.client.pay(due)).period == 1
-        assert (await bench.node.claimer.settle()).claimed == due
+        assert (await bench.client.pay(106)).period == 1
+        assert (await bench.node.claimer.settle()).claimed == 106
 
     run(tmp_path, scenario)
 
@@ -220,8 +219,7 @@ def test_a_chain_that_is_away_is_no_failure_of_the_reservation(tmp_path: Path) -
 
 def test_garbage_from_a_peer_harms_nobody_else(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await bench.client.hello()
-        await bench.client.reserve(5_000)
+        await bench.client.open_account(5_000)
         hostile = bench.wires.transport(b"\x0a" * 32)
         await hostile.start(lambda connection: connection.close())
         connection = await hostile.dial(bench.node.status()["addresses"], bench.client.node)

@@ -264,16 +264,16 @@ def test_a_running_node_tells_its_funds(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.client.hello()
         await bench.client.reserve(5_000)
+        await bench.client.pay(105)
         _, answered = await bench.client.ask()
         due = answered.receipt.receipt.due
         found = await bench.node.funds()
-        assert (found["unpaid"], found["served"], found["accounted"]) == (due, due, True)
-        await bench.client.pay(due)
-        assert (await bench.node.funds())["vouchered"] == due
-        assert await bench.node.claim() == {"claimed": due}
-        share = node_share(Units(due))
+        assert (found["vouchered"], found["served"], found["accounted"]) == (105, due, True)
+        assert found["ahead"] == 105 - due
+        assert await bench.node.claim() == {"claimed": 105}
+        share = node_share(Units(105))
         found = await bench.node.funds()
-        assert (found["withdrawable"], found["commission"]) == (share, due - share)
+        assert (found["withdrawable"], found["commission"]) == (share, 105 - share)
         assert await bench.node.withdraw() == {"withdrawn": share}
         found = await bench.node.funds()
         assert (found["withdrawable"], found["withdrawn"]) == (0, share)

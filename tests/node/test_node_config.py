@@ -37,12 +37,12 @@ def test_prices_become_units_and_the_rest_has_defaults(tmp_path: Path) -> None:
 def test_everything_can_be_set(tmp_path: Path) -> None:
     text = GOOD.replace("slots: 3", "slots: 3, supports: [tools, seed, tools]") + (
         'listen: ["/ip4/0.0.0.0/tcp/4001"]\nregion: eu\n'
-        'claim: {minimum: "1.5", interval: 60}\nunpaid_limit: "0.002"\n'
+        'claim: {minimum: "1.5", interval: 60}\ncredit_cap: "0.002"\n'
     )
     read = load(written(tmp_path, text))
     assert read.listen == ("/ip4/0.0.0.0/tcp/4001",)
     assert read.offers[0].shown.features == ("seed", "tools")
-    assert (read.region, read.unpaid_limit) == ("eu", 2_000)
+    assert (read.region, read.credit_cap) == ("eu", 2_000)
     assert (read.claim.minimum, read.claim.interval) == (1_500_000, 60)
 
 
@@ -72,7 +72,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         (GOOD + f"region: {'x' * 33}", "region"),
         (GOOD + "claim: {interval: 0}", "claim.interval"),
         (GOOD + "claim: {minimum: x}", "claim.minimum"),
-        (GOOD + "unpaid_limit: 1.5", "unpaid_limit"),
+        (GOOD + "credit_cap: 1.5", "credit_cap"),
     ],
 )
 def test_mistakes_are_named_with_file_and_field(tmp_path: Path, text: str, said: str) -> None:

@@ -30,15 +30,13 @@ from ricochet_protocol.ids import Period, RequestId
 from ricochet_protocol.messages import Answered, Ask, CallPiece, Chunk, PaymentRequired, Turn
 from ricochet_protocol.money import Units
 from ricochet_protocol.receipt import Receipt, answer_digest, check_receipt_untrusted
+from ricochet_protocol.tokens import count_tokens
 from ricochet_protocol.usage import check_usage, worst_cost
 
 WORDS = answer_to(PROMPT, 50)
 COST = 5 + 2 * len(WORDS)
-
-
-async def open_account(bench: Bench, reserved: int = 10_000) -> None:
-    await bench.client.hello()
-    await bench.client.reserve(reserved)
+OPENING = 5 + 2 * 50
+"""Prompt and first step, which `max_tokens` cuts short."""
 
 
 async def fault_of(bench: Bench, ask: Any = None) -> RemoteFault:
@@ -49,7 +47,7 @@ async def fault_of(bench: Bench, ask: Any = None) -> RemoteFault:
 
 def test_an_ask_streams_and_ends_with_a_receipt(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         ask = bench.client.request()
         *chunks, answered = await bench.client.send(ask)
         assert [chunk.text for chunk in chunks if isinstance(chunk, Chunk)] == [
@@ -84,7 +82,7 @@ def test_an_ask_streams_and_ends_with_a_receipt(tmp_path: Path) -> None:
 
 def test_a_repeated_request_is_replayed_without_a_call(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         ask = bench.client.request()
         first = await bench.client.ask(ask)
         bench.upstream.fault("500")
@@ -100,7 +98,7 @@ TOOLS = (Tool("look", "", "{}"), Tool("hear", "", "{}"))
 
 def test_calls_of_functions_are_receipted_and_replayed(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         ask = bench.client.request(tools=TOOLS)
         *pieces, answered = await bench.client.send(ask)
         assert isinstance(answered, Answered) and answered.finish == "tool_calls"
@@ -133,7 +131,7 @@ def test_what_the_offer_does_not_support_is_refused_unbilled(tmp_path: Path) -> 
 
 def test_a_request_id_with_other_content_is_a_conflict(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         ask = bench.client.request()
         await bench.client.ask(ask)
         other = msgspec.structs.replace(ask, turns=(Turn("user", "something else"),))
@@ -145,7 +143,7 @@ def test_a_request_id_with_other_content_is_a_conflict(tmp_path: Path) -> None:
 
 def test_the_same_request_twice_at_once_is_one_call(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         bench.upstream.delay = 0.05
         ask = bench.client.request()
         answers = await asyncio.gather(*(bench.client.ask(ask) for _ in range(4)))
@@ -157,7 +155,7 @@ def test_the_same_request_twice_at_once_is_one_call(tmp_path: Path) -> None:
 
 def test_a_repetition_takes_over_from_a_call_that_failed(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         bench.upstream.delay = 0.05
         bench.upstream.fault("500", times=1)
         ask = bench.client.request()
@@ -172,21 +170,23 @@ def test_a_repetition_takes_over_from_a_call_that_failed(tmp_path: Path) -> None
 
 def test_a_client_that_vanishes_ends_the_upstream_call(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         bench.upstream.fault("stall_after")
         async with bench.client.network.call(bench.client.node, bench.client.request()) as replies:
             assert isinstance(await anext(replies), Chunk)
             assert bench.node.book.open_calls == 1
         await bench.upstream.until(lambda counts: counts.abandoned == 1)
         await bench.node.book.idle()
-        assert bench.ledger.account(SUBSCRIBER, bench.client.period).due == 0
+        # The prompt and the words that got out; the one after them was held and never came.
+        delivered = count_tokens(" ".join(WORDS[:2]))
+        assert bench.ledger.account(SUBSCRIBER, bench.client.period).due == 5 + 2 * delivered
 
     run(tmp_path, scenario)
 
 
 def test_a_client_whose_process_dies_ends_the_upstream_call(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         bench.upstream.fault("stall")
         call = asyncio.create_task(bench.client.ask())
         await bench.upstream.until(lambda counts: counts.open == 1)
@@ -206,11 +206,17 @@ def test_without_enough_commitment_it_demands_the_worst_case(tmp_path: Path) -> 
         needed = worst_cost(offer().shown, 5, 50)
         (demand,) = await bench.client.send(ask)
         assert isinstance(demand, PaymentRequired)
-        assert demand.needed == needed
+        assert (demand.commit, demand.pay) == (needed, OPENING)
         assert (demand.account.committed, demand.account.due) == (0, 0)
         await bench.client.reserve(needed - 1)
         assert isinstance((await bench.client.send(ask))[0], PaymentRequired)
         await bench.client.reserve(needed)
+        (demand,) = await bench.client.send(ask)
+        assert isinstance(demand, PaymentRequired)
+        assert (demand.commit, demand.pay) == (needed, OPENING)
+        await bench.client.pay(OPENING - 1)
+        assert isinstance((await bench.client.send(ask))[0], PaymentRequired)
+        await bench.client.pay(OPENING)
         await bench.client.ask(ask)
         assert bench.upstream.counts.keys[PROVIDER_KEY] == 1
 
@@ -220,12 +226,12 @@ def test_without_enough_commitment_it_demands_the_worst_case(tmp_path: Path) -> 
 def test_calls_in_flight_count_with_their_worst_case(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         worst = worst_cost(offer().shown, 5, 50)
-        await open_account(bench, 2 * worst - 1)
+        await bench.client.open_account(2 * worst - 1)
         bench.upstream.fault("stall", times=1)
         call = asyncio.create_task(bench.client.ask())
         await bench.upstream.until(lambda counts: counts.open == 1)
         (demand,) = await bench.client.send(bench.client.request())
-        assert isinstance(demand, PaymentRequired) and demand.needed == 2 * worst
+        assert isinstance(demand, PaymentRequired) and demand.commit == 2 * worst
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
         await bench.node.book.idle()
@@ -234,18 +240,19 @@ def test_calls_in_flight_count_with_their_worst_case(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
-def test_beyond_the_unpaid_limit_it_demands_a_voucher(tmp_path: Path) -> None:
+def test_what_was_served_is_paid_before_the_next_call(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.hello()
+        await bench.client.reserve(10_000)
+        await bench.client.pay(OPENING)
         await bench.client.ask()
         (demand,) = await bench.client.send(bench.client.request())
         assert isinstance(demand, PaymentRequired)
-        assert demand.account.due == COST
-        assert demand.needed <= demand.account.committed
-        await bench.client.pay(COST)
+        assert (demand.account.due, demand.pay) == (COST, COST + OPENING)
+        await bench.client.pay(COST + OPENING)
         await bench.client.ask()
 
-    run(tmp_path, scenario, config(unpaid_limit=Units(COST - 1)))
+    run(tmp_path, scenario)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +268,7 @@ def test_beyond_the_unpaid_limit_it_demands_a_voucher(tmp_path: Path) -> None:
 )
 def test_a_fault_of_the_provider_costs_nothing(tmp_path: Path, kind: str, code: str) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         bench.upstream.fault(kind, times=1)
         ask = bench.client.request()
         assert (await fault_of(bench, ask)).code == code
@@ -275,7 +282,7 @@ def test_a_fault_of_the_provider_costs_nothing(tmp_path: Path, kind: str, code: 
 
 def test_a_refused_key_withdraws_its_offers(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         bench.upstream.fault("401")
         fault = await fault_of(bench)
         assert fault.code == RemoteCode.UPSTREAM_AUTH
@@ -292,7 +299,7 @@ def test_a_refused_key_withdraws_its_offers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["stall", "trickle"])
 def test_an_answer_that_is_late_is_a_timeout(tmp_path: Path, kind: str) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         bench.upstream.fault(kind)
         fault = await fault_of(bench, bench.client.request(deadline=1))
         assert fault.code == RemoteCode.TIMEOUT
@@ -303,7 +310,7 @@ def test_an_answer_that_is_late_is_a_timeout(tmp_path: Path, kind: str) -> None:
 
 def test_usage_is_bounded_by_what_a_client_believes(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         bench.upstream.fault("greedy")
         _, answered = await bench.client.ask()
         receipt = answered.receipt.receipt
@@ -315,7 +322,7 @@ def test_usage_is_bounded_by_what_a_client_believes(tmp_path: Path) -> None:
 
 def test_without_usage_it_counts_itself(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         bench.upstream.fault("no_usage")
         text, answered = await bench.client.ask()
         receipt = answered.receipt.receipt
@@ -328,7 +335,7 @@ def test_without_usage_it_counts_itself(tmp_path: Path) -> None:
 
 def test_slots_are_the_limit(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         bench.upstream.fault("stall", times=2)
         calls = [asyncio.create_task(bench.client.ask()) for _ in range(2)]
         await bench.upstream.until(lambda counts: counts.open == 2)
@@ -344,7 +351,7 @@ def test_slots_are_the_limit(tmp_path: Path) -> None:
 
 def test_draining_lets_open_calls_end_and_admits_no_more(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         bench.upstream.delay = 0.2
         call = asyncio.create_task(bench.client.ask())
         await bench.upstream.until(lambda counts: counts.open == 1)
@@ -359,7 +366,7 @@ def test_draining_lets_open_calls_end_and_admits_no_more(tmp_path: Path) -> None
 
 def test_draining_gives_up_on_a_call_that_does_not_end(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         bench.upstream.fault("stall")
         call = asyncio.create_task(bench.client.ask())
         await bench.upstream.until(lambda counts: counts.open == 1)
@@ -382,7 +389,7 @@ def test_asks_outside_the_offer_are_refused(
     tmp_path: Path, changes: dict[str, Any], code: str
 ) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         assert (await fault_of(bench, bench.client.request(**changes))).code == code
         assert bench.upstream.counts.keys.total() == 0
 
@@ -391,7 +398,7 @@ def test_asks_outside_the_offer_are_refused(
 
 def test_nothing_of_the_conversation_is_logged(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         await bench.client.ask(bench.client.request("a secret prompt"))
         for kind in ("500", "garbage", "401"):
             bench.upstream.fault(kind)
@@ -406,7 +413,7 @@ def test_nothing_of_the_conversation_is_logged(tmp_path: Path) -> None:
 
 def test_a_server_iterator_can_be_closed_at_any_chunk(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await open_account(bench)
+        await bench.client.open_account()
         async with aclosing(
             bench.node.door(bench.client.network.peer, bench.client.request())
         ) as replies:
@@ -441,6 +448,7 @@ def test_each_request_is_recorded_once_however_it_ends(tmp_path: Path) -> None:
         ask = bench.client.request()
         await bench.client.send(ask)
         await bench.client.reserve(10_000)
+        await bench.client.pay(10_000)
         await bench.client.ask(ask)
         await bench.client.ask(ask)
         await fault_of(bench, bench.client.request(model="a stranger's text"))
@@ -466,11 +474,12 @@ def test_a_call_whose_client_leaves_is_recorded(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         records: list[RequestRecord] = []
         bench.node.recorded.append(records.append)
-        await open_account(bench)
+        await bench.client.open_account()
         bench.upstream.fault("stall")
         async with bench.client.network.call(bench.client.node, bench.client.request()):
             await eventually(lambda: bench.upstream.counts.keys[PROVIDER_KEY] == 1)
         await eventually(lambda: len(records) == 1)
-        assert (records[0].outcome, records[0].income) == ("cancelled", 0)
+        # The provider was asked, so the prompt is charged.
+        assert (records[0].outcome, records[0].income) == ("cancelled", 5)
 
     run(tmp_path, scenario)

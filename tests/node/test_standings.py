@@ -31,7 +31,7 @@ def test_only_what_is_confirmed_counts_and_a_reorganisation_takes_it_back(tmp_pa
 
         async def committed() -> Units:
             await standings.refresh(ALICE, PERIOD)
-            return standings.standing(ALICE, PERIOD).committed
+            return standings.of(ALICE, PERIOD).state.committed
 
         await chain.reserve([reservation(chain, 100)])
         assert await committed() == 0
@@ -42,7 +42,7 @@ def test_only_what_is_confirmed_counts_and_a_reorganisation_takes_it_back(tmp_pa
         assert await committed() == 100
         chain.mine(2)
         assert await committed() == 300
-        assert standings.state(ALICE, PERIOD).committed == 300
+        assert standings.account(ALICE, PERIOD).committed == 300
         chain.restore(before)
         assert await committed() == 100
         books.close()

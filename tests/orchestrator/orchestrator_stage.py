@@ -21,8 +21,9 @@ from ricochet_orchestrator.store import Store
 from ricochet_protocol.ids import Address, ModelId
 from ricochet_protocol.money import UNITS_PER_DOLLAR
 from ricochet_protocol.signing import account_address
+from ricochet_protocol.steps import Metered
 from ricochet_protocol.tokens import count_tokens
-from twins.scripted_node import ScriptedNode
+from twins.scripted_node import OFFER, ScriptedNode
 from twins.settlement import DOMAIN, MemorySettlement
 
 SUBSCRIBER = Address("0x" + "5b" * 20)
@@ -34,6 +35,8 @@ MAPPED = ChainStep("reader", "analyzer", "map", "segments", "{text}\nExplain.", 
 JOINED = ChainStep("writer", "integrator", "reduce", "reader", "{text}\nJoin.", 60)
 SHORT = Chain("short", (MAPPED, JOINED))
 """Maps small segments, then joins: cheap to run many times."""
+ADVANCE = Metered(OFFER, 1000, 60).opening
+"""What a node may hold for an answer that did not come: a prompt and a first step of `SHORT`."""
 T = TypeVar("T")
 
 
@@ -136,7 +139,11 @@ class Stage:
 
     def owed(self, node: ScriptedNode) -> int:
         """What the voucher the node holds is worth."""
-        return node.voucher.voucher.cumulative if node.voucher else 0
+        return node.vouchered
+
+    def paid_fairly(self, node: ScriptedNode) -> bool:
+        """Whether the node holds vouchers for all it served, and for at most an advance more."""
+        return node.due <= node.vouchered <= node.due + ADVANCE
 
 
 def on(stage: Stage, scene: Callable[[], Awaitable[T]]) -> T:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from killed_run import PARAGRAPHS, stage_of
-from orchestrator_stage import SUBSCRIBER, Stage, numbered, play
+from orchestrator_stage import ADVANCE, SUBSCRIBER, Stage, numbered, play
 from sqlmodel import Session
 
 from ricochet_orchestrator.checkpoint import RunStatus
@@ -84,7 +84,7 @@ def test_a_crash_at_any_transaction_costs_no_call_and_no_money(
         assert stage.calls == STEPS, f"crash at {crash_at}: a call was made twice"
         assert done.isdisjoint(event.step for event in stage.heard(StepStarted))
         for node in stage.nodes:
-            assert stage.owed(node) == node.due, f"crash at {crash_at}: a node was not paid"
+            assert stage.paid_fairly(node), f"crash at {crash_at}: a node was not paid fairly"
 
 
 def answered(stage: Stage) -> set[str]:
@@ -124,6 +124,5 @@ def test_a_killed_process_resumes_without_asking_a_completed_step_again(
     assert {request_id_of(step, SUBSCRIBER) for step in done}.isdisjoint(again)  # type: ignore[arg-type]  # ids as text
     store = Store(home / "runs.db")
     for account in store.accounts(Period(1)):
-        assert account.voucher is not None
-        assert account.voucher.voucher.cumulative == account.accepted
+        assert account.accepted <= account.signed <= account.accepted + ADVANCE
     store.close()

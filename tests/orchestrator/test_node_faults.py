@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from orchestrator_stage import MAPPED, Stage, numbered, on, play
+from orchestrator_stage import ADVANCE, MAPPED, Stage, numbered, on, play
 
 from ricochet_orchestrator.chains import Chain
 from ricochet_orchestrator.checkpoint import RunStatus, Status
@@ -21,8 +21,10 @@ from ricochet_orchestrator.result import RunResult
 from ricochet_orchestrator.store import Store
 from ricochet_protocol.errors import ExitCode
 from ricochet_protocol.ids import Period
-from twins.scripted_node import Fault, ScriptedNode
+from ricochet_protocol.steps import Metered
+from twins.scripted_node import OFFER, Fault, ScriptedNode
 
+MOST = Metered(OFFER, 1000, 60).worst
 LIES = [
     Fault.ENDS_WITHOUT_RECEIPT,
     Fault.WRONG_REPLY,
@@ -49,32 +51,35 @@ def two_nodes(home: Path) -> tuple[Stage, ScriptedNode, ScriptedNode]:
     return stage, stage.node(0), stage.node(1)
 
 
-def check_books(stage: Stage, result: RunResult) -> None:
-    """Vouchers are exactly the accepted answers, whatever the nodes say."""
+def check_books(stage: Stage, result: RunResult, most: int = ADVANCE) -> None:
+    """Vouchers are the accepted answers and at most `most` more, whatever the nodes say."""
     store = Store(stage.home / "runs.db")
     answers = store.answers(result.run_id).values()
     for node in stage.nodes:
         accepted = sum(answer.cost for answer in answers if answer.operator == node.operator)
         account = store.account(node.operator, Period(1))
         assert account.accepted == accepted
-        assert stage.owed(node) in (0, accepted)
-        if account.voucher is not None:
-            assert account.voucher.voucher.cumulative == accepted
+        assert accepted <= account.signed <= accepted + most
+        assert stage.owed(node) <= account.signed
     store.close()
 
 
 @pytest.mark.parametrize("fault", LIES, ids=lambda fault: fault.name.lower())
-def test_a_peer_that_lies_is_routed_around_and_not_paid(tmp_path: Path, fault: Fault) -> None:
+def test_a_peer_that_lies_is_routed_around_and_gets_an_advance_at_most(
+    tmp_path: Path, fault: Fault
+) -> None:
     stage, liar, honest = two_nodes(tmp_path)
     liar.always = fault
     result = play(stage, numbered(5))
     assert result.status is RunStatus.COMPLETED
     assert len(honest.calls) == 6
-    assert stage.owed(liar) == 0
+    # One that bills more than it may is paid, before its receipt comes, what would be believed.
+    most = MOST if fault is Fault.BILLS_ANOTHER_PRICE else ADVANCE
+    assert stage.owed(liar) <= most
     retried = stage.heard(StepRetried)
     assert retried and {event.peer for event in retried} == {liar.peer}
     assert len(retried) <= 2, "a liar is not asked again soon"
-    check_books(stage, result)
+    check_books(stage, result, most)
 
 
 @pytest.mark.parametrize("fault", [Fault.DIES_BEFORE_FIRST_TOKEN, Fault.DIES_AFTER_FIRST_TOKEN])
@@ -170,14 +175,16 @@ def test_a_node_that_keeps_no_voucher_is_told_and_the_voucher_kept(tmp_path: Pat
     node = stage.node(0)
     node.always = Fault.KEEPS_NO_VOUCHER
     node.faults.extend([None] * 9)
+    node.credit = 10**6
     result = play(stage, numbered(2))
-    assert result.status is RunStatus.COMPLETED
+    assert (result.status, result.calls) == (RunStatus.PARTIAL, 1)
     assert stage.heard(PaymentDelayed)
     assert stage.owed(node) == 0
-    node.always = None
+    node.always, node.credit = None, 0
     # The next contact, of whatever kind, delivers what is owed.
-    play(stage, numbered(2))
-    assert stage.owed(node) == node.due == result.cost
+    assert play(stage, numbered(2)).status is RunStatus.COMPLETED
+    assert stage.heard(Paid)[0].cumulative == result.cost, "before anything new is asked"
+    assert stage.paid_fairly(node)
 
 
 def test_a_voucher_that_could_not_be_delivered_goes_out_at_the_next_contact(
@@ -185,6 +192,7 @@ def test_a_voucher_that_could_not_be_delivered_goes_out_at_the_next_contact(
 ) -> None:
     stage = Stage(tmp_path)
     node = stage.node(0)
+    node.credit = 10**6
     stage.on_event = lambda event: (
         stage.network.kill(node.peer)
         if isinstance(event, StepFinished) and event.name == "writer"
@@ -219,7 +227,7 @@ def test_lost_state_is_resumed_from_the_nodes_own_signature(tmp_path: Path) -> N
         (tmp_path / name).unlink(missing_ok=True)
     second = play(stage, numbered(4))
     assert second.status is RunStatus.COMPLETED
-    assert stage.owed(node) == node.due
+    assert stage.paid_fairly(node)
     store = Store(tmp_path / "runs.db")
     assert store.account(node.operator, Period(1)).accepted == node.due > first.cost
     store.close()

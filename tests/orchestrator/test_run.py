@@ -4,6 +4,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from orchestrator_stage import (
+    ADVANCE,
     MAPPED,
     OVERVIEW,
     SESSION_KEY,
@@ -15,7 +16,6 @@ from orchestrator_stage import (
     play,
 )
 
-from ricochet_orchestrator.account import PROVEN_ANSWERS
 from ricochet_orchestrator.chains import Chain, ChainStep
 from ricochet_orchestrator.checkpoint import RunStatus
 from ricochet_orchestrator.dispatch import OFFER_WAIT
@@ -42,8 +42,9 @@ from ricochet_protocol.errors import (
 from ricochet_protocol.ids import ModelId, Period
 from ricochet_protocol.messages import Ask
 from ricochet_protocol.money import PricePerMillion
+from ricochet_protocol.payer import PROVEN_ANSWERS
 from ricochet_protocol.signing import account_address
-from twins.scripted_node import MODEL, OFFER, Fault
+from twins.scripted_node import MODEL, OFFER, Fault, ScriptedNode
 
 
 @pytest.fixture
@@ -65,12 +66,14 @@ def test_the_overview_of_the_built_in_document_over_three_nodes(stage: Stage) ->
 
 def test_money_is_the_same_in_every_book(stage: Stage) -> None:
     result = play(stage, default_document(), OVERVIEW)
-    assert result.cost == costs(stage.nodes) == sum(stage.owed(node) for node in stage.nodes)
+    assert result.cost == costs(stage.nodes)
     assert result.cost == sum(peer.cost for peer in result.peers)
     store = Store(stage.home / "runs.db")
     for node in stage.nodes:
         account = store.account(node.operator, Period(1))
-        assert account.accepted == account.acknowledged == node.due == stage.owed(node)
+        assert account.accepted == node.due
+        assert account.signed == account.acknowledged == stage.owed(node)
+        assert account.state.advanced == stage.owed(node) - node.due < 100, "less than a step"
         on_chain = asyncio.run(stage.settlement.commitment(SUBSCRIBER, Period(1), node.operator))
         assert account.reserved == account.committed == on_chain.committed == 50_000
     store.close()
@@ -87,7 +90,7 @@ def test_events_tell_the_whole_story(stage: Stage) -> None:
     assert isinstance(stage.events[0], RunStarted) and isinstance(stage.events[-1], RunFinished)
     assert len(stage.heard(FirstToken)) == 5
     assert {event.total for event in stage.heard(Reserved)} == {50_000}
-    assert max(event.cumulative for event in stage.heard(Paid)) <= result.cost
+    assert max(event.cumulative for event in stage.heard(Paid)) <= result.cost + ADVANCE
 
 
 def test_a_result_tells_what_each_peer_did(stage: Stage) -> None:
@@ -112,7 +115,7 @@ def test_an_unproven_node_gets_one_call_at_a_time_and_a_proven_one_its_slots(
     seen: list[tuple[int, int]] = []
     stage.on_event = lambda event: seen.append((len(node.calls), node.open))
     play(stage, numbered(12))
-    assert max(busy for served, busy in seen if served < PROVEN_ANSWERS) == 1
+    assert max(busy for served, busy in seen if served < PROVEN_ANSWERS) <= 1
     assert node.most_open == OFFER.slots
 
 
@@ -281,13 +284,24 @@ def test_an_unreachable_chain_is_told(stage: Stage) -> None:
         play(stage, numbered(1))
 
 
+def trust(stage: Stage, node: ScriptedNode) -> None:
+    """Have the node proven already, so that it is not held to what strangers get."""
+    store = Store(stage.home / "runs.db")
+    store.change_account(
+        node.operator,
+        Period(1),
+        lambda account, _: msgspec.structs.replace(account, answers=PROVEN_ANSWERS),
+    )
+    store.close()
+
+
 def test_an_exhausted_budget_loses_nothing_and_goes_on_after_a_top_up(tmp_path: Path) -> None:
     price = msgspec.structs.replace(OFFER, price_in=PricePerMillion(12_000_000))
     stage = Stage(tmp_path)
     stage.settlement.min_fee = 0
     stage.settlement._subscribers.clear()
     stage.settlement.subscribe(SUBSCRIBER, 350_000, account_address(SESSION_KEY))
-    stage.node(0, offers=(price,))
+    trust(stage, stage.node(0, offers=(price,)))
     with pytest.raises(BudgetError) as caught:
         play(stage, numbered(40), Chain("mapped", (MAPPED,)))
     assert caught.value.code == "budget_exhausted"
@@ -296,7 +310,7 @@ def test_an_exhausted_budget_loses_nothing_and_goes_on_after_a_top_up(tmp_path: 
     stage.settlement.top_up(SUBSCRIBER, 5_000_000)
     result = play(stage, numbered(40), Chain("mapped", (MAPPED,)))
     assert (result.status, result.calls, stage.calls) == (RunStatus.COMPLETED, 40, 40)
-    assert stage.nodes[0].due == stage.owed(stage.nodes[0]) == result.cost
+    assert stage.nodes[0].due == result.cost <= stage.owed(stage.nodes[0])
 
 
 def test_a_call_dearer_than_trust_allows_is_told(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from ricochet_orchestrator.tables import METADATA, MIGRATIONS
 from ricochet_protocol.errors import ConfigurationError, LocalFault
 from ricochet_protocol.ids import Address, ModelId, PeerId, Period
 from ricochet_protocol.money import Units
+from ricochet_protocol.payer import Purse
+from ricochet_protocol.steps import Surplus
 
 NODE = Address("0x" + "aa" * 20)
 STEPS = tuple(
@@ -49,7 +51,12 @@ def answer(step: Step, cost: int = 5, run: str = "one") -> Answer:
 
 
 def paid(cost: int):  # type: ignore[no-untyped-def]  # a closure for `complete`
-    return lambda account: accept(PAYER, account, Units(cost), due=Units(10**6))
+    def pay(account: Account, _: tuple[Account, ...]) -> Account:
+        reserved = msgspec.structs.replace(account, reserved=Units(1_000))
+        left = Purse(Units(0), Units(0), Units(1_000), Units(1_000))
+        return accept(PAYER, reserved, Units(cost), Units(10**6), Units(cost), left)
+
+    return pay
 
 
 @pytest.fixture
@@ -128,7 +135,7 @@ def test_an_answer_and_the_account_it_changes_are_one(store: Store) -> None:
 def test_when_paying_fails_nothing_of_the_answer_is_kept(store: Store) -> None:
     store.create_run(record("one"), STEPS)
 
-    def fails(_: Account) -> Account:
+    def fails(_: Account, __: tuple[Account, ...]) -> Account:
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
@@ -168,17 +175,21 @@ def test_two_processes_add_to_one_account(tmp_path: Path, store: Store) -> None:
 def test_trust_counts_on_in_the_next_period_but_money_does_not(store: Store) -> None:
     store.create_run(record("one"), STEPS)
     store.complete(answer(STEPS[0]), paid(5))
-    assert store.account(NODE, Period(2)) == Account(NODE, Period(2), answers=1)
+    assert store.account(NODE, Period(2)) == Account(
+        NODE, Period(2), answers=1, surplus=Surplus(5, 5)
+    )
     assert store.accounts(Period(2)) == ()
     assert [account.node for account in store.accounts(Period(1))] == [NODE]
 
 
 def test_a_change_that_is_refused_leaves_the_account(store: Store) -> None:
-    def refuses(_: Account) -> Account:
+    def refuses(_: Account, __: tuple[Account, ...]) -> Account:
         raise ValueError("no")
 
     node = Address("0x" + "cc" * 20)
-    store.change_account(node, Period(1), lambda a: msgspec.structs.replace(a, reserved=Units(3)))
+    store.change_account(
+        node, Period(1), lambda a, _: msgspec.structs.replace(a, reserved=Units(3))
+    )
     with pytest.raises(ValueError, match="no"):
         store.change_account(node, Period(1), refuses)
     assert store.account(node, Period(1)).reserved == 3

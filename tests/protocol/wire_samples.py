@@ -23,6 +23,7 @@ from ricochet_protocol.messages import (
     Ask,
     CallPiece,
     Chunk,
+    Due,
     GetAdverts,
     Hello,
     Pay,
@@ -117,7 +118,9 @@ ASK_WITH_ALL = Ask(
     tool_choice=ToolChoice("function", "weather"),
 )
 VOUCHER: SignedVoucher = sign_voucher(KEY, DOMAIN, Voucher(SUBSCRIBER, NODE, Period(1), Units(60)))
-ACCOUNT = AccountState(period=Period(1), committed=Units(50_000), due=Units(75), voucher=VOUCHER)
+ACCOUNT = AccountState(
+    period=Period(1), committed=Units(50_000), due=Units(75), credit=Units(5), voucher=VOUCHER
+)
 RECEIPT = Receipt(
     network=DOMAIN.network,
     subscriber=SUBSCRIBER,
@@ -156,8 +159,9 @@ REPLIES: dict[str, Reply] = {
     "next piece of a call": CallPiece(0, "", "", ':"Nancy"}'),
     "answered": Answered(sign_receipt(NODE_SEED, RECEIPT), finish="stop"),
     "account": ACCOUNT,
-    "account without voucher": AccountState(Period(2), Units(0), Units(0), None),
-    "payment_required": PaymentRequired(needed=Units(80_000), account=ACCOUNT),
+    "account without voucher": AccountState(Period(2), Units(0), Units(0), Units(0), None),
+    "payment_required": PaymentRequired(commit=Units(80_000), pay=Units(900), account=ACCOUNT),
+    "due": Due(due=Units(1_300)),
     "adverts": Adverts((SIGNED_ADVERT,)),
 }
 FRAMES: dict[str, AnyFrame] = {

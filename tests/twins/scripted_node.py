@@ -24,6 +24,7 @@ from ricochet_protocol.messages import (
     Answered,
     Ask,
     Chunk,
+    Due,
     Hello,
     Pay,
     PaymentRequired,
@@ -33,8 +34,8 @@ from ricochet_protocol.messages import (
 )
 from ricochet_protocol.money import PricePerMillion, Units, cost
 from ricochet_protocol.receipt import Receipt, SignedReceipt, answer_digest, sign_receipt
+from ricochet_protocol.steps import Metered
 from ricochet_protocol.tokens import count_texts, count_tokens
-from ricochet_protocol.usage import worst_cost
 from twins.settlement import MemorySettlement
 
 MODEL = ModelId("small")
@@ -69,6 +70,8 @@ class Fault(Enum):
     RECEIPT_OF_ANOTHER_CALL = auto()
     CITES_UNSEEN_ADVERT = auto()
     DEMANDS_TOO_MUCH = auto()
+    WANTS_MORE_THAN_IT_GAVE = auto()
+    TAKES_THE_ADVANCE = auto()
     KEEPS_NO_VOUCHER = auto()
     SHOWS_FOREIGN_VOUCHER = auto()
     LANDS_NO_RESERVATION = auto()
@@ -111,6 +114,11 @@ class ScriptedNode:
         self.asks = 0
         self.open = self.most_open = 0
         self.due = 0
+        self.backed = 0
+        """Secured for open calls."""
+        self.credit = 0
+        self.demands: list[int] = []
+        """What was asked for in the middle of answers."""
         self.voucher: SignedVoucher | None = None
         self.paid: list[SignedVoucher] = []
         self.sessions: set[PeerId] = set()
@@ -119,6 +127,7 @@ class ScriptedNode:
         self._network = network
         self._stored: dict[RequestId, tuple[bytes, tuple[Reply, ...]]] = {}
         self._seq = 0
+        self._paid = asyncio.Event()
         self.peers: PeerNetwork
         self.peer: PeerId
         self._reset()
@@ -189,6 +198,8 @@ class ScriptedNode:
                     and self.always is not Fault.KEEPS_NO_VOUCHER
                 ):
                     self.voucher = request.voucher
+                    self._paid.set()
+                    self._paid = asyncio.Event()
                 yield await self._state()
             case Ask():
                 if peer not in self.sessions:
@@ -207,22 +218,34 @@ class ScriptedNode:
                 yield reply
             return
         offer = next(offer for offer in self.offers if offer.id == ask.model)
-        worst = worst_cost(offer, count_texts(ask.texts()), ask.max_tokens)
+        metered = Metered(offer, count_texts(ask.texts()), ask.max_tokens)
         state = await self._state()
-        if self.due + worst > state.committed or fault is Fault.DEMANDS_TOO_MUCH:
+        commit = self.due + metered.worst
+        pay = max(0, self.due + self.backed + metered.opening - self.credit)
+        if commit > state.committed or pay > self.vouchered or fault is Fault.DEMANDS_TOO_MUCH:
             more = 10**9 if fault is Fault.DEMANDS_TOO_MUCH else 0
-            yield PaymentRequired(needed=Units(self.due + worst + more), account=state)
+            yield PaymentRequired(commit=Units(commit + more), pay=Units(pay), account=state)
             return
+        if fault is Fault.TAKES_THE_ADVANCE:
+            self.due = self.vouchered
+            raise RemoteFault(RemoteCode.UPSTREAM, "the provider failed, alas")
         self.open += 1
         self.most_open = max(self.most_open, self.open)
+        self.backed += metered.opening
         try:
-            async for reply in self._generate(ask, offer, fault):
+            async for reply in self._generate(ask, offer, fault, metered.opening):
                 yield reply
         finally:
             self.open -= 1
+            self.backed -= metered.opening
+
+    @property
+    def vouchered(self) -> int:
+        """What the voucher held is worth."""
+        return self.voucher.voucher.cumulative if self.voucher else 0
 
     async def _generate(
-        self, ask: Ask, offer: ModelOffer, fault: Fault | None
+        self, ask: Ask, offer: ModelOffer, fault: Fault | None, backing: int
     ) -> AsyncIterator[Reply]:
         await asyncio.sleep(self.think)
         match fault:
@@ -260,15 +283,26 @@ class ScriptedNode:
             text = "word " * (3 * ask.max_tokens + 200)
         answered = self._receipt(ask, offer, text, fault)
         half = len(text) // 2
-        replies: tuple[Reply, ...] = (Chunk(text=text[:half]), Chunk(text=text[half:]), answered)
-        if fault is None:
-            self.due += answered.receipt.receipt.cost
-            self._stored[ask.request_id] = (ask.digest(), replies)
-        yield replies[0]
+        pieces = [Chunk(text=text[:half]), Chunk(text=text[half:])]
+        yield pieces[0]
         if fault is Fault.DIES_AFTER_FIRST_TOKEN:
             await asyncio.sleep(1)
             await self._die()
-        yield replies[1]
+        bill = answered.receipt.receipt.cost
+        if fault is Fault.WANTS_MORE_THAN_IT_GAVE:
+            yield Due(due=Units(10**6))
+        while (wanted := self.due + self.backed - backing + bill - self.credit) > self.vouchered:
+            if wanted not in self.demands:
+                self.demands.append(wanted)
+                yield Due(due=Units(wanted))
+                continue
+            await self._paid.wait()
+        if fault is None:
+            # Made anew: another answer may have become due in the meantime.
+            answered = self._receipt(ask, offer, text, fault)
+            self.due += bill
+            self._stored[ask.request_id] = (ask.digest(), (*pieces, answered))
+        yield pieces[1]
         if fault is not Fault.ENDS_WITHOUT_RECEIPT:
             yield answered
 
@@ -315,7 +349,11 @@ class ScriptedNode:
         if self.always is Fault.SHOWS_FOREIGN_VOUCHER:
             voucher = self._foreign(period)
         return AccountState(
-            period=period, committed=on_chain.committed, due=Units(self.due), voucher=voucher
+            period=period,
+            committed=on_chain.committed,
+            due=Units(self.due),
+            credit=Units(self.credit),
+            voucher=voucher,
         )
 
     def _foreign(self, period: Period) -> SignedVoucher:
