@@ -74,6 +74,8 @@ from ricochet_settlement.hot_key import load_or_create
 
 WORDS = "correct horse battery"
 SUBSCRIBER = account_address(SUBSCRIBER_KEY)
+PAID = 1_000
+"""What the subscriber pays ahead, in units; more than his call costs."""
 NOWHERE = Deployment(
     rpc="http://127.0.0.1:9",
     chain_id=1,
@@ -330,9 +332,9 @@ def test_a_killed_node_keeps_what_it_acknowledged(chain: str, tmp_path: Path) ->
         async with client_of(deployment, node) as client:
             assert (await client.hello()).committed == 0
             await client.reserve(10_000)
+            await client.pay(PAID)
             answered = await client.ask(1)
             due = answered.receipt.receipt.due
-            await client.pay(due)
             told = await status(tmp_path)
             assert (told["models"][0]["calls"], told["pid"]) == (1, node.pid)
             assert told["peers_known"] >= 1
@@ -349,12 +351,12 @@ def test_a_killed_node_keeps_what_it_acknowledged(chain: str, tmp_path: Path) ->
         async with client_of(deployment, node) as client:
             state = await client.hello()
             assert (state.committed, state.due) == (10_000, due)
-            assert state.voucher is not None and state.voucher.voucher.cumulative == due
+            assert state.voucher is not None and state.voucher.voucher.cumulative == PAID
             answered = await client.ask(1)
             assert answered.receipt.receipt.due == due
             assert upstream.counts.keys.total() == 1
         # The claim was mined before the node was killed; it is neither lost nor made again.
-        assert await settle(tmp_path) == {"claimed": 0, "withdrawn": due * 7 // 10}
+        assert await settle(tmp_path) == {"claimed": 0, "withdrawn": PAID * 7 // 10}
 
     async def killed_while_claiming(due: int) -> None:
         with pytest.raises(LocalFault) as caught:
@@ -362,12 +364,12 @@ def test_a_killed_node_keeps_what_it_acknowledged(chain: str, tmp_path: Path) ->
         assert caught.value.code == "node_not_running"
         found = await owner.funds(tmp_path)
         assert found["accounted"] and found["served"] == due
-        assert found["withdrawable"] == due * 7 // 10
-        assert found["withdrawable"] + found["commission"] == due
+        assert found["withdrawable"] == PAID * 7 // 10
+        assert found["withdrawable"] + found["commission"] == PAID
 
-    async def with_the_node_stopped(due: int) -> None:
+    async def with_the_node_stopped() -> None:
         found = await owner.funds(tmp_path)
-        assert found["accounted"] and found["withdrawn"] == due * 7 // 10
+        assert found["accounted"] and found["withdrawn"] == PAID * 7 // 10
         assert await owner.claim(tmp_path) == {"claimed": 0}
         assert await owner.withdraw(tmp_path) == {"withdrawn": 0}
         assert await owner.settle(tmp_path) == {"claimed": 0, "withdrawn": 0}
@@ -389,7 +391,7 @@ def test_a_killed_node_keeps_what_it_acknowledged(chain: str, tmp_path: Path) ->
                 code = await asyncio.to_thread(second.end, signal.SIGTERM)
             assert code == 0
             assert not (tmp_path / "node.run.json").exists()
-            await with_the_node_stopped(due)
+            await with_the_node_stopped()
 
     asyncio.run(whole())
     log = (tmp_path / "node.log").read_text()
