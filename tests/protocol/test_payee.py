@@ -230,5 +230,5 @@ class AnyCustomer(RuleBasedStateMachine):
             assert self.state.in_flight == self.state.backed == 0
 
 
-AnyCustomer.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
+AnyCustomer.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
 TestAnyCustomer = AnyCustomer.TestCase

@@ -185,5 +185,5 @@ class AnyNodes(RuleBasedStateMachine):
             assert node.advanced <= BUDGET * 10 // 100
 
 
-AnyNodes.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
+AnyNodes.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
 TestAnyNodes = AnyNodes.TestCase
