@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ricochet_cli import key_move_commands, key_use_commands
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
 from ricochet_cli.secret_input import PassphraseFile, key, passphrase
@@ -61,7 +62,7 @@ def add(
     wanted = row.needs_key or stdin or file is not None
     secret = key("key", stdin, file) if wanted else ""
     info = Keystore(home / "keys.json").add(
-        passphrase(passphrase_file, new=not (home / "keys.json").exists()),
+        _phrase(home, passphrase_file),
         name or provider,
         provider,
         url or row.origin,
@@ -71,6 +72,12 @@ def add(
         print_json(_document(info))
     else:
         say(f"key {info.id} (…{info.last4}) is encrypted for {info.origin}")
+        say(f"next: ricochet keys test {info.id}")
+
+
+def _phrase(home: Path, file: Path | None) -> str:
+    keys = home / "keys.json"
+    return passphrase(file, new=not keys.exists(), opens=keys)
 
 
 def _row(provider: str) -> "Provider":
@@ -110,12 +117,51 @@ def list_keys(home: Home, as_json: AsJson = False) -> None:
 
 
 @app.command("remove")
-def remove(home: Home, name: Name) -> None:
-    """Forget a key. Offers that use it stop at the next start of the node."""
+def remove(home: Home, name: Name, as_json: AsJson = False) -> None:
+    """Forget a key and its counts. Offers that use it stop at the next start of the node."""
+    from contextlib import closing
+
+    from ricochet_node.counters import FILE_NAME, Counters
     from ricochet_node.keystore import Keystore
 
-    Keystore(home / "keys.json").remove(name)
-    say(f"key {name} is removed")
+    info = Keystore(home / "keys.json").remove(name)
+    with closing(Counters(home / FILE_NAME)) as counters, counters.change():
+        counters.forget(name)
+    if as_json:
+        print_json(_document(info))
+    else:
+        say(f"key {name} is removed")
+
+
+@app.command("rotate")
+def rotate(
+    home: Home,
+    name: Name,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Read the key from stdin.")] = False,
+    file: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Read the key from this file.")
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replace a key's secret; its name, address, limits and counts stay.
+
+    A running node uses the old secret until it is started again.
+    """
+    from ricochet_node.keystore import Keystore
+
+    store = Keystore(home / "keys.json")
+    store.find(name)
+    secret = key("key", stdin, file)
+    info = store.rotate(_phrase(home, passphrase_file), name, secret)
+    if as_json:
+        print_json(_document(info))
+    else:
+        say(f"key {name} is now …{info.last4}; start a running node again to use it")
+
+
+key_use_commands.add_to(app)
+key_move_commands.add_to(app)
 
 
 def _document(key: "KeyInfo") -> dict[str, str]:

@@ -75,7 +75,9 @@ def start(
     from ricochet_node.passphrase import Passphrase
 
     # No name for the text itself: this frame lives as long as the node.
-    run_in_foreground(home, Passphrase(passphrase(passphrase_file)), tuple(listen or ()))
+    run_in_foreground(
+        home, Passphrase(passphrase(passphrase_file, opens=home / "keys.json")), tuple(listen or ())
+    )
 
 
 @app.command("status")

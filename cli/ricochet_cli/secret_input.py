@@ -20,7 +20,14 @@ PassphraseFile = Annotated[
 ]
 
 
-def passphrase(file: Path | None, *, new: bool = False, opens: Path | None = None) -> str:
+def passphrase(
+    file: Path | None,
+    *,
+    new: bool = False,
+    opens: Path | None = None,
+    what: str = "Passphrase",
+    option: str = "--passphrase-file",
+) -> str:
     """The passphrase from `file`, else from a hidden prompt (twice when it is `new`).
 
     When its owner chose that the keyring keeps the passphrase of the file it `opens`, the keyring
@@ -38,9 +45,10 @@ def passphrase(file: Path | None, *, new: bool = False, opens: Path | None = Non
         raise ConfigurationError(
             "no_passphrase",
             "a passphrase is needed and there is no terminal to ask on",
-            "give --passphrase-file FILE or set RICOCHET_PASSPHRASE_FILE",
+            f"give {option} FILE"
+            + (" or set RICOCHET_PASSPHRASE_FILE" if option == "--passphrase-file" else ""),
         )
-    answer: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True)
+    answer: str = typer.prompt(what, hide_input=True, confirmation_prompt=new, err=True)
     return answer
 
 

@@ -24,6 +24,7 @@ from ricochet_node.admin import Admin
 from ricochet_node.alerts import Alerts
 from ricochet_node.config import NodeConfig
 from ricochet_node.direct import DirectUpstream
+from ricochet_node.key_limits import checked_limits
 from ricochet_node.keystore import KeyInfo, Keystore
 from ricochet_node.ledger import Ledger
 from ricochet_node.log import EventLog, open_log
@@ -104,8 +105,9 @@ async def run_node(
         log = stack.enter_context(open_log(options.log))
         books = Ledger(options.home / ledger_file.FILE_NAME)
         stack.callback(books.close)
+        rules = {key: config.limits[key] for key in config.keys}
         vault = await VaultProcess.start(
-            options.home / keystore.FILE_NAME, passphrase.text(), config.keys, config.limits
+            options.home / keystore.FILE_NAME, passphrase.text(), config.keys, rules
         )
         stack.push_async_callback(vault.stop)
         gas_key = load_or_create(options.home / GAS_KEY)
@@ -150,7 +152,7 @@ async def run_node(
         await stack.enter_async_context(
             admin.running(options.home, network.peer, operator, network.addresses)
         )
-        changes = RuleChanges(options.home, config, vault, log)
+        changes = RuleChanges(options.home, rules, vault, log)
         await stack.enter_async_context(changes.followed())
         models = tuple(offer.model for offer in config.offers)
         log.event("started", peer=network.peer, operator=operator, models=len(models))
@@ -173,13 +175,8 @@ def _check_home(home: Path) -> tuple[Deployment, Address, NodeConfig, Look]:
                 f"run `ricochet keys add PROVIDER --name {offer.key}`, or correct `key` in "
                 f"{node_config.FILE_NAME}",
             )
-    for key in config.limits:
-        if key not in keys:
-            raise ConfigurationError(
-                "no_key",
-                f"{node_config.FILE_NAME} limits a provider key {key!r}, and there is none",
-                f"correct `keys:` in {node_config.FILE_NAME}; see `ricochet keys list`",
-            )
+    limits = checked_limits(config.limits, {key: info.provider for key, info in keys.items()})
+    config = msgspec.structs.replace(config, limits=limits)
     config, sharing = _shared(
         config, Owner(home, operator, deployment.domain), [keys[key] for key in config.keys]
     )

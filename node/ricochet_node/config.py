@@ -18,7 +18,7 @@ import msgspec
 
 from ricochet_node.config_values import Dollars, Wrong, units
 from ricochet_node.guests import Guests, guests
-from ricochet_node.key_limits import KeySection, for_models, rules_of
+from ricochet_node.key_limits import KeySection, rules_of
 from ricochet_node.key_rules import KeyRules
 from ricochet_node.monitoring import Monitoring
 from ricochet_protocol.advert import MAX_MODELS, ModelOffer
@@ -242,10 +242,11 @@ def _checked(file: _File) -> NodeConfig:
 def _limits(sections: Mapping[str, KeySection], offers: tuple[Offer, ...]) -> dict[str, KeyRules]:
     """Rules of each key that is offered or limited."""
     rules = {offer.key: KeyRules() for offer in offers} | rules_of(sections)
-    return {
-        key: for_models(rule, (o.upstream_model for o in offers if o.key == key), key)
-        for key, rule in rules.items()
+    served = {
+        key: tuple(dict.fromkeys(offer.upstream_model for offer in offers if offer.key == key))
+        for key in rules
     }
+    return {key: msgspec.structs.replace(rule, models=served[key]) for key, rule in rules.items()}
 
 
 def _claim(claim: _Claim) -> ClaimSettings:

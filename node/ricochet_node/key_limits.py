@@ -12,21 +12,26 @@
         prices:                     # what the provider charges per million tokens
           gpt-x: {in: "0.25", out: "2.00"}
 
-A cap without a price would be a promise that nobody can keep, so it is refused.
+Prices may be left out for models whose provider and name the price table knows (`prices.py`). A
+cap without a price would be a promise that nobody can keep, so it is refused.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from ricochet_node.config_values import Dollars, Wrong, units
-from ricochet_node.key_rules import Hours, KeyRules, Price
+from ricochet_node.key_rules import Hours, KeyRules
+from ricochet_node.prices import Price, price_of
+from ricochet_protocol.errors import ConfigurationError
 from ricochet_protocol.money import PricePerMillion
 
 _HOURS: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 _MOST: Final = 10**9
+_LONGEST: Final = 10**9
+"""Some models cost more for long prompts; a limit counts with the highest of their prices."""
 
 
 class _Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,16 +57,41 @@ def rules_of(sections: Mapping[str, KeySection]) -> dict[str, KeyRules]:
     return {key: _rules(section, f"keys.{key}") for key, section in sections.items()}
 
 
-def for_models(rules: KeyRules, models: Iterable[str], key: str) -> KeyRules:
-    """The rules for a key that serves `models`; Wrong for a cap whose price is unknown."""
-    models = tuple(dict.fromkeys(models))
-    for model in models:
-        if rules.is_capped and model not in rules.prices:
-            raise Wrong(
-                f"keys.{key}: a cap needs what the provider charges for {model}; write "
-                f'prices: {{{model}: {{in: "0.25", out: "1.00"}}}}, dollars per million tokens'
+def checked_limits(
+    limits: Mapping[str, KeyRules], providers: Mapping[str, str]
+) -> dict[str, KeyRules]:
+    """The limits with prices; `providers` are those of the keys that there are, by key id.
+
+    ConfigurationError `no_key` for a limit of no key: its owner misspelt what he relies on.
+    """
+    for key in limits:
+        if key not in providers:
+            raise ConfigurationError(
+                "no_key",
+                f"node.yaml limits a provider key {key!r}, and there is none",
+                "correct `keys:` in node.yaml; see `ricochet keys list`",
             )
-    return msgspec.structs.replace(rules, models=models)
+    return {key: with_prices(rules, key, providers[key]) for key, rules in limits.items()}
+
+
+def with_prices(rules: KeyRules, key: str, provider: str) -> KeyRules:
+    """The rules with the table's prices where the owner wrote none.
+
+    ConfigurationError `no_price` for a cap without one.
+    """
+    prices = dict(rules.prices)
+    for model in rules.models or ():
+        known = prices.get(model) or price_of(provider, model, _LONGEST)
+        if known is not None:
+            prices[model] = known
+        elif rules.is_capped:
+            raise ConfigurationError(
+                "no_price",
+                f"the cap of key {key!r} needs what the provider charges for {model}",
+                f"write under keys: {key}: in node.yaml, in dollars per million tokens: "
+                f'prices: {{{model}: {{in: "0.25", out: "1.00"}}}}',
+            )
+    return msgspec.structs.replace(rules, prices=prices)
 
 
 def _rules(section: KeySection, place: str) -> KeyRules:

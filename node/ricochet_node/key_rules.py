@@ -10,16 +10,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from ricochet_protocol.money import PricePerMillion, Units
+from ricochet_node.prices import Price
+from ricochet_protocol.money import Units
 
 _ONE_DAY: Final = timedelta(days=1)
-
-
-class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the provider charges for a model, in units per million tokens."""
-
-    tokens_in: PricePerMillion
-    tokens_out: PricePerMillion
 
 
 class Hours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,16 +6,18 @@ started with.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
+import msgspec
+
 from ricochet_node import config as node_config
-from ricochet_node.config import NodeConfig
-from ricochet_node.config_values import Wrong
-from ricochet_node.key_limits import for_models
+from ricochet_node.key_limits import with_prices
 from ricochet_node.key_rules import KeyRules
+from ricochet_node.keystore import FILE_NAME as KEYS
+from ricochet_node.keystore import Keystore
 from ricochet_node.log import EventLog
 from ricochet_protocol.errors import ConfigurationError, LocalFault
 
@@ -31,12 +33,14 @@ class Ruled(Protocol):
 class RuleChanges:
     """Looks at one home's node.yaml on behalf of one vault."""
 
-    def __init__(self, home: Path, config: NodeConfig, vault: Ruled, log: EventLog) -> None:
+    def __init__(
+        self, home: Path, rules: Mapping[str, KeyRules], vault: Ruled, log: EventLog
+    ) -> None:
+        """`rules` are those that the vault has now, of every key it has unlocked."""
         self._home = home
-        self._config = config
         self._vault = vault
         self._log = log
-        self._rules = {key: config.limits[key] for key in config.keys}
+        self._rules = dict(rules)
         self._seen = self._mark()
 
     async def look(self) -> None:
@@ -47,7 +51,7 @@ class RuleChanges:
         self._seen = mark
         try:
             rules = self._read()
-        except (ConfigurationError, Wrong) as error:
+        except ConfigurationError as error:
             self._log.event("limits_refused", reason=str(error))
             return
         if rules != self._rules:
@@ -75,10 +79,12 @@ class RuleChanges:
 
     def _read(self) -> dict[str, KeyRules]:
         limits = node_config.load(self._home).limits
-        return {
-            key: for_models(limits.get(key, KeyRules()), self._config.limits[key].models or (), key)
-            for key in self._config.keys
-        }
+        providers = {info.id: info.provider for info in Keystore(self._home / KEYS).list()}
+        rules = {}
+        for key, old in self._rules.items():
+            new = msgspec.structs.replace(limits.get(key, KeyRules()), models=old.models)
+            rules[key] = with_prices(new, key, providers.get(key, ""))
+        return rules
 
     def _mark(self) -> tuple[int, int, int] | None:
         try:

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 
 from ricochet_node import config
 from ricochet_node.config import NodeConfig, load, new_offer, write_offer
-from ricochet_node.key_rules import Hours, KeyRules, Price
+from ricochet_node.key_limits import checked_limits, with_prices
+from ricochet_node.key_rules import Hours, KeyRules
 from ricochet_node.log import EventLog
+from ricochet_node.prices import Price
 from ricochet_node.rule_changes import RuleChanges
 from ricochet_protocol.errors import ConfigurationError, LocalFault
+from ricochet_protocol.money import PricePerMillion, Units
 
 FULL = """
 keys:
@@ -78,7 +81,6 @@ def test_a_new_offer_keeps_the_limits(tmp_path: Path) -> None:
         ("rpm: -1", "keys.main.rpm"),
         ("tpm: many", "tpm"),
         ("rqm: 5", "rqm"),
-        ('per_day: "5"', 'prices: {real: {in: "0.25"'),
         ("per_month: 0.5", "per_month"),
         ('hours: "9-17"', "keys.main.hours"),
         ('hours: "24:00-07:00"', "keys.main.hours"),
@@ -94,6 +96,29 @@ def test_what_is_wrong_is_named(tmp_path: Path, line: str, told: str) -> None:
         home(tmp_path, f"keys:\n  main:\n    {line}\n")
     assert caught.value.code == "bad_node_config"
     assert told in caught.value.message
+
+
+def test_a_cap_needs_a_price_from_the_owner_or_the_table() -> None:
+    capped = KeyRules(models=("gpt-4o",), per_day=Units(5))
+    assert with_prices(capped, "k", "openai").prices["gpt-4o"].tokens_out >= 1_000_000
+    assert with_prices(capped, "k", "ollama").prices["gpt-4o"].tokens_out == 0
+    own = {"gpt-4o": Price(PricePerMillion(1), PricePerMillion(2))}
+    mine = KeyRules(models=("gpt-4o",), per_day=Units(5), prices=own)
+    assert with_prices(mine, "k", "openai").prices == own
+    for rules, provider in ((capped, "openai-compatible"), (capped, "deepseek")):
+        with pytest.raises(ConfigurationError) as caught:
+            with_prices(rules, "k", provider)
+        assert caught.value.code == "no_price"
+        assert 'prices: {gpt-4o: {in: "0.25"' in caught.value.hint
+    assert with_prices(KeyRules(models=("x",)), "k", "openai").prices == {}
+
+
+def test_a_limit_of_no_key_is_a_mistake() -> None:
+    limits = {"k": KeyRules(models=("m",), rpm=5)}
+    assert checked_limits(limits, {"k": "openai"}) == limits
+    with pytest.raises(ConfigurationError) as caught:
+        checked_limits(limits, {"key": "openai"})
+    assert caught.value.code == "no_key"
 
 
 _VALUE = st.none() | st.integers() | st.floats() | st.text(max_size=12) | st.just({"real": {}})
@@ -131,7 +156,7 @@ class Vault:
 def test_edits_reach_the_running_vault_and_mistakes_do_not(tmp_path: Path) -> None:
     first = home(tmp_path, FULL)
     vault, text = Vault(), io.StringIO()
-    changes = RuleChanges(tmp_path, first, vault, EventLog(text))
+    changes = RuleChanges(tmp_path, first.limits, vault, EventLog(text))
     path = tmp_path / config.FILE_NAME
 
     async def scenario() -> None:

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ricochet_node import keystore
 from ricochet_node.keystore import KeyInfo, Keystore
-from ricochet_protocol.errors import ConfigurationError, RicochetError, UsageError
+from ricochet_protocol.errors import ConfigurationError, LocalFault, RicochetError, UsageError
+from ricochet_settlement.file_lock import locked
 
 SECRET = "sk-test-0123456789abcdef"
 ORIGIN = "https://api.example.com/v1"
 WORDS = "correct horse"
+
+
+@pytest.fixture(autouse=True)
+def each_key_derived_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Argon2id costs a fifth of a second by design; the same words and salt give the same key."""
+    monkeypatch.setattr(keystore, "master_key", cache(keystore.master_key))
 
 
 @pytest.fixture
@@ -133,9 +142,119 @@ def _set(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+TOKENS = (
+    "sk-ant-oat01-abcdefghijkl",
+    "sk-ant-ort01-abcdefghijkl",
+    "sk-ant-sid01-abcdefghijkl",
+    "ya29.a0AfH6SMBx",
+    "1//0gabcdefghijk",
+    "sess-abcdefghijklmnop",
+    "gho_abcdefghijklmnop",
+    "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln",
+    "Bearer:eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln",
+)
+
+
+@pytest.mark.parametrize("token", TOKENS)
+def test_subscription_tokens_are_refused(store: Keystore, path: Path, token: str) -> None:
+    before = path.read_bytes()
+    for attempt in (
+        lambda: store.add(WORDS, "k", "example", ORIGIN, f"  {token}\n"),
+        lambda: store.rotate(WORDS, "main", token),
+    ):
+        with pytest.raises(UsageError) as caught:
+            attempt()
+        assert caught.value.code == "subscription_token"
+        assert token not in str(caught.value) + caught.value.hint
+    assert path.read_bytes() == before
+
+
+def test_a_rotated_key_keeps_everything_else(store: Keystore) -> None:
+    store.add(WORDS, "other", "example", ORIGIN, SECRET)
+    info = store.rotate(WORDS, "main", "sk-new-9876543210fedcba")
+    assert info == KeyInfo("main", "example", ORIGIN, "dcba")
+    assert store.unlock(WORDS, "main") == "sk-new-9876543210fedcba"
+    assert [each.id for each in store.list()] == ["main", "other"]
+    assert store.unlock(WORDS, "other") == SECRET
+
+
+def test_an_edited_record_is_not_sealed_anew(store: Keystore, path: Path) -> None:
+    path.write_text(path.read_text().replace("api.example.com", "evil.example.com"))
+    for attempt in (
+        lambda: store.rotate(WORDS, "main", SECRET + "2"),
+        lambda: store.change_passphrase(WORDS, "new"),
+        lambda: store.export(WORDS, (), path.with_name("out.json"), "own"),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            attempt()
+        assert caught.value.code == "keystore_damaged"
+    assert not path.with_name("out.json").exists()
+
+
+def test_a_new_passphrase_opens_all_or_none(
+    store: Keystore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.add(WORDS, "other", "example", ORIGIN, SECRET + "2")
+    with pytest.raises(ConfigurationError):
+        store.change_passphrase("wrong", "new")
+
+    def killed(source: str, target: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(RicochetError):
+            store.change_passphrase(WORDS, "new")
+    assert store.unlock(WORDS, "other") == SECRET + "2"
+    assert store.change_passphrase(WORDS, "new") == 2
+    assert store.unlock("new", "main") == SECRET
+    assert store.unlock("new", "other") == SECRET + "2"
+
+
+def test_an_import_adds_all_or_nothing(store: Keystore, path: Path) -> None:
+    store.add(WORDS, "other", "example", ORIGIN, SECRET + "2")
+    out = path.with_name("out.json")
+    assert store.export(WORDS, ["other"], out, "own") == 1
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    elsewhere = Keystore(path.with_name("elsewhere.json"))
+    with pytest.raises(ConfigurationError):
+        elsewhere.take_in("mine", out, "wrong")
+    assert elsewhere.list() == ()
+    assert [info.id for info in elsewhere.take_in("mine", out, "own")] == ["other"]
+    assert elsewhere.unlock("mine", "other") == SECRET + "2"
+    store.export(WORDS, (), path.with_name("all.json"), "own")
+    with pytest.raises(UsageError):
+        elsewhere.take_in("mine", path.with_name("all.json"), "own")
+    assert [info.id for info in elsewhere.list()] == ["other"]
+
+
+_ADDS = """
+import sys
+from pathlib import Path
+from ricochet_node.keystore import Keystore
+for number in range(2):
+    name = f"{sys.argv[2]}-{number}"
+    Keystore(Path(sys.argv[1])).add("correct horse", name, "local", "https://x.example", "sk-12345")
+"""
+
+
+def test_two_processes_lose_nothing(store: Keystore, path: Path) -> None:
+    adders = [subprocess.Popen([sys.executable, "-c", _ADDS, str(path), who]) for who in "ab"]
+    assert [adder.wait(60) for adder in adders] == [0, 0]
+    assert {info.id for info in store.list()} == {"main", "a-0", "a-1", "b-0", "b-1"}
+
+
+def test_a_lock_that_stays_is_named(store: Keystore, path: Path) -> None:
+    with locked(path), pytest.raises(LocalFault) as caught, locked(path, wait=0):
+        pass
+    assert caught.value.code == "file_busy"
+    store.remove("main")
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        _set("keys", 0, "info", "id", value="renamed"),
         _set("keys", 0, "info", "origin", value="https://evil.example/v1"),
         _set("keys", 0, "info", "origin", value="http://127.0.0.1:9/v1"),
         _set("keys", 0, "info", "provider", value="other"),
@@ -155,7 +274,7 @@ def test_tampering_is_found(
     change(file)
     path.write_text(json.dumps(file))
     with pytest.raises(ConfigurationError) as caught:
-        store.unlock(WORDS, "main")
+        store.unlock(WORDS, file["keys"][0]["info"]["id"])
     assert caught.value.code == "keystore_damaged"
 
 
@@ -193,7 +312,8 @@ def test_a_failed_write_leaves_the_old_file(
         store.add(WORDS, "second", "example", ORIGIN, SECRET)
     assert caught.value.code == "file_unwritable"
     assert path.read_bytes() == before
-    assert [child.name for child in path.parent.iterdir()] == ["keys.json"]
+    left = sorted(child.name for child in path.parent.iterdir())
+    assert left == ["keys.json", "keys.json.lock"]
 
 
 def test_listing_loads_nothing_heavy(store: Keystore, path: Path) -> None:

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ricochet_node.counters import Counters
-from ricochet_node.key_rules import Hours, KeyRules, Price
+from ricochet_node.key_rules import Hours, KeyRules
 from ricochet_node.limits import Limits, Outcome, Ticket
+from ricochet_node.prices import Price
 from ricochet_node.vault_request import Call, Refusal
 from ricochet_protocol.errors import LocalFault
 from ricochet_protocol.money import PricePerMillion, Units
@@ -211,9 +212,10 @@ def test_a_settlement_that_is_not_written_leaves_the_worst(
 
 _DIES = """
 import os, signal, sys
+from ricochet_node.prices import Price
 from pathlib import Path
 from ricochet_node.counters import Counters
-from ricochet_node.key_rules import KeyRules, Price
+from ricochet_node.key_rules import KeyRules
 from ricochet_node.limits import Limits
 from ricochet_node.vault_request import Call
 rules = KeyRules(prices={"m": Price(1_000_000, 2_000_000)}, time_zone="Europe/Berlin")

@@ -15,8 +15,9 @@ from doubles.recorder import Recorder
 from ricochet_node.audit_trail import AuditTrail
 from ricochet_node.counters import Counters
 from ricochet_node.forward import Forwarder, Route
-from ricochet_node.key_rules import KeyRules, Price
+from ricochet_node.key_rules import KeyRules
 from ricochet_node.limits import Limits
+from ricochet_node.prices import Price
 from ricochet_node.providers import Dialect
 from ricochet_node.vault import REFUSAL, Vault
 from ricochet_protocol.money import PricePerMillion

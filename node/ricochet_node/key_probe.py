@@ -1,0 +1,183 @@
+"""What a key can do, found out with one cheap call through a vault: `ricochet keys test`.
+
+The list of models is free everywhere; one token of one model is what shows whether the account has
+money, and that the key is looked at at all: some providers list their models to anybody. Both go
+through a vault of their own, with the owner's limits, and are counted and audited like any call.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
+
+from ricochet_node.key_rules import KeyRules
+from ricochet_node.keystore import KeyInfo
+from ricochet_node.providers import Dialect, provider_of
+from ricochet_node.vault import REFUSAL
+from ricochet_node.vault_process import VaultProcess
+from ricochet_protocol.errors import BudgetError, ConfigurationError, LocalFault, RicochetError
+
+_MOST_BYTES: Final = 4 * 1024 * 1024
+_SECONDS: Final = 60
+_LISTS: Final = {
+    Dialect.OPENAI: "/models",
+    Dialect.ANTHROPIC: "/v1/models?limit=1000",
+    Dialect.GOOGLE: "/v1beta/models?pageSize=1000",
+}
+_NO_MONEY: Final = (b"insufficient_quota", b"credit balance", b"insufficient balance", b"billing")
+"""OpenAI, Anthropic, DeepSeek, and whoever sends one to the billing page."""
+_NO_KEY: Final = (b"api_key_invalid", b"invalid_api_key", b"api key not valid")
+"""Google answers a wrong key with status 400."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What was found: models the key sees, the provider's limits as it tells them, model tried."""
+
+    models: tuple[str, ...]
+    limits: dict[str, str]
+    tried: str | None
+
+
+class _Named(msgspec.Struct, frozen=True):
+    id: str = ""
+    name: str = ""
+
+
+class _Models(msgspec.Struct, frozen=True):
+    data: tuple[_Named, ...] = ()
+    models: tuple[_Named, ...] = ()
+
+
+async def probe_key(
+    keystore: Path, passphrase: str, info: KeyInfo, rules: KeyRules, model: str | None
+) -> Report:
+    """Ask the provider for its models, and `model`, if given, for one token.
+
+    ConfigurationError `key_refused`, `wrong_origin` or `key_limited`; BudgetError `out_of_quota`;
+    LocalFault `rate_limited`, `provider_unreachable`, `provider_failed`.
+    """
+    vault = await VaultProcess.start(keystore, passphrase, [info.id], {info.id: rules})
+    try:
+        async with ClientSession(
+            vault.base_url,
+            headers={"Authorization": f"Bearer {vault.token}"},
+            timeout=ClientTimeout(total=_SECONDS),
+            trust_env=False,
+        ) as client:
+            return await probe(client, info, model)
+    except (ClientError, TimeoutError):
+        raise LocalFault(
+            "provider_unreachable", f"{info.origin} broke off", "try again in a minute"
+        ) from None
+    finally:
+        await vault.stop()
+
+
+async def probe(client: ClientSession, info: KeyInfo, model: str | None) -> Report:
+    """The same through a vault that runs already; `client` knows its address and token."""
+    dialect = provider_of(info.provider).dialect
+    async with client.get(f"/{info.id}{_LISTS[dialect]}") as answer:
+        models = _models(await _body(answer, info), info)
+        limits = _told(answer.headers)
+    if model is not None:
+        path, body = _smallest(dialect, model)
+        async with client.post(f"/{info.id}{path}", json=body) as answer:
+            await _body(answer, info)
+            limits |= _told(answer.headers)
+    return Report(models, limits, model)
+
+
+def _smallest(dialect: Dialect, model: str) -> tuple[str, dict[str, object]]:
+    said = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    match dialect:
+        case Dialect.OPENAI:
+            return "/chat/completions", said
+        case Dialect.ANTHROPIC:
+            return "/v1/messages", said
+        case Dialect.GOOGLE:
+            return f"/v1beta/models/{model}:generateContent", {
+                "contents": [{"role": "user", "parts": [{"text": "Hi"}]}],
+                "generationConfig": {"maxOutputTokens": 1},
+            }
+
+
+def _models(body: bytes, info: KeyInfo) -> tuple[str, ...]:
+    try:
+        told = msgspec.json.decode(body, type=_Models)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _wrong_origin(info, "it answers with something that is no list of models") from None
+    names = (each.id or each.name.removeprefix("models/") for each in (*told.data, *told.models))
+    return tuple(name for name in names if name.isprintable() and 0 < len(name) < 200)
+
+
+def _told(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): text for name, text in headers.items() if "-ratelimit-" in name.lower()}
+
+
+async def _body(answer: ClientResponse, info: KeyInfo) -> bytes:
+    """The whole of a good answer; otherwise the error that says what is wrong with the key."""
+    body = bytearray()
+    async for data in answer.content.iter_any():
+        body += data
+        if len(body) > _MOST_BYTES:
+            raise _wrong_origin(info, "its answer has no end")
+    if answer.status != 200:
+        raise _diagnosis(answer, bytes(body).lower(), info)
+    return bytes(body)
+
+
+def _diagnosis(answer: ClientResponse, body: bytes, info: KeyInfo) -> RicochetError:
+    if refusal := answer.headers.get(REFUSAL):
+        return _refused(refusal, info)
+    # Why money is missing comes first: OpenAI says it with the status of a rate limit.
+    if answer.status == 402 or any(sign in body for sign in _NO_MONEY):
+        return BudgetError(
+            "out_of_quota",
+            f"key {info.id!r} is valid, but its account at {info.provider} has no money left",
+            "add credit in the provider's console",
+        )
+    if answer.status in (401, 403) or any(sign in body for sign in _NO_KEY):
+        return ConfigurationError(
+            "key_refused",
+            f"{info.origin} refuses key {info.id!r} (status {answer.status})",
+            f"create a new one there, then run `ricochet keys rotate {info.id}`",
+        )
+    if answer.status == 429:
+        wait = answer.headers.get("Retry-After")
+        return LocalFault(
+            "rate_limited",
+            f"key {info.id!r} is valid, but its rate is exhausted now",
+            f"try again in {wait} seconds" if wait else "try again in a minute",
+        )
+    if answer.status in (400, 404, 405):
+        return _wrong_origin(info, f"status {answer.status}")
+    return LocalFault(
+        "provider_failed",
+        f"{info.origin} fails with status {answer.status}",
+        "try again later, or look at the provider's status page",
+    )
+
+
+def _refused(refusal: str, info: KeyInfo) -> RicochetError:
+    if refusal in ("unreachable", "timeout"):
+        return LocalFault(
+            "provider_unreachable",
+            f"{info.origin} does not answer ({refusal})",
+            "check the network, and the address in `ricochet keys list`",
+        )
+    if refusal in ("redirect", "encoding"):
+        return _wrong_origin(info, f"it answers with {refusal}")
+    mend = "`ricochet keys enable`" if refusal == "disabled" else "`keys:` in node.yaml"
+    return ConfigurationError(
+        "key_limited", f"your own limits of key {info.id!r} refuse it ({refusal})", f"see {mend}"
+    )
+
+
+def _wrong_origin(info: KeyInfo, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        "wrong_origin",
+        f"{info.origin} does not answer as {info.provider} would: {why}; or the model is unknown",
+        f"check --model; else `ricochet keys remove {info.id}` and add it with the right --url",
+    )
