@@ -10,6 +10,7 @@ from ricochet_cli.home import AsJson, Home
 from ricochet_cli.lifecycle_commands import doctor, drain, resume, stop
 from ricochet_cli.secret_input import PassphraseFile, passphrase
 from ricochet_cli.stats_command import stats
+from ricochet_cli.token_commands import app as token_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -176,3 +177,4 @@ def _tell_done(done: dict[str, int], as_json: bool) -> None:
 
 for _command in (stats, doctor, drain, resume, stop):
     app.command()(_command)
+app.add_typer(token_app, name="token")

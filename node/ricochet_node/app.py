@@ -27,6 +27,7 @@ from ricochet_node.direct import DirectUpstream
 from ricochet_node.key_limits import checked_limits
 from ricochet_node.keystore import KeyInfo, Keystore
 from ricochet_node.ledger import Ledger
+from ricochet_node.listening import host_and_port
 from ricochet_node.log import EventLog, open_log
 from ricochet_node.metrics import Metrics
 from ricochet_node.monitoring import Monitoring
@@ -240,7 +241,7 @@ async def _monitor(
     if monitoring.metrics:
         metrics = Metrics(node.status)
         node.recorded.append(metrics.count)
-        url = await stack.enter_async_context(metrics.served(*monitoring.metrics_address))
+        url = await stack.enter_async_context(metrics.served(*host_and_port(monitoring.metrics)))
         log.event("metrics", url=url)
     if monitoring.webhook or monitoring.desktop:
         alerts = Alerts(monitoring, client, time.time, log)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ricochet_node.listening import host_and_port
 from ricochet_node.request_log import KEEP_DAYS
 
 AlertKind = Literal["key_refused", "cap_reached", "payout_confirmed", "node_unreachable"]
@@ -39,19 +40,14 @@ class Monitoring(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
     def __post_init__(self) -> None:
         if self.metrics:
-            _ = self.metrics_address
+            try:
+                host_and_port(self.metrics)
+            except ValueError as error:
+                raise ValueError(f"metrics: {error}") from None
         if self.webhook and not _is_webhook(self.webhook):
             raise ValueError("webhook: an https URL is needed, or http on this machine")
         if not 1 <= self.keep_days <= 3650:
             raise ValueError("keep_days: 1 to 3650")
-
-    @property
-    def metrics_address(self) -> tuple[str, int]:
-        """Host and port of the metrics."""
-        host, _, port = self.metrics.rpartition(":")
-        if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-            raise ValueError("metrics: give HOST:PORT such as 127.0.0.1:9464")
-        return host.strip("[]"), int(port)
 
 
 def _is_webhook(text: str) -> bool:

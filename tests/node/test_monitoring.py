@@ -16,6 +16,7 @@ from aiohttp import web
 
 from ricochet_node import alerts as alerts_module
 from ricochet_node.alerts import QUEUE, REPEAT, Alert, Alerts, desktop_command
+from ricochet_node.listening import host_and_port
 from ricochet_node.log import EventLog
 from ricochet_node.metrics import Metrics
 from ricochet_node.monitoring import Monitoring
@@ -47,7 +48,7 @@ def test_settings_that_cannot_be_used_are_named(field: str, value: object) -> No
 
 def test_settings_that_can() -> None:
     read = msgspec.convert({"metrics": "[::1]:0", "webhook": "http://127.0.0.1:1/x"}, Monitoring)
-    assert read.metrics_address == ("::1", 0)
+    assert host_and_port(read.metrics) == ("::1", 0)
     assert len(read.alerts) == 4
 
 
