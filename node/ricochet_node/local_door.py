@@ -33,6 +33,9 @@ DEFAULT_TOKENS: Final = 4096
 NO_PERIOD: Final = Period(0)
 """Nobody's: periods of subscribers begin with 1."""
 
+_PATIENCE: Final = 8 * MAX_BODY
+"""Bytes of an oversized body that are read before the connection is given up."""
+
 Serve = Callable[[Ask], AsyncGenerator[Reply, None]]
 
 
@@ -197,11 +200,19 @@ def _usage(answered: Answered) -> Usage:
 
 
 async def _body(request: web.BaseRequest) -> bytes:
+    """The request's body. What is too much of it is read and dropped, so that the client, who may
+    still be sending, hears why; what is far too much is not waited for."""
     body = bytearray()
+    dropped = 0
     async for data in request.content.iter_any():
-        body += data
-        if len(body) > MAX_BODY:
-            raise BadRequest(f"a request has at most {MAX_BODY:,} bytes")
+        if len(body) + len(data) <= MAX_BODY and not dropped:
+            body += data
+            continue
+        dropped += len(data)
+        if dropped > _PATIENCE:
+            break
+    if dropped:
+        raise BadRequest(f"a request has at most {MAX_BODY:,} bytes")
     return bytes(body)
 
 
