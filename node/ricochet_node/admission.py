@@ -18,13 +18,17 @@ from ricochet_protocol.usage import most_tokens
 
 
 class OpenSession(msgspec.Struct, frozen=True):
-    """Whom a peer speaks for, until when, and the subscription as it was at Hello."""
+    """Whom a peer speaks for, until when, and the subscription as it was at Hello.
+
+    `free` calls cost nothing: the owner's own.
+    """
 
     subscriber: Address
     delegate: Address
     expires: int
     period: Period
     period_end: int
+    free: bool = False
 
 
 def check_session_untrusted(

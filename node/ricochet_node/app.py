@@ -24,10 +24,12 @@ from ricochet_node.admin import Admin
 from ricochet_node.alerts import Alerts
 from ricochet_node.config import NodeConfig
 from ricochet_node.direct import DirectUpstream
+from ricochet_node.door_tokens import DoorTokens
 from ricochet_node.key_limits import checked_limits
 from ricochet_node.keystore import KeyInfo, Keystore
 from ricochet_node.ledger import Ledger
 from ricochet_node.listening import host_and_port
+from ricochet_node.local_door import LocalDoor, count_request
 from ricochet_node.log import EventLog, open_log
 from ricochet_node.metrics import Metrics
 from ricochet_node.monitoring import Monitoring
@@ -149,6 +151,8 @@ async def run_node(
         stack.callback(requests.close)
         node.recorded.append(requests.write)
         await _monitor(stack, config.monitoring, node, client, log)
+        if config.door:
+            await _open_door(stack, options.home, config.door, node, log)
         admin = Admin(node)
         await stack.enter_async_context(
             admin.running(options.home, network.peer, operator, network.addresses)
@@ -247,6 +251,17 @@ async def _monitor(
         alerts = Alerts(monitoring, client, time.time, log)
         log.listener = alerts.hear
         await stack.enter_async_context(alerts.sending())
+
+
+async def _open_door(
+    stack: AsyncExitStack, home: Path, place: str, node: Node, log: EventLog
+) -> None:
+    """Let the owner's own clients in, as long as `stack` lasts."""
+    door = LocalDoor(
+        node.serve_owner, lambda: node.book.shown, count_request, DoorTokens(home), time.time
+    )
+    url = await stack.enter_async_context(door.opened(*host_and_port(place)))
+    log.event("door", url=url)
 
 
 async def _check_gas(deployment: Deployment, account: Address) -> None:

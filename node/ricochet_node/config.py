@@ -10,6 +10,7 @@ Example:
 """
 
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, get_args
@@ -20,6 +21,7 @@ from ricochet_node.config_values import Dollars, Wrong, units
 from ricochet_node.guests import Guests, guests
 from ricochet_node.key_limits import KeySection, rules_of
 from ricochet_node.key_rules import KeyRules
+from ricochet_node.listening import host_and_port
 from ricochet_node.monitoring import Monitoring
 from ricochet_protocol.advert import MAX_MODELS, ModelOffer
 from ricochet_protocol.conversation import Feature
@@ -66,12 +68,19 @@ class Offer(msgspec.Struct, frozen=True):
     def model(self) -> ModelId:
         return self.shown.id
 
+    def unpaid(self) -> "Offer":
+        """The same for nothing: what the owner's own calls cost."""
+        free = msgspec.structs.replace(
+            self.shown, price_in=PricePerMillion(0), price_out=PricePerMillion(0)
+        )
+        return msgspec.structs.replace(self, shown=free)
+
 
 class NodeConfig(msgspec.Struct, frozen=True):
     """`credit_cap` is the most that a subscriber may owe, however much he has paid here.
 
     `limits` are the owner's rules of keys, by key id, for the models that are offered with them;
-    `guests` say whom the node serves.
+    `guests` say whom the node serves; `door` is where the owner's own clients come in, or "".
     """
 
     offers: tuple[Offer, ...]
@@ -82,6 +91,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     credit_cap: Units = CREDIT_CAP
     limits: Mapping[str, KeyRules] = MappingProxyType({})
     guests: Guests = Guests()
+    door: str = ""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -120,6 +130,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     private: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
+    door: str = ""
 
 
 def load(home: Path) -> NodeConfig:
@@ -235,6 +246,7 @@ def _checked(file: _File) -> NodeConfig:
         monitoring=file.monitoring,
         credit_cap=units(file.credit_cap, "credit_cap"),
         limits=_limits(file.keys, offers),
+        door=_door(file.door),
         guests=guests(file.private, file.allow, file.deny),
     )
 
@@ -247,6 +259,15 @@ def _limits(sections: Mapping[str, KeySection], offers: tuple[Offer, ...]) -> di
         for key in rules
     }
     return {key: msgspec.structs.replace(rule, models=served[key]) for key, rule in rules.items()}
+
+
+def _door(text: str) -> str:
+    try:
+        if text and not ip_address(host_and_port(text)[0]).is_loopback:
+            raise Wrong("door: it opens on this machine only, such as at 127.0.0.1:8788")
+    except ValueError:
+        raise Wrong("door: give an address such as 127.0.0.1:8788") from None
+    return text
 
 
 def _claim(claim: _Claim) -> ClaimSettings:

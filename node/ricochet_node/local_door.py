@@ -24,9 +24,11 @@ from ricochet_protocol.chat_request import (
     ChatRequest,
     chat_request_untrusted,
 )
+from ricochet_protocol.conversation import texts_of_turns
 from ricochet_protocol.errors import LocalFault, RicochetError
 from ricochet_protocol.ids import ModelId, Period, RequestId
 from ricochet_protocol.messages import MAX_DEADLINE, Answered, Ask, CallPiece, Chunk, Reply
+from ricochet_protocol.tokens import count_texts
 
 DEFAULT_TOKENS: Final = 4096
 """Of an answer whose client names no limit, as far as the model's window has room."""
@@ -192,6 +194,12 @@ async def _stream(
         await response.write(chat_answer.failure_event(error))
     await response.write_eof()
     return response
+
+
+def count_request(wanted: ChatRequest) -> int:
+    """Tokens of the request's prompt, as the node counts them, tools and schema included."""
+    tools = (text for t in wanted.tools for text in (t.name, t.description, t.parameters))
+    return count_texts([*texts_of_turns(wanted.turns), *tools, wanted.response_format.schema])
 
 
 def _usage(answered: Answered) -> Usage:

@@ -5,10 +5,11 @@ Construction needs no network; `join` publishes the first advert and only then a
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ricochet_node.admission import OpenSession
 from ricochet_node.advertise import Advertiser
 from ricochet_node.claimer import Claimer
 from ricochet_node.config import NodeConfig
@@ -22,8 +23,11 @@ from ricochet_node.sharing_watch import Look, SharingWatch
 from ricochet_node.standings import Standings
 from ricochet_node.upstream import Upstream
 from ricochet_protocol.ids import Address, PeerId
+from ricochet_protocol.messages import Ask, Reply
 from ricochet_protocol.ports import Peers, Settlement
 
+_NEVER: Final = 2**62
+"""Unix seconds at which the owner's own session ends."""
 DRAIN_SECONDS: Final = 30
 """What open calls get to end by themselves when the node stops."""
 
@@ -70,6 +74,7 @@ class Node:
             clock,
             log,
         )
+        self._server = server
         self.recorded = server.listeners
         """Hear how each request went, when it has ended."""
         self.door = Door(
@@ -117,6 +122,19 @@ class Node:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def serve_owner(self, ask: Ask) -> AsyncGenerator[Reply, None]:
+        """The owner's own call, through his local door: for nothing, otherwise like any other."""
+        operator = self._identity.operator
+        session = OpenSession(
+            subscriber=operator,
+            delegate=operator,
+            expires=_NEVER,
+            period=ask.period,
+            period_end=_NEVER,
+            free=True,
+        )
+        return self._server.serve(ask, session, "local")
 
     async def end_calls(self, seconds: float = DRAIN_SECONDS) -> bool:
         """Admit nothing more and let open calls end; whether they all did in time."""

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Literal
 
 from ricochet_node.request_log import OK, Door, RequestRecord
 from ricochet_protocol.errors import RemoteFault, RicochetError
@@ -41,7 +42,7 @@ class Note:
 async def recorded(
     replies: AsyncGenerator[Reply, None],
     ask: Ask,
-    subscriber: Address,
+    subscriber: Address | Literal[""],
     door: Door,
     note: Note,
     now: float,

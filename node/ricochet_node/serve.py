@@ -13,7 +13,7 @@ what it was sent. A failure of the provider or of this node costs nobody anythin
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -104,8 +104,8 @@ class Server:
         """Chunks and an Answered, or PaymentRequired; RemoteFault otherwise."""
         note = Note()
         replies = self._serve(ask, session, note)
-        who, now = session.subscriber, self._clock()
-        return recorded(replies, ask, who, door, note, now, self._tell)
+        who: Address | Literal[""] = session.subscriber if door == "peer" else ""
+        return recorded(replies, ask, who, door, note, self._clock(), self._tell)
 
     def _tell(self, record: RequestRecord) -> None:
         for listener in self.listeners:
@@ -122,6 +122,8 @@ class Server:
                     yield reply
                 return
             offer = self._book.find(ask.model)
+            if session.free:
+                offer = offer.unpaid()
             note.model = ask.model
             check_supported(ask, offer.shown)
             admission.check_ask(ask, session, self._clock())

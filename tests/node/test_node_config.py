@@ -145,3 +145,10 @@ def test_an_unknown_feature_is_a_usage_error_that_lists_the_known() -> None:
             supports=["tool"],
         )
     assert "tools" in caught.value.message
+
+
+@pytest.mark.parametrize("door", ["0.0.0.0:8788", "8788", "example.org:80", "127.0.0.1:http"])
+def test_the_local_door_opens_on_this_machine_only(door: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="door"):
+        load(written(tmp_path, f"{GOOD}door: {door!r}\n"))
+    assert load(written(tmp_path, f'{GOOD}door: "[::1]:0"\n')).door == "[::1]:0"

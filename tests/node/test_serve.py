@@ -483,3 +483,21 @@ def test_a_call_whose_client_leaves_is_recorded(tmp_path: Path) -> None:
         assert (records[0].outcome, records[0].income) == ("cancelled", 5)
 
     run(tmp_path, scenario)
+
+
+def test_the_owners_own_call_is_free_and_otherwise_like_any_other(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        records: list[RequestRecord] = []
+        bench.node.recorded.append(records.append)
+        ask = bench.client.request(period=Period(0))
+        async with aclosing(bench.node.serve_owner(ask)) as replies:
+            *chunks, last = [reply async for reply in replies]
+        assert "".join(one.text for one in chunks if isinstance(one, Chunk)) == " ".join(WORDS)
+        assert isinstance(last, Answered)
+        assert (last.receipt.receipt.cost, last.receipt.receipt.tokens_out) == (0, len(WORDS))
+        assert (records[0].door, records[0].subscriber, records[0].income) == ("local", "", 0)
+        found = await bench.node.funds()
+        assert found["accounted"] and found["served"] == 0 and not found["periods"]
+        assert await bench.node.settle() == {"claimed": 0, "withdrawn": 0}
+
+    run(tmp_path, scenario)
