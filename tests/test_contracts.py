@@ -15,7 +15,7 @@ def test_hardhat_suites_pass(hardhat_build: Path) -> None:
     passing = re.search(r"^(\d+) passing \((\d+) solidity, (\d+) mocha\)", output, re.MULTILINE)
     # Counted, so that a suite which is not found any more is a failure.
     assert passing, output
-    assert int(passing[2]) >= 3 and int(passing[3]) >= 123, output
+    assert int(passing[2]) >= 3 and int(passing[3]) >= 130, output
 
 
 @pytest.mark.deep
@@ -32,6 +32,7 @@ def test_invariants_hold_in_long_runs(hardhat_build: Path) -> None:
 @pytest.mark.timeout(600)
 def test_every_line_and_branch_is_covered(hardhat_build: Path) -> None:
     report = hardhat_project.coverage(hardhat_build)
+    print(report)  # shown by `pytest -rP`
     row = re.search(r"contracts/Ricochet\.sol +│ +([\d.]+) +│ +([\d.]+)", report)
     assert row and row.groups() == ("100.00", "100.00"), report
 

@@ -124,6 +124,7 @@ describe("claim", () => {
     const { entry, signature } = await voucher(world, 1_000n);
     const forged = [
       (await voucher(world, 1_000n, { signer: world.node })).signature,
+      (await voucher(world, 1_000n, { signer: world.treasury })).signature,
       (await reservation(world, 1_000n)).signature,
       "0x",
       "0x" + "00".repeat(65),
@@ -131,6 +132,43 @@ describe("claim", () => {
     for (const bad of forged) await expectSkipped(world, claim(world, { entry, signature: bad }), "BadSignature");
     const more = { ...entry, cumulative: 1_001n };
     await expectSkipped(world, claim(world, { entry: more, signature }), "BadSignature");
+  });
+
+  it("skips what was signed for another network, or another contract", async () => {
+    const world = await loadFixture(subscribed);
+    const { domain, ricochet, node } = world;
+    for (const elsewhere of [{ chainId: 1n }, { verifyingContract: node.address }, { version: "2" }, { name: "ricochet" }]) {
+      const foreign = await voucher({ ...world, domain: { ...domain, ...elsewhere } }, 10n);
+      await expectSkipped(world, claim(world, foreign), "BadSignature");
+    }
+    expect(await ricochet.withdrawable(node)).to.equal(0n);
+  });
+
+  it("takes no word from a wallet that is a contract, but from its delegate", async () => {
+    const world = await loadFixture(subscribed);
+    const { ricochet, usd, delegate, node, other } = world;
+    const wallet = await ethers.deployContract("Wallet");
+    await usd.mint(wallet, FEE);
+    const act = async (target, name, args) =>
+      wallet.execute(target, target.interface.encodeFunctionData(name, args));
+    await act(usd, "approve", [await ricochet.getAddress(), FEE]);
+    await act(ricochet, "subscribe", [FEE, delegate.address, false]);
+    const apart = { ...world, alice: { address: await wallet.getAddress() } };
+    const own = { ...(await voucher(apart, 10n)), signature: "0x1271" };
+    const sent = claim(apart, own, await voucher(world, 10n, { node: other }), await voucher(apart, 20n));
+    await expect(sent).to.emit(ricochet, "VoucherSkipped")
+      .withArgs(apart.alice.address, node.address, 1n, SKIP.BadSignature);
+    expect((await ricochet.accountOf(wallet, 1, node)).claimed).to.equal(20n);
+    expect(await ricochet.withdrawable(other)).to.equal(7n);
+  });
+
+  it("refuses an amount that no voucher can hold", async () => {
+    const world = await loadFixture(subscribed);
+    const { entry, signature } = await voucher(world, UINT128_MAX);
+    const data = world.ricochet.interface.encodeFunctionData("claim", [[entry], [signature]]);
+    const wide = data.replace("0".repeat(32) + "f".repeat(32), "0".repeat(31) + "1" + "0".repeat(32));
+    expect(wide).not.to.equal(data);
+    await expect(world.relayer.sendTransaction({ to: world.ricochet, data: wide })).to.be.revertedWithoutReason(ethers);
   });
 
   it("keeps the good entries of a batch with bad ones", async () => {

@@ -104,6 +104,27 @@ describe("reserve", () => {
     await expectSkipped(world, reserve(world, { entry: other, signature }), "BadSignature", { node: world.other });
   });
 
+  it("skips what was signed for another network, or another contract", async () => {
+    const world = await loadFixture(subscribed);
+    for (const elsewhere of [{ chainId: 1n }, { verifyingContract: world.node.address }]) {
+      const foreign = await reservation({ ...world, domain: { ...world.domain, ...elsewhere } }, 10n);
+      await expectSkipped(world, reserve(world, foreign), "BadSignature");
+    }
+  });
+
+  it("skips what another subscriber, or his delegate, signed", async () => {
+    const world = await loadFixture(subscribed);
+    const { ricochet, usd, node, other, relayer } = world;
+    await usd.mint(other, FEE);
+    await usd.connect(other).approve(ricochet, FEE);
+    await ricochet.connect(other).subscribe(FEE, relayer, false);
+    for (const signer of [other, relayer]) {
+      await expectSkipped(world, reserve(world, await reservation(world, 10n, { signer })), "BadSignature");
+    }
+    await reserve({ ...world, alice: other }, await reservation({ ...world, alice: other }, 10n, { signer: relayer }));
+    expect((await ricochet.accountOf(other, 1, node)).committed).to.equal(10n);
+  });
+
   it("keeps the good entries of a batch with bad ones", async () => {
     const world = await loadFixture(subscribed);
     const bad = await reservation(world, 10n, { signer: world.relayer });

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import {
-  DAY, FEE, MAX_FEE, MIN_FEE, PERIOD, WINDOW, at, claim, ethers, fixture, loadFixture, subscribed, time, voucher,
+  DAY, FEE, MAX_FEE, MIN_FEE, PERIOD, WINDOW, at, claim, ethers, fixture, loadFixture, over, subscribed, time, voucher,
 } from "./fixture.js";
 
 describe("subscribe", () => {
@@ -105,14 +105,20 @@ describe("subscribe", () => {
     );
   });
 
-  it("refuses a token that charges for transfers", async () => {
-    const { treasury, alice, delegate } = await loadFixture(fixture);
-    const usd = await ethers.deployContract("FeeOnTransferUSD");
-    const ricochet = await ethers.deployContract("Ricochet", [usd, treasury, MIN_FEE, MAX_FEE]);
-    await usd.mint(alice, FEE);
-    await usd.connect(alice).approve(ricochet, FEE);
-    await expect(ricochet.connect(alice).subscribe(FEE, delegate, false))
-      .to.be.revertedWithCustomError(ricochet, "InexactTransfer")
-      .withArgs((FEE * 99n) / 100n, FEE);
+  it("refuses a token that delivers less or more than was sent", async () => {
+    for (const [token, received] of [["FeeOnTransferUSD", (FEE * 99n) / 100n], ["BonusUSD", FEE + 1n]]) {
+      const { ricochet, alice, delegate } = await over(token);
+      await expect(ricochet.connect(alice).subscribe(FEE, delegate, false))
+        .to.be.revertedWithCustomError(ricochet, "InexactTransfer")
+        .withArgs(received, FEE);
+    }
+  });
+
+  it("refuses a fee that no budget can hold", async () => {
+    const { usd, treasury, alice, delegate } = await loadFixture(fixture);
+    const ricochet = await ethers.deployContract("Ricochet", [usd, treasury, MIN_FEE, 2n ** 96n]);
+    await expect(ricochet.connect(alice).subscribe(2n ** 96n, delegate, false))
+      .to.be.revertedWithCustomError(ricochet, "SafeCastOverflowedUintDowncast")
+      .withArgs(96n, 2n ** 96n);
   });
 });

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { FEE, WINDOW, at, ethers, fixture, loadFixture, subscribed, time } from "./fixture.js";
+import { FEE, UINT128_MAX, WINDOW, at, ethers, fixture, loadFixture, subscribed, time } from "./fixture.js";
 
 describe("topUp", () => {
   it("raises the budget and leaves the fee", async () => {
@@ -15,6 +15,15 @@ describe("topUp", () => {
   it("refuses nothing at all", async () => {
     const { ricochet, alice } = await loadFixture(subscribed);
     await expect(ricochet.connect(alice).topUp(0)).to.be.revertedWithCustomError(ricochet, "ZeroAmount");
+  });
+
+  it("refuses more than a budget can hold", async () => {
+    const { ricochet, alice } = await loadFixture(subscribed);
+    for (const amount of [2n ** 96n - FEE, 2n ** 96n, UINT128_MAX]) {
+      await expect(ricochet.connect(alice).topUp(amount))
+        .to.be.revertedWithCustomError(ricochet, "SafeCastOverflowedUintDowncast")
+        .withArgs(96n, FEE + amount);
+    }
   });
 
   it("works until the second the period ends", async () => {

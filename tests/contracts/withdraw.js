@@ -61,9 +61,9 @@ describe("withdraw", () => {
     await time.increase(DELAY);
     await ricochet.applyPayout(node);
     await expect(ricochet.withdraw(node)).to.changeTokenBalance(ethers, usd, other, 1_400n);
+    await usd.bar(alice, true);
     await time.increaseTo(end + WINDOW);
     await ricochet.close(alice, 1);
-    await usd.bar(alice, true);
     await expect(ricochet.connect(alice).refund()).to.be.revertedWithCustomError(usd, "Barred");
     await usd.bar(alice, false);
     await expect(ricochet.connect(alice).refund()).to.changeTokenBalance(ethers, usd, alice, FEE - 2_020n);
@@ -71,12 +71,14 @@ describe("withdraw", () => {
 
   it("lets a barred treasury name a payout", async () => {
     const world = await loadFixture(barring);
-    const { ricochet, usd, treasury, relayer } = world;
+    const { ricochet, usd, treasury, node, payout, relayer } = world;
     await claim(world, await voucher(world, 10n));
     await usd.bar(treasury, true);
     await expect(ricochet.withdraw(treasury)).to.be.revertedWithCustomError(usd, "Barred");
+    await claim(world, await voucher(world, 20n));
+    await expect(ricochet.withdraw(node)).to.changeTokenBalance(ethers, usd, payout, 14n);
     await ricochet.connect(treasury).registerNode("treasury", [], relayer);
-    await expect(ricochet.withdraw(treasury)).to.changeTokenBalance(ethers, usd, relayer, 3n);
+    await expect(ricochet.withdraw(treasury)).to.changeTokenBalance(ethers, usd, relayer, 6n);
   });
 });
 
