@@ -50,9 +50,7 @@ def show(home: Home, name: Name, as_json: AsJson = False) -> None:
     typer.echo(f"state     {'disabled' if used['disabled'] else 'enabled'}")
     for period in ("day", "month"):
         spent = dollars(Units(used[period]["spent"]))
-        typer.echo(
-            f"{period:<10}{spent} in {used[period]['calls']} calls, open ones at their worst"
-        )
+        typer.echo(f"{period:<10}{spent} in {used[period]['calls']} calls")
     typer.echo(f"models    {', '.join(rules.models or ()) or 'none offered'}")
     for limit, value in document["limits"].items():
         typer.echo(f"{limit:<10}{value}")
@@ -93,8 +91,8 @@ def test(
     if as_json:
         print_json({"id": name, "valid": True, **msgspec.to_builtins(report)})
         return
-    tried = f"and {report.tried} answers" if report.tried else "(no model tried: give --model)"
-    say(f"key {name} works: it sees {len(report.models)} models {tried}")
+    tried = f"{report.tried} answers" if report.tried else "no model was tried, give --model"
+    say(f"key {name} works: it sees {len(report.models) or 'no list of'} models; {tried}")
     for limit, value in report.limits.items():
         say(f"{limit}: {value}")
     for each in report.models:

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 
+from ricochet_node.faults import Reason, fault_of_status
 from ricochet_node.key_rules import KeyRules
 from ricochet_node.keystore import KeyInfo
 from ricochet_node.providers import Dialect, provider_of
@@ -26,10 +27,6 @@ _LISTS: Final = {
     Dialect.ANTHROPIC: "/v1/models?limit=1000",
     Dialect.GOOGLE: "/v1beta/models?pageSize=1000",
 }
-_NO_MONEY: Final = (b"insufficient_quota", b"credit balance", b"insufficient balance", b"billing")
-"""OpenAI, Anthropic, DeepSeek, and whoever sends one to the billing page."""
-_NO_KEY: Final = (b"api_key_invalid", b"invalid_api_key", b"api key not valid")
-"""Google answers a wrong key with status 400."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -55,8 +52,9 @@ async def probe_key(
 ) -> Report:
     """Ask the provider for its models, and `model`, if given, for one token.
 
-    ConfigurationError `key_refused`, `wrong_origin` or `key_limited`; BudgetError `out_of_quota`;
-    LocalFault `rate_limited`, `provider_unreachable`, `provider_failed`.
+    ConfigurationError `key_refused`, `wrong_origin`, `model_refused` or `key_limited`;
+    BudgetError `out_of_quota`; LocalFault `rate_limited`, `provider_unreachable` or
+    `provider_failed`.
     """
     vault = await VaultProcess.start(keystore, passphrase, [info.id], {info.id: rules})
     try:
@@ -78,12 +76,18 @@ async def probe_key(
 async def probe(client: ClientSession, info: KeyInfo, model: str | None) -> Report:
     """The same through a vault that runs already; `client` knows its address and token."""
     dialect = provider_of(info.provider).dialect
+    models: tuple[str, ...] = ()
     async with client.get(f"/{info.id}{_LISTS[dialect]}") as answer:
-        models = _models(await _body(answer, info), info)
         limits = _told(answer.headers)
+        # Small servers of one model have no list: then the model shows if the address is right.
+        listed = answer.status != 404 or model is None
+        if listed:
+            models = _models(await _body(answer, info), info)
     if model is not None:
         path, body = _smallest(dialect, model)
         async with client.post(f"/{info.id}{path}", json=body) as answer:
+            if answer.status == 404 and not listed:
+                raise _wrong_origin(info, "it knows neither a list of models nor this one")
             await _body(answer, info)
             limits |= _told(answer.headers)
     return Report(models, limits, model)
@@ -124,39 +128,46 @@ async def _body(answer: ClientResponse, info: KeyInfo) -> bytes:
         if len(body) > _MOST_BYTES:
             raise _wrong_origin(info, "its answer has no end")
     if answer.status != 200:
-        raise _diagnosis(answer, bytes(body).lower(), info)
+        raise _diagnosis(answer, bytes(body), info)
     return bytes(body)
 
 
 def _diagnosis(answer: ClientResponse, body: bytes, info: KeyInfo) -> RicochetError:
     if refusal := answer.headers.get(REFUSAL):
         return _refused(refusal, info)
-    # Why money is missing comes first: OpenAI says it with the status of a rate limit.
-    if answer.status == 402 or any(sign in body for sign in _NO_MONEY):
-        return BudgetError(
-            "out_of_quota",
-            f"key {info.id!r} is valid, but its account at {info.provider} has no money left",
-            "add credit in the provider's console",
-        )
-    if answer.status in (401, 403) or any(sign in body for sign in _NO_KEY):
-        return ConfigurationError(
-            "key_refused",
-            f"{info.origin} refuses key {info.id!r} (status {answer.status})",
-            f"create a new one there, then run `ricochet keys rotate {info.id}`",
-        )
-    if answer.status == 429:
-        wait = answer.headers.get("Retry-After")
-        return LocalFault(
-            "rate_limited",
-            f"key {info.id!r} is valid, but its rate is exhausted now",
-            f"try again in {wait} seconds" if wait else "try again in a minute",
-        )
-    if answer.status in (400, 404, 405):
-        return _wrong_origin(info, f"status {answer.status}")
-    return LocalFault(
-        "provider_failed",
-        f"{info.origin} fails with status {answer.status}",
-        "try again later, or look at the provider's status page",
+    match fault_of_status(answer.status, body).reason:
+        case Reason.QUOTA:
+            return BudgetError(
+                "out_of_quota",
+                f"key {info.id!r} is valid, but its account at {info.provider} has no money left",
+                "add credit in the provider's console",
+            )
+        case Reason.KEY_REFUSED:
+            return ConfigurationError(
+                "key_refused",
+                f"{info.origin} refuses key {info.id!r} (status {answer.status})",
+                f"create a new one there, then run `ricochet keys rotate {info.id}`",
+            )
+        case Reason.RATE:
+            wait = answer.headers.get("Retry-After")
+            return LocalFault(
+                "rate_limited",
+                f"key {info.id!r} is valid, but its rate is exhausted now",
+                f"try again in {wait} seconds" if wait else "try again in a minute",
+            )
+        case Reason.FAILED | Reason.OVERLOADED | Reason.SILENT:
+            return LocalFault(
+                "provider_failed",
+                f"{info.origin} fails with status {answer.status}",
+                "try again later, or look at the provider's status page",
+            )
+    if answer.method == "GET":
+        return _wrong_origin(info, f"status {answer.status} for the list of models")
+    return ConfigurationError(
+        "model_refused",
+        f"key {info.id!r} is valid, but {info.origin} does not serve this model to it "
+        f"(status {answer.status})",
+        "choose one of those that the provider lists, with --model",
     )
 
 
@@ -178,6 +189,6 @@ def _refused(refusal: str, info: KeyInfo) -> RicochetError:
 def _wrong_origin(info: KeyInfo, why: str) -> ConfigurationError:
     return ConfigurationError(
         "wrong_origin",
-        f"{info.origin} does not answer as {info.provider} would: {why}; or the model is unknown",
-        f"check --model; else `ricochet keys remove {info.id}` and add it with the right --url",
+        f"{info.origin} does not answer as {info.provider} would: {why}",
+        f"run `ricochet keys remove {info.id}`, then add it with the right --url",
     )

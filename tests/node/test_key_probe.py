@@ -65,7 +65,7 @@ def test_a_good_key_tells_models_and_limits(tmp_path: Path) -> None:
         ((402, {}), BudgetError, "out_of_quota"),
         ((400, {"error": "Your credit balance is too low"}), BudgetError, "out_of_quota"),
         ((429, {}), LocalFault, "rate_limited"),
-        ((404, "<html>nothing here</html>"), ConfigurationError, "wrong_origin"),
+        ((404, "<html>nothing here</html>"), ConfigurationError, "model_refused"),
         ((307, {}), ConfigurationError, "wrong_origin"),
         ((503, {}), LocalFault, "provider_failed"),
     ],
@@ -77,6 +77,14 @@ def test_what_is_wrong_with_a_key_is_named(
         probed(tmp_path, (200, LIST), answer, dialect=Dialect.OPENAI)
     assert caught.value.code == code
     assert caught.value.hint
+
+
+def test_an_address_without_a_list_is_wrong(tmp_path: Path) -> None:
+    report = probed(tmp_path, (404, "no list"), (200, {}), dialect=Dialect.OPENAI)
+    assert report == Report((), {}, "m")
+    with pytest.raises(ConfigurationError) as caught:
+        probed(tmp_path, (404, "nothing"), (404, "at all"), dialect=Dialect.OPENAI)
+    assert caught.value.code == "wrong_origin" and "--url" in caught.value.hint
 
 
 def test_a_page_that_is_no_list_is_a_wrong_address(tmp_path: Path) -> None:
