@@ -22,8 +22,7 @@ from ricochet_node import config as node_config
 from ricochet_node import keystore, ledger_file
 from ricochet_node.admin import Admin
 from ricochet_node.alerts import Alerts
-from ricochet_node.config import NodeConfig
-from ricochet_node.direct import DirectUpstream
+from ricochet_node.config import NodeConfig, Offer
 from ricochet_node.door_tokens import DoorTokens
 from ricochet_node.key_limits import checked_limits
 from ricochet_node.keystore import KeyInfo, Keystore
@@ -48,6 +47,7 @@ from ricochet_node.sharing import (
     standings,
 )
 from ricochet_node.sharing_watch import Look, nothing_sold
+from ricochet_node.upstreams import Upstreams, unsupported
 from ricochet_node.vault_process import VaultProcess
 from ricochet_protocol.errors import BudgetError, ConfigurationError, LocalFault
 from ricochet_protocol.ids import Address, ModelId, PeerId
@@ -124,12 +124,14 @@ async def run_node(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=False)
         )
         seed = load_or_create(options.home / PEER_KEY)
+        upstreams = Upstreams(client, vault, _keys(options.home), log)
+        stack.push_async_callback(upstreams.stop)
         node = Node(
             Identity(peer=peer_of(seed), operator=operator, seed=seed),
             config,
             settlement,
             books,
-            DirectUpstream(client, vault.base_url, vault.token),
+            upstreams,
             log,
             time.time,
             sharing,
@@ -166,11 +168,20 @@ async def run_node(
         await _until_stopped(node, vault, stop, log)
 
 
+def _keys(home: Path) -> tuple[KeyInfo, ...]:
+    return tuple(Keystore(home / keystore.FILE_NAME).list())
+
+
+def _priced(offer: Offer, provider: str, config: NodeConfig) -> Offer:
+    price = config.limits[offer.key].prices.get(offer.upstream_model)
+    return msgspec.structs.replace(offer, provider=provider, price=price)
+
+
 def _check_home(home: Path) -> tuple[Deployment, Address, NodeConfig, Look]:
     """What can be checked without passphrase and network."""
     deployment = deployments.load(home)
     operator = wallet.address_of(home / WALLET)
-    keys = {info.id: info for info in Keystore(home / keystore.FILE_NAME).list()}
+    keys = {info.id: info for info in _keys(home)}
     config = node_config.load(home)
     for offer in config.offers:
         if offer.key not in keys:
@@ -180,6 +191,16 @@ def _check_home(home: Path) -> tuple[Deployment, Address, NodeConfig, Look]:
                 f"run `ricochet keys add PROVIDER --name {offer.key}`, or correct `key` in "
                 f"{node_config.FILE_NAME}",
             )
+        provider = keys[offer.key].provider
+        if never := unsupported(provider, offer.shown.features):
+            raise ConfigurationError(
+                "unsupported",
+                f"the offer of {offer.model} promises {', '.join(never)}, which cannot be asked "
+                f"of {provider} here",
+                f"take it out of `supports` in {node_config.FILE_NAME}",
+            )
+    priced = tuple(_priced(offer, keys[offer.key].provider, config) for offer in config.offers)
+    config = msgspec.structs.replace(config, offers=priced)
     limits = checked_limits(config.limits, {key: info.provider for key, info in keys.items()})
     config = msgspec.structs.replace(config, limits=limits)
     config, sharing = _shared(

@@ -23,11 +23,12 @@ from ricochet_node.key_limits import KeySection, rules_of
 from ricochet_node.key_rules import KeyRules
 from ricochet_node.listening import host_and_port
 from ricochet_node.monitoring import Monitoring
+from ricochet_node.prices import Price, price_of
 from ricochet_protocol.advert import MAX_MODELS, ModelOffer
 from ricochet_protocol.conversation import Feature
 from ricochet_protocol.errors import ConfigurationError, UsageError
 from ricochet_protocol.ids import ModelId
-from ricochet_protocol.money import UNITS_PER_DOLLAR, PricePerMillion, Units
+from ricochet_protocol.money import UNITS_PER_DOLLAR, PricePerMillion, Units, cost
 from ricochet_protocol.payee import CREDIT_CAP
 
 FILE_NAME: Final = "node.yaml"
@@ -58,11 +59,17 @@ class ClaimSettings(msgspec.Struct, frozen=True):
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """A model for sale: what peers see of it, and how the owner's provider calls it."""
+    """A model for sale: what peers see of it, and how the owner's provider calls it.
+
+    `provider` is the key's, "" while it is not known; `price` is the owner's word on what that
+    provider charges, None where the table's counts.
+    """
 
     shown: ModelOffer
     upstream_model: str
     key: str
+    provider: str = ""
+    price: Price | None = None
 
     @property
     def model(self) -> ModelId:
@@ -74,6 +81,13 @@ class Offer(msgspec.Struct, frozen=True):
             self.shown, price_in=PricePerMillion(0), price_out=PricePerMillion(0)
         )
         return msgspec.structs.replace(self, shown=free)
+
+    def upstream_cost(self, tokens_in: int, tokens_out: int) -> Units | None:
+        """What the provider charges the owner for a call, rounded up; None if nobody knows."""
+        price = self.price or price_of(self.provider, self.upstream_model, tokens_in)
+        if price is None:
+            return None
+        return cost(tokens_in, tokens_out, price.tokens_in, price.tokens_out)
 
 
 class NodeConfig(msgspec.Struct, frozen=True):

@@ -167,7 +167,7 @@ class Server:
         with self._charging(ask, session, release, tab, note):
             if due := release.foresee():
                 yield due
-            replies = self._answer(ask, session, offer, metered, tab, release)
+            replies = self._answer(ask, session, offer, metered, tab, release, note)
             async with aclosing(replies):
                 async for reply in replies:
                     yield reply
@@ -180,6 +180,7 @@ class Server:
         metered: Metered,
         tab: Tab,
         release: Release,
+        note: Note,
     ) -> AsyncGenerator[Reply, None]:
         advert = self._advert()
         start = asyncio.get_running_loop().time()
@@ -201,6 +202,8 @@ class Server:
         with _blaming_provider():
             answer = parts.whole_untrusted()
         counted_out = await asyncio.to_thread(count_texts, answer.texts())
+        used = usage.tokens or (metered.counted_in, counted_out)
+        note.upstream_cost = offer.upstream_cost(*used)
         if answer.blank or counted_out > most_tokens(ask.max_tokens):
             # No client pays for it, so nobody is billed.
             raise broken("an answer that is blank or longer than asked for")

@@ -1,33 +1,24 @@
 """Starts the vault and stops it: the parent's side of `vault.py`.
 
-The child runs as `python -I -S` with an explicit path and almost no environment, so that neither a
-`.pth` file of some installed package nor a variable of this shell runs code in it. What it must
-know goes through its stdin, which stays open as its lifeline.
+It is started in isolation (`isolated.py`); what it must know goes through its stdin, which stays
+open as its lifeline.
 """
 
 import asyncio
 import contextlib
-import os
 import secrets
-import subprocess
-import sys
-import sysconfig
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
+from ricochet_node.isolated import start_isolated
 from ricochet_node.key_rules import KeyRules
 from ricochet_node.vault import Boot, Control, Ready
 from ricochet_protocol.errors import ConfigurationError, ExitCode, LocalFault, UsageError
 
-_PACKAGES: Final = ("ricochet_node", "ricochet_protocol", "ricochet_settlement", "aiohttp")
-_START: Final = "import sys; sys.path += sys.argv[1:]; from ricochet_node.vault import main; main()"
-_KEPT_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SYSTEMROOT", "TZ")
-"""Where a company keeps its certificates, what Windows needs for a socket, and the time zone."""
 _NO_RULES: Final[Mapping[str, KeyRules]] = MappingProxyType({})
 _READY_SECONDS: Final = 60
 _STOP_SECONDS: Final = 5
@@ -61,13 +52,7 @@ class VaultProcess:
         `vault_failed` when the process cannot start.
         """
         token = secrets.token_urlsafe(32)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", "-c", _START, *_import_path()),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
-        )
+        process = await start_isolated("ricochet_node.vault")
         try:
             ruled = {key: rules.get(key, KeyRules()) for key in keys}
             port = await _boot(process, keystore, passphrase, token, ruled)
@@ -139,12 +124,3 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-
-
-def _import_path() -> list[str]:
-    folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    for package in _PACKAGES:
-        spec = find_spec(package)
-        if spec is not None and spec.origin is not None:
-            folders.append(str(Path(spec.origin).parent.parent))
-    return list(dict.fromkeys(folders))

@@ -41,6 +41,11 @@ class Answer(msgspec.Struct, frozen=True):
         return answer_digest(self.text, self.calls)
 
 
+def most_characters(ask: Ask) -> int:
+    """The longest answer that is still one to `ask`."""
+    return most_tokens(ask.max_tokens) * MAX_CHARS_PER_TOKEN
+
+
 def size_of(piece: Chunk | CallPiece) -> int:
     """The characters in a piece."""
     if isinstance(piece, Chunk):
@@ -58,7 +63,7 @@ class AnswerParts:
 
     def __init__(self, ask: Ask) -> None:
         self._may_call = bool(ask.tools)
-        self._space = most_tokens(ask.max_tokens) * MAX_CHARS_PER_TOKEN
+        self._space = most_characters(ask)
         self._text: list[str] = []
         self._calls: list[tuple[CallPiece, list[str]]] = []
 

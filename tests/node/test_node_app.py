@@ -141,6 +141,12 @@ def test_each_missing_thing_is_named_in_order(tmp_path: Path) -> None:
     error = refused(tmp_path, ConfigurationError, "sharing_deny")
     assert "openai" in error.message
     store.remove("main")
+    store.add(WORDS, "main", "anthropic", "http://127.0.0.1:9", PROVIDER_KEY)
+    write_offer(tmp_path, new_offer(key="main", supports=["seed", "tools"], **terms))
+    error = refused(tmp_path, ConfigurationError, "unsupported")
+    assert "promises seed," in error.message and "supports" in error.hint
+    write_offer(tmp_path, new_offer(key="main", **terms))
+    store.remove("main")
     store.add(WORDS, "main", "any", "http://127.0.0.1:9/v1", PROVIDER_KEY)
     with pytest.raises(ConfigurationError) as caught:
         start(tmp_path, "wrong")

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ricochet_node import config
 from ricochet_node.config import ClaimSettings, load, new_offer, write_offer
+from ricochet_node.prices import Price
 from ricochet_protocol.errors import ConfigurationError, UsageError
+from ricochet_protocol.money import PricePerMillion
 
 GOOD = """
 offers:
@@ -152,3 +155,16 @@ def test_the_local_door_opens_on_this_machine_only(door: str, tmp_path: Path) ->
     with pytest.raises(ConfigurationError, match="door"):
         load(written(tmp_path, f"{GOOD}door: {door!r}\n"))
     assert load(written(tmp_path, f'{GOOD}door: "[::1]:0"\n')).door == "[::1]:0"
+
+
+def test_the_owners_price_goes_before_the_tables() -> None:
+    offer = new_offer(
+        model="m", upstream_model="gpt-4o-mini", key="k", context=9, price_in="1", price_out="1"
+    )
+    assert offer.upstream_cost(10, 10) is None
+    listed = msgspec.structs.replace(offer, provider="openai")
+    assert listed.upstream_cost(1, 0) == 1 and listed.upstream_cost(10**6, 10**6) == 750_000
+    own = msgspec.structs.replace(listed, price=Price(PricePerMillion(7), PricePerMillion(0)))
+    assert own.upstream_cost(10**6, 10**6) == 7
+    free = msgspec.structs.replace(offer, provider="ollama")
+    assert free.upstream_cost(10**6, 10**6) == 0

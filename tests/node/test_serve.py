@@ -21,6 +21,7 @@ from node_bench import (
 )
 
 from doubles.upstream import answer_to
+from ricochet_node.prices import Price
 from ricochet_node.request_log import RequestRecord
 from ricochet_node.serve import meter
 from ricochet_node.upstream import Usage
@@ -28,7 +29,7 @@ from ricochet_protocol.conversation import Tool, ToolCall
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import Period, RequestId
 from ricochet_protocol.messages import Answered, Ask, CallPiece, Chunk, PaymentRequired, Turn
-from ricochet_protocol.money import Units
+from ricochet_protocol.money import PricePerMillion, Units
 from ricochet_protocol.receipt import Receipt, answer_digest, check_receipt_untrusted
 from ricochet_protocol.tokens import count_tokens
 from ricochet_protocol.usage import check_usage, worst_cost
@@ -501,3 +502,21 @@ def test_the_owners_own_call_is_free_and_otherwise_like_any_other(tmp_path: Path
         assert await bench.node.settle() == {"claimed": 0, "withdrawn": 0}
 
     run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("fault", ["", "no_usage"])
+def test_what_the_provider_charges_is_recorded(tmp_path: Path, fault: str) -> None:
+    price = Price(tokens_in=PricePerMillion(3_000_000), tokens_out=PricePerMillion(0))
+    priced = msgspec.structs.replace(offer(), price=price)
+
+    async def scenario(bench: Bench) -> None:
+        records: list[RequestRecord] = []
+        bench.node.recorded.append(records.append)
+        await bench.client.open_account()
+        if fault:
+            bench.upstream.fault(fault)
+        await bench.client.ask()
+        await eventually(lambda: bool(records))
+        assert records[-1].upstream_cost == 15
+
+    run(tmp_path, scenario, config(offers=(priced,)))
