@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from random import SystemRandom
 from typing import Final
 
 import aiohttp
@@ -140,7 +141,7 @@ async def run_node(
             Libp2pTransport(seed, listen),
             seed,
             deployment.domain.network,
-            deployment.bootstrap,
+            (*deployment.bootstrap, *await settlement.first_peers(SystemRandom())),
             node.door,
         )
         stack.push_async_callback(network.stop)

@@ -13,6 +13,7 @@ from ricochet_node.admission import OpenSession
 from ricochet_node.advertise import Advertiser
 from ricochet_node.claimer import Claimer
 from ricochet_node.config import NodeConfig
+from ricochet_node.confirming import Confirming
 from ricochet_node.door import Door
 from ricochet_node.funds import survey
 from ricochet_node.ledger import Ledger
@@ -62,6 +63,7 @@ class Node:
         self._clock = clock
         self.book = OfferBook(config.offers)
         standings = Standings(ledger, settlement, identity.operator, config.credit_cap)
+        self._confirming = Confirming(standings, log)
         terms = Terms(network=self._network, operator=identity.operator)
         server = Server(
             terms,
@@ -112,8 +114,14 @@ class Node:
         await self._advertiser.publish()
 
     async def run(self) -> None:
-        """Claim, advertise and watch what may be shared; ends only by cancellation or a defect."""
-        work = (self.claimer.run(), self._advertiser.run(), self._sharing.run())
+        """Claim, advertise, and watch the chain and what may be shared; ends only by cancellation
+        or a defect."""
+        work = (
+            self.claimer.run(),
+            self._advertiser.run(),
+            self._sharing.run(),
+            self._confirming.run(),
+        )
         tasks = [asyncio.create_task(one) for one in work]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

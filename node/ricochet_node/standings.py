@@ -126,6 +126,10 @@ class Standings:
         standing.take(payee.Owed(self._ledger.owed(subscriber, period)))
         return held
 
+    def known(self) -> tuple[tuple[Address, Period], ...]:
+        """Whose standing is remembered, the one used last at the end."""
+        return tuple(self._known)
+
     def account(self, subscriber: Address, period: Period) -> AccountState:
         """What the subscriber is told."""
         state = self.of(subscriber, period).state

@@ -83,6 +83,8 @@ async def _setting(
     home: Path, on_event: Callable[[Event], None], seed: int
 ) -> "AsyncIterator[Setting]":
     """Everything a run works with, connected; closed in reverse order whatever happens."""
+    from random import SystemRandom
+
     from ricochet_network.libp2p_transport import Libp2pTransport
     from ricochet_network.peers import PeerNetwork
     from ricochet_orchestrator.account import Payer
@@ -101,10 +103,11 @@ async def _setting(
     store = Store(home / STORE_FILE)
     try:
         # The orchestrator only reads the chain, so any key will do for gas it never spends.
-        settlement = await ContractSettlement.connect(network, session_key)
+        settlement = await ContractSettlement.connect(network, session_key, follow=home)
         try:
+            bootstrap = (*network.bootstrap, *await settlement.first_peers(SystemRandom()))
             peers = PeerNetwork(
-                Libp2pTransport(peer_key), peer_key, network.domain.network, network.bootstrap
+                Libp2pTransport(peer_key), peer_key, network.domain.network, bootstrap
             )
             try:
                 await peers.start()

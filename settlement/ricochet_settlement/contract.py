@@ -6,6 +6,7 @@ Outcomes are what the transaction's events say, never what was hoped for.
 
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from web3 import Web3
@@ -16,6 +17,7 @@ from ricochet_protocol.ids import Address, Period
 from ricochet_protocol.money import Units
 from ricochet_protocol.ports import Commitment, NodeRecord, Outcome, Subscription
 from ricochet_settlement.deployment import Deployment
+from ricochet_settlement.first_peers import first_peers
 from ricochet_settlement.index import ChainIndex
 from ricochet_settlement.link import Network
 from ricochet_settlement.reading import (
@@ -116,6 +118,17 @@ class ContractSettlement:
             return await read_nodes(self._network)
         await self._index.sync()
         return tuple(one.record for one in self._index.head.nodes())
+
+    async def first_peers(self, draw: Random) -> tuple[str, ...]:
+        """Multiaddrs of nodes to join the network at, drawn from the registry's confirmed entries.
+
+        Only for who follows the chain.
+        """
+        if self._index is None:
+            raise ValueError("first peers need an index")
+        await self._index.sync()
+        nodes = self._index.confirmed.nodes()
+        return first_peers(nodes, draw, development=self._network.deployment.development)
 
     async def reserve(self, reservations: Sequence[SignedReservation]) -> tuple[Outcome, ...]:
         expected = [await self._foresee(entry) for entry in reservations]
