@@ -59,6 +59,11 @@ SESSION_SPARE: Final = 60
 """Seconds before its end at which a session is renewed."""
 STATE_WAIT: Final = 60.0
 """Seconds for an answer about the account; a reservation waits for the chain."""
+CONFIRM_WAIT: Final = 1800.0
+"""Seconds for a reservation's confirmation: 120 blocks of Ethereum, the most a network asks for,
+take 24 minutes."""
+CONFIRM_PAUSE: Final = 5.0
+"""Seconds between looks whether it is."""
 STALL: Final = 120.0
 """Seconds without a sign of life in an answer, the first token's wait included."""
 GRACE: Final = 10.0
@@ -211,8 +216,28 @@ class NodeClient:
         if signed.reservation.total > before:
             self._tell(Reserved(peer=self.peer, total=signed.reservation.total))
         await self._request(Reserve(reservation=signed))
-        if self.paying.account.committed < needed:
+        end = asyncio.get_running_loop().time() + CONFIRM_WAIT
+        while self.paying.account.committed < needed:
+            end = await self._confirmation(needed, end)
+            await self._request(Reserve(reservation=signed))
+
+    async def _confirmation(self, needed: Units, end: float) -> float:
+        """Give the chain time to confirm a reservation that it shows, until `end` at most.
+
+        The new end: once it is confirmed here, the node's server has only to catch up. RemoteFault
+        when the chain does not show it, or time is up.
+        """
+        period = self.paying.account.period
+        held = await self._settlement.commitment(self._payer.subscriber, period, self.operator)
+        if held.committed < needed:
             raise RemoteFault(RemoteCode.REFUSED, "peer did not bring the reservation to the chain")
+        now = asyncio.get_running_loop().time()
+        if held.confirmed >= needed:
+            end = min(end, now + STATE_WAIT)
+        if now >= end:
+            raise RemoteFault(RemoteCode.TIMEOUT, "peer does not count the reservation in time")
+        await asyncio.sleep(CONFIRM_PAUSE)
+        return end
 
     async def _meet(self, demand: PaymentRequired) -> None:
         """Do what the node demands, as far as it agrees with our own account."""

@@ -19,10 +19,12 @@ from ricochet_orchestrator.progress import (
 )
 from ricochet_orchestrator.result import RunResult
 from ricochet_orchestrator.store import Store
-from ricochet_protocol.errors import ExitCode
-from ricochet_protocol.ids import Period
+from ricochet_protocol.errors import ExitCode, LocalFault
+from ricochet_protocol.ids import Address, Period
+from ricochet_protocol.ports import Commitment
 from ricochet_protocol.steps import Metered
 from twins.scripted_node import OFFER, Fault, ScriptedNode
+from twins.settlement import MemorySettlement
 
 MOST = Metered(OFFER, 1000, 60).worst
 LIES = [
@@ -243,3 +245,31 @@ def test_an_answer_made_anew_elsewhere_does_not_collide_with_an_old_one(tmp_path
     result = play(stage, numbered(2))
     assert result.status is RunStatus.COMPLETED
     assert {event.code for event in stage.heard(StepRetried)} == {"conflict"}
+
+
+class Mined(MemorySettlement):
+    """Blocks pass while people look."""
+
+    async def commitment(self, subscriber: Address, period: Period, node: Address) -> Commitment:
+        self.mine(1)
+        return await super().commitment(subscriber, period, node)
+
+
+def test_a_reservation_is_waited_for_until_it_is_confirmed(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, settlement=Mined(confirmations=12))
+    stage.node(0)
+    result = play(stage, numbered(1))
+    assert result.status is RunStatus.COMPLETED
+    assert result.cost > 0
+    check_books(stage, result)
+
+
+def test_a_reservation_that_is_never_confirmed_buys_nothing_and_is_not_signed_again(
+    tmp_path: Path,
+) -> None:
+    stage = Stage(tmp_path, settlement=MemorySettlement(confirmations=12))
+    node = stage.node(0)
+    with pytest.raises(LocalFault):
+        play(stage, numbered(1))
+    assert (stage.calls, node.voucher) == (0, None)
+    assert stage.settlement.transactions == 1

@@ -350,7 +350,7 @@ class ScriptedNode:
             voucher = self._foreign(period)
         return AccountState(
             period=period,
-            committed=on_chain.committed,
+            committed=on_chain.confirmed,
             due=Units(self.due),
             credit=Units(self.credit),
             voucher=voucher,
