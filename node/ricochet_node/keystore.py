@@ -176,9 +176,8 @@ class Keystore:
             raise ConfigurationError(
                 "no_key", f"{self._path} holds no keys", "add one with `ricochet keys add`"
             )
-        entries = [self._entry(file, key_id) for key_id in key_ids] or list(file.keys)
-        key = self._key(passphrase, file)
-        return [(entry.info, self._open(key, entry)) for entry in entries]
+        every = tuple(entry.info.id for entry in file.keys)
+        return self.unlock_all(passphrase, key_ids or every)
 
     def remove(self, key_id: str) -> KeyInfo:
         """Forget a key; ConfigurationError `no_key` when there is none of this id."""
@@ -199,10 +198,17 @@ class Keystore:
 
         ConfigurationError `no_key`, `wrong_passphrase` or `keystore_damaged`.
         """
+        ((_, secret),) = self.unlock_all(passphrase, (key_id,))
+        return secret
+
+    def unlock_all(self, passphrase: str, key_ids: tuple[str, ...]) -> _Opened:
+        """Several keys with their secrets, at the cost of one; errors as of `unlock`."""
         file = self._load()
-        entry = self._entry(file, key_id)
-        assert file is not None
-        return self._open(self._key(passphrase, file), entry)
+        entries = [self._entry(file, key_id) for key_id in key_ids]
+        if file is None or not entries:
+            return []
+        key = self._key(passphrase, file)
+        return [(entry.info, self._open(key, entry)) for entry in entries]
 
     def _open(self, key: bytes, entry: _Entry) -> str:
         try:

@@ -211,17 +211,15 @@ def _refused(refusal: Refusal) -> web.Response:
 
 def unlock(boot: Boot) -> dict[str, Route]:
     """The keys the token is scoped to; ConfigurationError when one does not open."""
-    store = Keystore(Path(boot.keystore))
-    known = {info.id: info for info in store.list()}
-    keys = {}
-    for key_id in boot.keys:
-        secret = store.unlock(boot.passphrase, key_id)
-        keys[key_id] = Route(
+    opened = Keystore(Path(boot.keystore)).unlock_all(boot.passphrase, tuple(boot.keys))
+    return {
+        info.id: Route(
             secret=secret,
-            origin=parse_origin(known[key_id].origin).text,
-            dialect=provider_of(known[key_id].provider).dialect,
+            origin=parse_origin(info.origin).text,
+            dialect=provider_of(info.provider).dialect,
         )
-    return keys
+        for info, secret in opened
+    }
 
 
 def forbid_dumps() -> None:

@@ -13,15 +13,20 @@ from ricochet_cli.main import main
 from ricochet_node import keystore
 from ricochet_node.counters import Counters
 from ricochet_node.keystore import Keystore
+from ricochet_node.sealing import master_key, new_kdf
 
 PHRASE, OWN, NEW = "a phrase nobody guesses", "the export's own", "another phrase"
 SECRET, ROTATED = "sk-test-0123456789abcdef", "sk-test-fedcba9876543210"
 
 
+SALTED, DERIVED = new_kdf(), cache(master_key)
+
+
 @pytest.fixture(autouse=True)
 def each_key_derived_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Argon2id costs a fifth of a second by design; the same words and salt give the same key."""
-    monkeypatch.setattr(keystore, "master_key", cache(keystore.master_key))
+    monkeypatch.setattr(keystore, "new_kdf", lambda: SALTED)
+    monkeypatch.setattr(keystore, "master_key", DERIVED)
 
 
 class Cli:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from ricochet_node import keystore
 from ricochet_node.keystore import KeyInfo, Keystore
+from ricochet_node.sealing import master_key, new_kdf
 from ricochet_protocol.errors import ConfigurationError, LocalFault, RicochetError, UsageError
 from ricochet_settlement.file_lock import locked
 
@@ -24,10 +25,14 @@ ORIGIN = "https://api.example.com/v1"
 WORDS = "correct horse"
 
 
+SALTED, DERIVED = new_kdf(), cache(master_key)
+
+
 @pytest.fixture(autouse=True)
 def each_key_derived_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Argon2id costs a fifth of a second by design; the same words and salt give the same key."""
-    monkeypatch.setattr(keystore, "master_key", cache(keystore.master_key))
+    monkeypatch.setattr(keystore, "new_kdf", lambda: SALTED)
+    monkeypatch.setattr(keystore, "master_key", DERIVED)
 
 
 @pytest.fixture

@@ -55,7 +55,9 @@ async def running(home: Path) -> AsyncIterator[Bench]:
             await vault.stop()
 
 
-def test_each_dialect_gets_its_own_credential_at_its_own_path(tmp_path: Path) -> None:
+def test_each_dialect_gets_its_own_credential_and_path_and_nothing_else(
+    tmp_path: Path,
+) -> None:
     body = {"model": "m", "messages": [], "max_tokens": 5}
     google = "/v1beta/models/m:streamGenerateContent?alt=sse"
 
@@ -83,12 +85,7 @@ def test_each_dialect_gets_its_own_credential_at_its_own_path(tmp_path: Path) ->
                 assert held == {own} - {"ollama"}
                 assert it.vault.token not in told
 
-    asyncio.run(scenario())
-
-
-def test_nothing_reaches_a_provider_that_its_rules_do_not_allow(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with running(tmp_path) as it:
+            it.provider.reset()
             other = {"model": "other", "messages": [], "max_tokens": 5}
             assert await it.call("/openai/chat/completions", other) == (403, "model")
             assert await it.call("/anthropic/v1/messages", other) == (403, "model")
