@@ -16,7 +16,7 @@ from aiohttp import web
 from vault_bench import BODY, RULES, SECRET, TOKEN, Bench, running, streamed
 
 from doubles.recorder import Recorder
-from ricochet_node import vault_process
+from ricochet_node import isolated
 from ricochet_node.counters import Counters
 from ricochet_node.key_rules import KeyRules
 from ricochet_node.keystore import Keystore
@@ -252,8 +252,8 @@ def test_code_that_python_runs_at_its_start_does_not_run_in_the_vault(
     )
     assert marker.exists()
     marker.unlink()
-    folders = vault_process._import_path()
-    monkeypatch.setattr(vault_process, "_import_path", lambda: [*folders, str(planted)])
+    folders = isolated._import_path()
+    monkeypatch.setattr(isolated, "_import_path", lambda: [*folders, str(planted)])
     monkeypatch.setenv("PYTHONPATH", str(planted))
     monkeypatch.setenv("PYTHONSTARTUP", str(planted / "startup.py"))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
