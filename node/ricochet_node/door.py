@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 
+import msgspec
+
 from ricochet_node import admission
 from ricochet_node.admission import OpenSession
 from ricochet_node.guests import Guests
@@ -17,7 +19,7 @@ from ricochet_node.log import EventLog
 from ricochet_node.serve import Server
 from ricochet_node.standings import Standings
 from ricochet_protocol import payee
-from ricochet_protocol.eip712 import Domain
+from ricochet_protocol.eip712 import Domain, SignedReservation
 from ricochet_protocol.errors import RemoteCode, RemoteFault, RicochetError
 from ricochet_protocol.ids import Address, PeerId
 from ricochet_protocol.messages import (
@@ -29,6 +31,8 @@ from ricochet_protocol.messages import (
     Request,
     Reserve,
 )
+from ricochet_protocol.money import Units, dollars
+from ricochet_protocol.payee import Payee
 from ricochet_protocol.ports import Outcome, Settlement
 
 MAX_SESSIONS: Final = 4096
@@ -147,6 +151,10 @@ class Door:
                     f"an earlier reservation of yours failed ({standing.relay_error})",
                     "relay it yourself, or use another node in this period",
                 )
+            held = await self._standings.refresh(who, period)
+            if held.committed >= signed.reservation.total:
+                return self._standings.account(who, period)  # relayed, and not confirmed yet
+            await self._check_worth(signed, standing.state, held.committed)
             (outcome,) = await self._settlement.reserve([signed])
             held = await self._standings.refresh(who, period)
             if held.committed >= signed.reservation.total:
@@ -161,6 +169,20 @@ class Door:
             f"the chain refuses the reservation ({standing.relay_error})",
             "check the budget with `ricochet wallet show`",
         )
+
+    async def _check_worth(self, signed: SignedReservation, state: Payee, committed: Units) -> None:
+        """RemoteFault unless the raise is worth the gas that relaying it costs this node."""
+        value = signed.reservation
+        period = await self._settlement.period(value.subscriber, value.period)
+        free = Units(0 if period is None else period.budget - period.committed)
+        latest = msgspec.structs.replace(state, committed=committed)
+        if not payee.relay(latest, value.total, free):
+            raise RemoteFault(
+                RemoteCode.REFUSED,
+                f"the budget leaves {dollars(free)}, and a raise is {dollars(payee.MIN_RAISE)} "
+                "at least or all that is left",
+                "reserve more, or check the budget with `ricochet wallet show`",
+            )
 
 
 def _reason(outcome: Outcome) -> str:

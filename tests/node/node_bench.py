@@ -133,7 +133,13 @@ class Client:
         }
         return sign_voucher(key, self.chain.domain, Voucher(**{**values, **changes}))
 
-    async def open_account(self, amount: int = 10_000) -> None:
+    async def commit(self, total: int) -> None:
+        """Have the chain commit that much, without the node's help; it reads that at the Hello."""
+        value = Reservation(SUBSCRIBER, OPERATOR, self.period, Units(total))
+        await self.chain.reserve([sign_reservation(DELEGATE_KEY, self.chain.domain, value)])
+        await self.hello()
+
+    async def open_account(self, amount: int = 50_000) -> None:
         """Say Hello, reserve, and pay all of it ahead."""
         await self.hello()
         await self.reserve(amount)

@@ -63,7 +63,7 @@ def test_status_and_settle_of_a_real_node(tmp_path: Path) -> None:
         admin = Admin(bench.node)
         async with admin.running(tmp_path, bench.client.node, OPERATOR, ()):
             await bench.client.hello()
-            await bench.client.reserve(5_000)
+            await bench.client.reserve(50_000)
             await bench.client.pay(105)
             _, answered = await bench.client.ask()
             told = await status(tmp_path)
@@ -84,7 +84,7 @@ def test_a_draining_node_takes_calls_again_when_told(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         admin = Admin(bench.node)
         async with admin.running(tmp_path, bench.client.node, OPERATOR, ()):
-            await bench.client.open_account(5_000)
+            await bench.client.open_account()
             assert await drain(tmp_path) == {"open_calls": 0}
             assert (await status(tmp_path))["draining"] is True
             with pytest.raises(RemoteFault, match="starting or stopping"):

@@ -270,7 +270,7 @@ def test_a_replaced_delegates_voucher_is_paid_while_he_can_still_raise(tmp_path:
 def test_a_later_commitment_makes_an_old_delegates_voucher_payable_again(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.client.hello()
-        await bench.client.reserve(2_000)
+        await bench.client.commit(2_000)
         await bench.client.pay(5_000)
         bench.chain.set_delegate(SUBSCRIBER, account_address(STRANGER_KEY))
         bench.chain.warp(25 * 3600)  # the node slept through the day of grace

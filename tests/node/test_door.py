@@ -23,6 +23,7 @@ from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import Address
 from ricochet_protocol.messages import Pay, request_untrusted
 from ricochet_protocol.mux import MAX_MESSAGE
+from ricochet_protocol.ports import Outcome
 from ricochet_protocol.signing import account_address, peer_of
 from twins.settlement import CLAIM_WINDOW, PERIOD
 
@@ -40,12 +41,12 @@ def test_hello_tells_how_the_account_stands(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         state = await bench.client.hello()
         assert (state.period, state.committed, state.due, state.voucher) == (1, 0, 0, None)
-        await bench.client.reserve(5_000)
+        await bench.client.reserve(50_000)
         await bench.client.pay(200)
         _, answered = await bench.client.ask()
         due = answered.receipt.receipt.due
         state = await bench.client.hello(SUBSCRIBER_KEY)
-        assert (state.committed, state.due, state.credit) == (5_000, due, 0)
+        assert (state.committed, state.due, state.credit) == (50_000, due, 0)
         assert state.voucher == bench.client.voucher(200)
 
     run(tmp_path, scenario)
@@ -82,7 +83,7 @@ def test_sessions_of_others_are_refused(
 
 def test_a_session_ends_with_its_time_and_with_the_period(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await bench.client.open_account(5_000)
+        await bench.client.open_account()
         bench.chain.warp(3600)
         await refused(bench.client.ask(), RemoteCode.NO_SESSION)
         bench.chain.warp(PERIOD - 3600 - 30)
@@ -154,7 +155,7 @@ def test_only_a_higher_voucher_replaces_one(tmp_path: Path) -> None:
 def test_a_voucher_for_the_last_period_is_taken_where_something_was_served(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.client.hello()
-        await bench.client.reserve(5_000)
+        await bench.client.reserve(50_000)
         await bench.client.pay(105)
         await bench.client.ask()
         bench.chain.warp(PERIOD)
@@ -169,10 +170,10 @@ def test_a_voucher_for_the_last_period_is_taken_where_something_was_served(tmp_p
 def test_a_reservation_is_relayed_once(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.client.hello()
-        assert (await bench.client.reserve(5_000)).committed == 5_000
+        assert (await bench.client.reserve(50_000)).committed == 50_000
         assert bench.chain.transactions == 1
-        states = await asyncio.gather(*(bench.client.reserve(5_000) for _ in range(3)))
-        assert {state.committed for state in states} == {5_000}
+        states = await asyncio.gather(*(bench.client.reserve(50_000) for _ in range(3)))
+        assert {state.committed for state in states} == {50_000}
         assert bench.chain.transactions == 1
 
     run(tmp_path, scenario)
@@ -187,9 +188,9 @@ def test_reservations_for_others_never_reach_the_chain(
 ) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.client.hello()
-        await refused(bench.client.reserve(5_000, key, **changes), RemoteCode.REFUSED)
+        await refused(bench.client.reserve(50_000, key, **changes), RemoteCode.REFUSED)
         # That was no failure on the chain, so the next one is still relayed.
-        await bench.client.reserve(5_000)
+        await bench.client.reserve(50_000)
 
     run(tmp_path, scenario)
 
@@ -197,11 +198,41 @@ def test_reservations_for_others_never_reach_the_chain(
 def test_one_failed_reservation_is_the_last(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.client.hello()
-        fault = await refused(bench.client.reserve(10_000_001), RemoteCode.REFUSED)
+
+        async def overtaken(_: object) -> tuple[Outcome, ...]:
+            return (Outcome(accepted=False, reason="budget_exceeded"),)
+
+        bench.chain.reserve = overtaken  # type: ignore[method-assign]  # as if another node had it
+        fault = await refused(bench.client.reserve(60_000), RemoteCode.REFUSED)
         assert "budget_exceeded" in fault.message
-        fault = await refused(bench.client.reserve(5_000), RemoteCode.REFUSED)
+        fault = await refused(bench.client.reserve(50_000), RemoteCode.REFUSED)
         assert "earlier reservation" in fault.message
-        assert bench.chain.transactions == 0
+
+    run(tmp_path, scenario)
+
+
+def test_only_raises_that_are_worth_their_gas_are_relayed(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.client.hello()
+        for total in (49_999, 10_000_001):
+            fault = await refused(bench.client.reserve(total), RemoteCode.REFUSED)
+            assert "$10.00" in fault.message and "$0.05" in fault.message
+        await bench.client.reserve(9_960_000)
+        await refused(bench.client.reserve(9_999_999), RemoteCode.REFUSED)
+        assert (await bench.client.reserve(10_000_000)).committed == 10_000_000, "all that is left"
+        assert bench.chain.transactions == 2
+
+    run(tmp_path, scenario)
+
+
+def test_a_reservation_that_waits_for_confirmation_is_not_relayed_again(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.chain.confirmations = 2
+        await bench.client.hello()
+        assert [(await bench.client.reserve(50_000)).committed for _ in range(2)] == [0, 0]
+        bench.chain.mine(2)
+        assert (await bench.client.reserve(50_000)).committed == 50_000
+        assert bench.chain.transactions == 1
 
     run(tmp_path, scenario)
 
@@ -210,16 +241,16 @@ def test_a_chain_that_is_away_is_no_failure_of_the_reservation(tmp_path: Path) -
     async def scenario(bench: Bench) -> None:
         await bench.client.hello()
         bench.chain.reachable = False
-        await refused(bench.client.reserve(5_000), RemoteCode.INTERNAL)
+        await refused(bench.client.reserve(50_000), RemoteCode.INTERNAL)
         bench.chain.reachable = True
-        assert (await bench.client.reserve(5_000)).committed == 5_000
+        assert (await bench.client.reserve(50_000)).committed == 50_000
 
     run(tmp_path, scenario)
 
 
 def test_garbage_from_a_peer_harms_nobody_else(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await bench.client.open_account(5_000)
+        await bench.client.open_account()
         hostile = bench.wires.transport(b"\x0a" * 32)
         await hostile.start(lambda connection: connection.close())
         connection = await hostile.dial(bench.node.status()["addresses"], bench.client.node)

@@ -263,7 +263,7 @@ def test_whatever_happens_every_unit_is_in_one_state(
 def test_a_running_node_tells_its_funds(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.client.hello()
-        await bench.client.reserve(5_000)
+        await bench.client.reserve(50_000)
         await bench.client.pay(105)
         _, answered = await bench.client.ask()
         due = answered.receipt.receipt.due

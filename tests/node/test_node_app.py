@@ -337,7 +337,7 @@ def test_a_killed_node_keeps_what_it_acknowledged(chain: str, tmp_path: Path) ->
     async def before(deployment: Deployment, node: NodeProcess) -> int:
         async with client_of(deployment, node) as client:
             assert (await client.hello()).committed == 0
-            await client.reserve(10_000)
+            await client.reserve(50_000)
             await client.pay(PAID)
             answered = await client.ask(1)
             due = answered.receipt.receipt.due
@@ -356,7 +356,7 @@ def test_a_killed_node_keeps_what_it_acknowledged(chain: str, tmp_path: Path) ->
     ) -> None:
         async with client_of(deployment, node) as client:
             state = await client.hello()
-            assert (state.committed, state.due) == (10_000, due)
+            assert (state.committed, state.due) == (50_000, due)
             assert state.voucher is not None and state.voucher.voucher.cumulative == PAID
             answered = await client.ask(1)
             assert answered.receipt.receipt.due == due

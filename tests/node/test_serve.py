@@ -209,9 +209,9 @@ def test_without_enough_commitment_it_demands_the_worst_case(tmp_path: Path) -> 
         assert isinstance(demand, PaymentRequired)
         assert (demand.commit, demand.pay) == (needed, OPENING)
         assert (demand.account.committed, demand.account.due) == (0, 0)
-        await bench.client.reserve(needed - 1)
+        await bench.client.commit(needed - 1)
         assert isinstance((await bench.client.send(ask))[0], PaymentRequired)
-        await bench.client.reserve(needed)
+        await bench.client.commit(needed)
         (demand,) = await bench.client.send(ask)
         assert isinstance(demand, PaymentRequired)
         assert (demand.commit, demand.pay) == (needed, OPENING)
@@ -227,7 +227,8 @@ def test_without_enough_commitment_it_demands_the_worst_case(tmp_path: Path) -> 
 def test_calls_in_flight_count_with_their_worst_case(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         worst = worst_cost(offer().shown, 5, 50)
-        await bench.client.open_account(2 * worst - 1)
+        await bench.client.commit(2 * worst - 1)
+        await bench.client.pay(2 * worst - 1)
         bench.upstream.fault("stall", times=1)
         call = asyncio.create_task(bench.client.ask())
         await bench.upstream.until(lambda counts: counts.open == 1)
@@ -244,7 +245,7 @@ def test_calls_in_flight_count_with_their_worst_case(tmp_path: Path) -> None:
 def test_what_was_served_is_paid_before_the_next_call(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.client.hello()
-        await bench.client.reserve(10_000)
+        await bench.client.reserve(50_000)
         await bench.client.pay(OPENING)
         await bench.client.ask()
         (demand,) = await bench.client.send(bench.client.request())
@@ -448,7 +449,7 @@ def test_each_request_is_recorded_once_however_it_ends(tmp_path: Path) -> None:
         await bench.client.hello()
         ask = bench.client.request()
         await bench.client.send(ask)
-        await bench.client.reserve(10_000)
+        await bench.client.reserve(50_000)
         await bench.client.pay(10_000)
         await bench.client.ask(ask)
         await bench.client.ask(ask)

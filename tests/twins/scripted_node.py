@@ -72,6 +72,7 @@ class Fault(Enum):
     DEMANDS_TOO_MUCH = auto()
     WANTS_MORE_THAN_IT_GAVE = auto()
     TAKES_THE_ADVANCE = auto()
+    GOES_SILENT_AT_THE_END = auto()
     KEEPS_NO_VOUCHER = auto()
     SHOWS_FOREIGN_VOUCHER = auto()
     LANDS_NO_RESERVATION = auto()
@@ -101,12 +102,18 @@ class ScriptedNode:
         offers: tuple[ModelOffer, ...] = (OFFER,),
         answer: Callable[[Ask], str] = echo,
         think: float = 0.0,
+        pieces: int = 2,
+        wordier: int = 100,
     ) -> None:
         self.operator = Address("0x" + hashlib.sha256(seed).hexdigest()[:40])
         self.settlement = settlement
         self.offers = offers
         self.think = think
         """Seconds before the first token."""
+        self.pieces = pieces
+        """In how many an answer comes; a tenth of a second lies between more than two."""
+        self.wordier = wordier
+        """What its provider's tokenizer counts, in percent of the common one."""
         self.faults: deque[Fault | None] = deque()
         self.always: Fault | None = None
         self.calls: list[Ask] = []
@@ -282,9 +289,14 @@ class ScriptedNode:
         if fault is Fault.LONGER_THAN_ASKED:
             text = "word " * (3 * ask.max_tokens + 200)
         answered = self._receipt(ask, offer, text, fault)
-        half = len(text) // 2
-        pieces = [Chunk(text=text[:half]), Chunk(text=text[half:])]
-        yield pieces[0]
+        size = max(1, len(text) // self.pieces)
+        *pieces, last = [
+            Chunk(text=text[at : at + size] if at < size * (self.pieces - 1) else text[at:])
+            for at in range(0, size * self.pieces, size)
+        ]
+        for piece in pieces:
+            yield piece
+            await asyncio.sleep(0.1 if self.pieces > 2 else 0)
         if fault is Fault.DIES_AFTER_FIRST_TOKEN:
             await asyncio.sleep(1)
             await self._die()
@@ -297,17 +309,20 @@ class ScriptedNode:
                 yield Due(due=Units(wanted))
                 continue
             await self._paid.wait()
-        if fault is None:
+        if fault in (None, Fault.GOES_SILENT_AT_THE_END):
             # Made anew: another answer may have become due in the meantime.
             answered = self._receipt(ask, offer, text, fault)
             self.due += bill
-            self._stored[ask.request_id] = (ask.digest(), (*pieces, answered))
-        yield pieces[1]
+            self._stored[ask.request_id] = (ask.digest(), (*pieces, last, answered))
+        yield last
+        if fault is Fault.GOES_SILENT_AT_THE_END:
+            await asyncio.Event().wait()
         if fault is not Fault.ENDS_WITHOUT_RECEIPT:
             yield answered
 
     def _receipt(self, ask: Ask, offer: ModelOffer, text: str, fault: Fault | None) -> Answered:
-        tokens_in, tokens_out = count_texts(ask.texts()), min(count_tokens(text), ask.max_tokens)
+        tokens_in = count_texts(ask.texts()) * self.wordier // 100
+        tokens_out = min(count_tokens(text) * self.wordier // 100, ask.max_tokens)
         if fault is Fault.BILLS_MORE_TOKENS:
             tokens_in *= 3
         price = offer.price_in * (2 if fault is Fault.BILLS_ANOTHER_PRICE else 1)
