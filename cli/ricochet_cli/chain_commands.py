@@ -26,6 +26,13 @@ def run(
     model: Annotated[
         str | None, typer.Option(help="Model for all steps. [default: what the network offers]")
     ] = None,
+    private_node: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Operator's account of a private node that serves you; may be repeated. Your own "
+            "account's counts anyway."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a chain over a document and print its result.
@@ -35,7 +42,7 @@ def run(
     """
     from ricochet_cli.chain_runner import run_with_view
 
-    result = run_with_view(home, file, chain, model)
+    result = run_with_view(home, file, chain, model, tuple(private_node or ()))
     if as_json:
         print_json(run_document(result))
     else:

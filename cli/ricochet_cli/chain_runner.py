@@ -11,14 +11,23 @@ from ricochet_orchestrator.result import RunResult
 from ricochet_protocol.ids import ModelId
 
 
-def run_with_view(home: Path, document: Path, chain: str, model: str | None) -> RunResult:
+def run_with_view(
+    home: Path, document: Path, chain: str, model: str | None, private_nodes: tuple[str, ...]
+) -> RunResult:
     """Run to the end or to an interruption; KeyboardInterrupt when stopped at once."""
-    return asyncio.run(_run(home, document, chain, None if model is None else ModelId(model)))
+    wanted = None if model is None else ModelId(model)
+    return asyncio.run(_run(home, document, chain, wanted, private_nodes))
 
 
-async def _run(home: Path, document: Path, chain: str, model: ModelId | None) -> RunResult:
+async def _run(
+    home: Path, document: Path, chain: str, model: ModelId | None, private_nodes: tuple[str, ...]
+) -> RunResult:
     stop = asyncio.Event()
-    run = asyncio.ensure_future(run_chain(home, document, chain, ProgressView(), stop, model=model))
+    run = asyncio.ensure_future(
+        run_chain(
+            home, document, chain, ProgressView(), stop, model=model, private_nodes=private_nodes
+        )
+    )
 
     def interrupted() -> None:
         if stop.is_set():

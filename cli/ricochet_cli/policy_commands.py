@@ -171,7 +171,7 @@ def _document(one: "Standing") -> dict[str, Any]:
 
 
 def _all_of(one: "Standing") -> str:
-    from ricochet_node.sharing import day
+    from ricochet_node.sharing import last_day
 
     lines = [("provider", one.provider), ("verdict", str(one.verdict)), ("sharing", one.words)]
     if one.terms:
@@ -180,5 +180,5 @@ def _all_of(one: "Standing") -> str:
     if one.attestation:
         held = one.attestation.attestation
         lines += [("covers", held.covers), ("document", f"sha256 {held.document.hex()}")]
-        lines += [("expires", day(held.expires)), ("signed by", held.operator)]
+        lines += [("until", last_day(held.expires)), ("signed by", held.operator)]
     return "\n".join(f"{name:<9} {text}" for name, text in lines if text)

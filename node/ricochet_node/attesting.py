@@ -12,7 +12,7 @@ import msgspec
 
 from ricochet_node import attestations, policy
 from ricochet_node.policy import Verdict
-from ricochet_node.sharing import day
+from ricochet_node.sharing import last_day
 from ricochet_protocol.eip712 import MAX_COVERS, PROVIDER, Attestation, sign_attestation
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.ids import Hash32
@@ -61,7 +61,7 @@ class Statement(msgspec.Struct, frozen=True):
             f"You are about to state, signed with your wallet, for {self.provider} ({said}):",
             f"  - that you hold its written permission, the file of SHA-256 {self.document.hex()};",
             f"  - that it covers: {self.covers};",
-            f"  - that it holds through {day(self.expires - 1)} (UTC).",
+            f"  - that it holds through {last_day(self.expires)} (UTC).",
             "Keep the document: subscribers or the provider may ask for it. A false statement may "
             "cost you the account, and you answer for it.",
         ]

@@ -52,7 +52,7 @@ class Standing(msgspec.Struct, frozen=True):
         if self.verdict is Verdict.ALLOW:
             return "allowed"
         if self.state is State.VALID and self.attestation:
-            return f"attested until {day(self.attestation.attestation.expires)}"
+            return f"attested until {last_day(self.attestation.attestation.expires)}"
         why = "terms forbid it" if self.verdict is Verdict.DENY else "terms unknown"
         if self.state is State.EXPIRED:
             return f"refused: {why}, attestation expired"
@@ -189,10 +189,10 @@ def private_notices(standing_of: Mapping[str, Standing], served: int) -> tuple[s
     return tuple(notices)
 
 
-def day(unix: int) -> str:
-    """The day of a moment, in UTC; the far future when no calendar holds it."""
+def last_day(expires: int) -> str:
+    """The last day before a moment, in UTC; the far future when no calendar holds it."""
     try:
-        return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d}"
+        return f"{datetime.fromtimestamp(expires - 1, UTC):%Y-%m-%d}"
     except (OverflowError, ValueError, OSError):
         return "the end of time"
 

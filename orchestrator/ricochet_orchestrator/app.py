@@ -8,7 +8,7 @@ this module, or listing chains, stays quick.
 import asyncio
 import shlex
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,7 +18,7 @@ from ricochet_orchestrator.chains import list_chains
 from ricochet_orchestrator.progress import Event
 from ricochet_orchestrator.result import RunResult, RunState, summarize
 from ricochet_protocol.errors import UsageError
-from ricochet_protocol.ids import ModelId
+from ricochet_protocol.ids import Address, ModelId, address
 
 if TYPE_CHECKING:
     from ricochet_orchestrator.setting import Setting
@@ -36,19 +36,27 @@ async def run_chain(
     stop: asyncio.Event,
     model: str | None = None,
     seed: int = 0,
+    private_nodes: Sequence[str] = (),
 ) -> RunResult:
     """Run a chain over a document (None: the built-in one, `-`: standard input) and pay for it.
 
-    `model` answers the steps that name none; without it, the one most peers offer. Setting `stop`
+    `model` answers the steps that name none; without it, the one most peers offer. `private_nodes`
+    are operators whose private offers count, besides the payer's own account. Setting `stop`
     pauses the run. Any RicochetError tells what is missing; the same call goes on where it ended.
     """
     chain = chains.get(chain_name, chains.folders(home, Path.cwd()))
     text = document.load(document_path)
     wanted = None if model is None else ModelId(model)
-    async with _setting(home, on_event, seed) as setting:
+    try:
+        operators = tuple(address(text) for text in private_nodes)
+    except ValueError as error:
+        raise UsageError(
+            "bad_address", f"private node: {error}", "give the account that `node status` shows"
+        ) from None
+    async with _setting(home, on_event, seed, operators) as setting:
         from ricochet_orchestrator.run import run_document
 
-        hint = _resume_hint(document_path, chain_name, model)
+        hint = _resume_hint(document_path, chain_name, model, operators)
         return await run_document(setting, text, chain, wanted, stop, hint)
 
 
@@ -80,7 +88,7 @@ def run_status(home: Path, run_id: str | None = None) -> RunState:
 
 @asynccontextmanager
 async def _setting(
-    home: Path, on_event: Callable[[Event], None], seed: int
+    home: Path, on_event: Callable[[Event], None], seed: int, private_nodes: tuple[Address, ...]
 ) -> "AsyncIterator[Setting]":
     """Everything a run works with, connected; closed in reverse order whatever happens."""
     from random import SystemRandom
@@ -120,6 +128,7 @@ async def _setting(
                     seed=seed,
                     clock=time.time,
                     tell=on_event,
+                    private_nodes=private_nodes,
                 )
             finally:
                 await peers.stop()
@@ -129,9 +138,12 @@ async def _setting(
         store.close()
 
 
-def _resume_hint(path: Path | None, chain: str, model: str | None) -> str:
+def _resume_hint(
+    path: Path | None, chain: str, model: str | None, private_nodes: Sequence[Address]
+) -> str:
     if path is None:
         return "Run the same command again; finished steps are kept."
     words = ["ricochet", "chain", "run", str(path), "--chain", chain]
     words += [] if model is None else ["--model", model]
+    words += [word for one in private_nodes for word in ("--private-node", one)]
     return f"Go on with: {shlex.join(words)}"
