@@ -8,14 +8,14 @@ Answers are checked for what the indexer relies on: a block is the one asked for
 contract and lies where it was asked for. The port has a twin, `tests/twins/log_chain.py`.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
 from hexbytes import HexBytes
 from web3 import Web3
 from web3.exceptions import BlockNotFound
-from web3.types import BlockData, FilterParams, LogReceipt
+from web3.types import FilterParams
 
 from ricochet_protocol.errors import ChainError
 from ricochet_protocol.ids import Address
@@ -76,17 +76,18 @@ class RpcSource:
 
     async def identity(self) -> str:
         chain_id = await self._ask(self._eth.chain_id)
-        first = await self._ask(self._eth.get_block(0))
+        first = self._object(await self._ask(self._eth.get_block(0)))
         return f"{chain_id}:0x{self._hash(first.get('hash')).hex()}:{self._contract.lower()}"
 
     async def head(self) -> Block:
-        return self._block(await self._ask(self._eth.get_block("latest")))
+        found = await self._ask(self._eth.get_block("latest"))
+        return self._block_untrusted(self._object(found))
 
     async def block(self, number: int) -> Block | None:
         found = await self._ask(_or_none(self._eth.get_block(number)))
         if found is None:
             return None
-        block = self._block(found)
+        block = self._block_untrusted(self._object(found))
         if block.number != number:
             raise self._nonsense()
         return block
@@ -107,13 +108,20 @@ class RpcSource:
 
     async def _logs(self, criteria: FilterParams) -> tuple[Log, ...]:
         found = await self._ask(self._eth.get_logs({**criteria, "address": self._contract}))
-        logs = tuple(self._log(entry) for entry in found)
+        if not isinstance(found, list):
+            raise self._nonsense()
+        logs = tuple(self._log_untrusted(self._object(entry)) for entry in found)
         places = [(log.block, log.position) for log in logs]
         if places != sorted(set(places)):
             raise self._nonsense()
         return logs
 
-    def _block(self, found: BlockData) -> Block:
+    def _object(self, value: object) -> Mapping[str, object]:
+        if not isinstance(value, Mapping):
+            raise self._nonsense()
+        return value
+
+    def _block_untrusted(self, found: Mapping[str, object]) -> Block:
         return Block(
             number=self._natural(found.get("number")),
             hash=self._hash(found.get("hash")),
@@ -121,17 +129,17 @@ class RpcSource:
             time=self._natural(found.get("timestamp")),
         )
 
-    def _log(self, entry: LogReceipt) -> Log:
+    def _log_untrusted(self, entry: Mapping[str, object]) -> Log:
         if entry.get("address") != self._contract or entry.get("removed"):
             raise self._nonsense()
-        data = entry.get("data")
-        if not isinstance(data, bytes):
+        data, topics = entry.get("data"), entry.get("topics")
+        if not isinstance(data, bytes) or not isinstance(topics, list | tuple):
             raise self._nonsense()
         return Log(
             block=self._natural(entry.get("blockNumber")),
             block_hash=self._hash(entry.get("blockHash")),
             position=self._natural(entry.get("logIndex")),
-            topics=tuple(self._hash(topic) for topic in entry.get("topics") or ()),
+            topics=tuple(self._hash(topic) for topic in topics),
             data=bytes(data),
         )
 
