@@ -17,6 +17,7 @@ from ricochet_protocol.ids import Address, ModelId
 from ricochet_protocol.money import PricePerMillion, Units, cost
 from ricochet_protocol.payee import Payee
 from ricochet_protocol.payer import Payer, Refused
+from ricochet_protocol.steps import STEP_TOKENS
 from ricochet_protocol.usage import worst_cost
 
 OFFER = ModelOffer(
@@ -26,8 +27,6 @@ OFFER = ModelOffer(
     price_out=PricePerMillion(4_000_000),
     slots=8,
 )
-STEP_TOKENS = 128
-"""Output tokens that are paid for at a time."""
 FEE = Units(10_000_000)
 
 
