@@ -8,6 +8,7 @@ import typer
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
 from ricochet_cli.secret_input import PassphraseFile, unlock_wallet
+from ricochet_cli.spending_command import spending
 from ricochet_cli.values import moment
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.money import Units, dollars, parse_dollars
@@ -41,6 +42,9 @@ def show(home: Home, as_json: AsJson = False) -> None:
         print_json(_document(found))
     else:
         typer.echo(_text(found))
+
+
+app.command("spending")(spending)
 
 
 @app.command("top-up")

@@ -22,8 +22,10 @@ from ricochet_protocol.ids import Address, ModelId, address
 
 if TYPE_CHECKING:
     from ricochet_orchestrator.setting import Setting
+    from ricochet_orchestrator.spending import Grouping, Spending
+    from ricochet_protocol.ids import Period
 
-__all__ = ["RunResult", "RunState", "list_chains", "run_chain", "run_status"]
+__all__ = ["RunResult", "RunState", "find_spending", "list_chains", "run_chain", "run_status"]
 
 STORE_FILE: Final = "runs.db"
 
@@ -84,6 +86,35 @@ def run_status(home: Path, run_id: str | None = None) -> RunState:
         return RunState(run=run, steps=steps, result=result)
     finally:
         store.close()
+
+
+async def find_spending(home: Path, by: "Grouping", period: "Period | None" = None) -> "Spending":
+    """What the home's wallet has spent, of one period or all, held against the chain.
+
+    ConfigurationError without wallet or network; ChainError; LocalFault about the store.
+    """
+    from ricochet_orchestrator.spending import Held, add_up
+    from ricochet_orchestrator.store import Store
+    from ricochet_settlement import deployment, wallet
+    from ricochet_settlement.standing import standing
+
+    path = home / STORE_FILE
+    subscriber = wallet.address_of(home / "wallet.json")
+    chain = await standing(deployment.load(home), subscriber)
+    held = {
+        (one.period, one.node): Held(one.committed, one.claimed)
+        for one in chain.nodes
+        if period in (None, one.period)
+    }
+    if not path.exists():
+        return add_up((), {}, held, by)
+    store = Store(path)
+    try:
+        answers = [one for one in store.payments() if period in (None, one.period)]
+        signed = {(one.period, one.node): one.accepted for one in store.accounts(period)}
+    finally:
+        store.close()
+    return add_up(answers, signed, held, by)
 
 
 @asynccontextmanager

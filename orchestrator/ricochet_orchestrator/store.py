@@ -25,6 +25,7 @@ from sqlmodel import Session, col, create_engine, select, update
 from ricochet_orchestrator.account import Account
 from ricochet_orchestrator.checkpoint import Answer, RunRecord, RunStatus, Status, StepRecord
 from ricochet_orchestrator.plan import Step, StepId
+from ricochet_orchestrator.spending import Answered
 from ricochet_orchestrator.tables import MIGRATIONS, AccountRow, AnswerRow, RunRow, StepRow
 from ricochet_protocol.eip712 import SignedVoucher
 from ricochet_protocol.errors import ConfigurationError, LocalFault
@@ -171,10 +172,17 @@ class Store:
         with self._transaction() as session:
             return _account(session, node, period)
 
-    def accounts(self, period: Period) -> tuple[Account, ...]:
-        """All accounts of a period."""
+    def accounts(self, period: Period | None = None) -> tuple[Account, ...]:
+        """All accounts of a period, or of all."""
         with self._transaction() as session:
             return _accounts(session, period)
+
+    def payments(self) -> tuple[Answered, ...]:
+        """Every answer that was paid for, of all runs and periods, with the model that gave it."""
+        with self._transaction() as session:
+            asked = (col(StepRow.run) == AnswerRow.run) & (col(StepRow.id) == AnswerRow.step)
+            rows = session.exec(select(AnswerRow, StepRow.model).join(StepRow, asked))
+            return tuple(_answered(row, model) for row, model in rows)
 
     def change_account(self, node: Address, period: Period, change: Change) -> Account:
         """Read, change and write an account as one; what `change` raises leaves it as it was."""
@@ -298,6 +306,17 @@ def _step(row: StepRow) -> StepRecord:
 
 def _answer(row: AnswerRow) -> Answer:
     return Answer(**{name: getattr(row, name) for name in Answer.__struct_fields__})
+
+
+def _answered(row: AnswerRow, model: str) -> Answered:
+    return Answered(
+        period=Period(row.period),
+        node=Address(row.operator),
+        model=ModelId(model),
+        completed_at=row.completed_at,
+        cost=Units(row.cost),
+        cumulative=_decode_voucher(row.voucher).voucher.cumulative,
+    )
 
 
 def _account(session: Session, node: Address, period: Period) -> Account:

@@ -127,3 +127,19 @@ def _is_url(text: str) -> bool:
     except ValueError:
         return False
     return url.scheme in ("http", "https") and bool(url.hostname)
+
+
+def check_recipient(deployment: Deployment, account: Address) -> None:
+    """UsageError `bad_address` for an account out of which money would never come again.
+
+    Other contracts, such as a wallet of several owners, are good recipients.
+    """
+    dead = {
+        Address("0x" + "00" * 20): "the zero address, which nobody holds",
+        deployment.contract: "this network's contract",
+        deployment.token: "this network's token",
+    }
+    if account in dead:
+        raise UsageError(
+            "bad_address", f"{account} is {dead[account]}", "Name the address of a wallet."
+        )

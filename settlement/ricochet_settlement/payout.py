@@ -12,7 +12,7 @@ from web3 import Web3
 
 from ricochet_protocol.errors import ConfigurationError, UsageError
 from ricochet_protocol.ids import Address
-from ricochet_settlement.deployment import Deployment
+from ricochet_settlement.deployment import Deployment, check_recipient
 from ricochet_settlement.link import Network
 from ricochet_settlement.reading import ZERO_ADDRESS, read_payout_change
 from ricochet_settlement.sender import IN_MEMORY, Outbox, Sender, writing
@@ -50,8 +50,7 @@ async def queue_payout(
     UsageError `payout_unchanged`, `payout_queued`, `bad_address`; ConfigurationError
     `not_registered`; BudgetError `no_gas_money`.
     """
-    if to == ZERO_ADDRESS:
-        raise UsageError("bad_address", "nobody holds the zero address", "Name a real account.")
+    check_recipient(deployment, to)
     async with writing(deployment, key, outbox) as (network, sender):
         found = await _read(network, sender.account)
         if to == found.queued:

@@ -18,13 +18,30 @@ _STANDARD: Final = (
 """What `require` and failed arithmetic leave; Solidity documentation, "Panic via assert"."""
 
 
+_UNKNOWN: Final = "The contract's interface (IRicochet.sol) says what the error means."
+_WAYS_OUT: Final = {
+    "InexactTransfer": "The network's token keeps a part of each transfer, so no subscription can "
+    "be paid with it: join a network with another token.",
+    "AutoRenewOff": "Run `ricochet subscription auto-renew` first, or `ricochet subscribe` again.",
+    "OutsideRenewal": "Renewal opens three days before the period ends, which `ricochet "
+    "subscription show` tells, and closes there; then run `ricochet subscribe`.",
+    "ERC20InsufficientBalance": "The wallet holds too few tokens: `ricochet wallet show`.",
+    "ERC20InsufficientAllowance": "The wallet allowed too little: run `ricochet subscription "
+    "auto-renew`, which allows a year of fees.",
+    "EnforcedPause": "The contract's owner has paused new money; what is paid stays usable.",
+    "TooManyMultiaddrs": "Name fewer addresses under `listen` in node.yaml.",
+    "MultiaddrTooLong": "Name shorter addresses under `listen` in node.yaml.",
+}
+"""For errors that a person meets whose command could not foresee them."""
+
+
 def refusal(error: ContractLogicError) -> ChainError:
     """The error for a call or transaction that the contract reverted."""
     text = error.data if isinstance(error.data, str) else ""
+    words = explain(bytes.fromhex(text.removeprefix("0x")))
+    way_out = _WAYS_OUT.get(words.partition("(")[0], _UNKNOWN)
     return ChainError(
-        "reverted",
-        f"the contract refused: {explain(bytes.fromhex(text.removeprefix('0x')))}",
-        "Nothing was changed. The contract's interface (IRicochet.sol) says what the error means.",
+        "reverted", f"the contract refused: {words}", f"Nothing was changed. {way_out}"
     )
 
 

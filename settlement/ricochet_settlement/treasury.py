@@ -11,7 +11,7 @@ from web3 import Web3
 from ricochet_protocol.errors import ConfigurationError, UsageError
 from ricochet_protocol.ids import Address, address
 from ricochet_protocol.money import Units
-from ricochet_settlement.deployment import Deployment
+from ricochet_settlement.deployment import Deployment, check_recipient
 from ricochet_settlement.link import Network
 from ricochet_settlement.reading import ZERO_ADDRESS
 from ricochet_settlement.sender import IN_MEMORY, Outbox, Sender, writing
@@ -66,8 +66,7 @@ async def transfer_treasury(
 
     ConfigurationError `not_owner`; UsageError `bad_address`, `treasury_unchanged`; BudgetError.
     """
-    if to == ZERO_ADDRESS:
-        raise UsageError("bad_address", "nobody holds the zero address", "Name a real account.")
+    check_recipient(deployment, to)
     async with writing(deployment, key, outbox) as (network, sender):
         found = await _read(network)
         _check_owner(found, sender)

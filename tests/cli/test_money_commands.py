@@ -134,6 +134,12 @@ def test_from_founding_to_refund(rpc: str, person: Person, tmp_path: Path) -> No
     text = person.run("subscription", "show")[0]
     assert dev_address(1) in text and "$0.06" in text and "$0.04" in text and "automatic" in text
 
+    spent = json.loads(person.run("subscription", "spending", "--json")[0])
+    assert not spent["accounted"]  # this home has not recorded what it signed here
+    assert (spent["accounts"][0]["node"], spent["accounts"][0]["claimed"]) == (
+        dev_address(1),
+        40_000,
+    )
     old = load_or_create(person.home / "session.key")
     done = json.loads(person.signed("subscription", "rotate-session", "--json")[0])
     shown = json.loads(person.run("subscription", "show", "--json")[0])
@@ -239,6 +245,15 @@ def test_a_private_key_is_imported_and_never_shown(
     file.write_text(key.hex())
     file.chmod(0o600)
     assert person.error("wallet", "import", "--file", str(file), code=3) == "wallet_exists"
+
+
+@pytest.mark.parametrize("amount", ["", "five", "1e3", "nan", "1.0000001", "$-5", "9" * 5000])
+def test_what_is_no_amount_is_refused_before_anything_else(person: Person, amount: str) -> None:
+    assert person.error("subscription", "top-up", amount, code=2) == "bad_amount"
+
+
+def test_only_the_plans_are_for_sale(person: Person) -> None:
+    assert person.error("subscribe", "--plan", "7", code=2) == "usage"
 
 
 @pytest.mark.parametrize("text", ["0", "0x" + "00" * 32, "ff" * 32, "zz" * 32, "ab" * 33])

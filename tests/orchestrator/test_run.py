@@ -232,7 +232,16 @@ def test_a_key_that_the_subscription_does_not_name_is_refused(tmp_path: Path) ->
     with pytest.raises(ConfigurationError) as caught:
         play(stage, numbered(1))
     assert caught.value.code == "not_delegate"
+    assert "ricochet subscription rotate-session" in caught.value.hint
     assert SESSION_KEY.hex() not in caught.value.message
+
+
+def test_a_key_that_was_replaced_elsewhere_is_refused(stage: Stage) -> None:
+    stage.node(0)
+    stage.settlement.set_delegate(SUBSCRIBER, account_address(bytes([3]) * 32))
+    with pytest.raises(ConfigurationError) as caught:
+        play(stage, numbered(1))
+    assert caught.value.code == "not_delegate"
 
 
 def test_a_model_that_nobody_offers_names_those_on_offer(stage: Stage) -> None:

@@ -52,7 +52,8 @@ def test_a_payout_changes_after_its_notice_unless_it_is_vetoed(chain_url: str) -
         for call in (cancel_payout, apply_payout):
             await refusal(call(there, OPERATOR, operator), UsageError, "nothing_queued")
         await refusal(queue_payout(there, OPERATOR, paid), UsageError, "payout_unchanged")
-        await refusal(queue_payout(there, OPERATOR, ZERO), UsageError, "bad_address")
+        for dead in (ZERO, there.contract, there.token):
+            await refusal(queue_payout(there, OPERATOR, dead), UsageError, "bad_address")
         await refusal(queue_payout(there, ELSE, paid), ConfigurationError, "not_registered")
 
         queued = await queue_payout(there, OPERATOR, other)

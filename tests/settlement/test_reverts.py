@@ -3,13 +3,15 @@
 import re
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from web3.exceptions import ContractLogicError
 
 from ricochet_protocol.money import NODE_BPS
 from ricochet_protocol.signing import keccak256
 from ricochet_settlement.artifact import artifact
-from ricochet_settlement.reverts import explain
+from ricochet_settlement.reverts import _WAYS_OUT, explain, refusal
 from ricochet_settlement.skip import SKIPS
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
@@ -26,6 +28,28 @@ def test_errors_of_contract_token_and_compiler_are_named() -> None:
     assert explain(bytes.fromhex("4e487b71") + (0x11).to_bytes(32, "big")) == "Panic(code=17)"
     assert explain(b"\xff\xff\xff\xff") == "unknown error 0xffffffff"
     assert explain(b"") == "execution failed without a reason"
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        ("InexactTransfer(uint256,uint256)", "keeps a part of each transfer"),
+        ("OutsideRenewal(uint64,uint64)", "ricochet subscription show"),
+        ("AutoRenewOff(address)", "ricochet subscription auto-renew"),
+        ("EnforcedPause()", "paused new money"),
+        ("NothingToWithdraw(address)", "IRicochet.sol"),
+    ],
+)
+def test_a_refusal_says_what_to_do(error: str, hint: str) -> None:
+    data = keccak256(error.encode())[:4] + bytes(64)
+    told = refusal(ContractLogicError("reverted", data="0x" + data.hex()))
+    assert (told.code, error.partition("(")[0] in told.message) == ("reverted", True)
+    assert hint in told.hint
+
+
+def test_every_way_out_is_of_an_error_that_exists() -> None:
+    names = {one.get("name") for kind in ("Ricochet", "TestUSD") for one in artifact(kind).abi}  # type: ignore[arg-type] # a literal each
+    assert set(_WAYS_OUT) <= names
 
 
 @given(
