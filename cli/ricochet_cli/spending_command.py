@@ -83,8 +83,10 @@ def _verdict(found: "Spending") -> str:
         return "\n".join(["it does not add up:", *found.differences, why])
     claimed = Units(sum(one.claimed for one in found.accounts))
     unclaimed = Units(sum(one.unclaimed for one in found.accounts))
+    ahead = Units(sum(one.ahead for one in found.accounts))
+    advance = f" + {dollars(ahead)} paid ahead of the next" if ahead else ""
     return (
-        f"it adds up: {dollars(found.paid)} paid for answers = "
+        f"it adds up: {dollars(found.paid)} paid for answers{advance} = "
         f"{dollars(claimed)} claimed on the chain + {dollars(unclaimed)} not claimed yet"
     )
 

@@ -93,7 +93,7 @@ async def find_spending(home: Path, by: "Grouping", period: "Period | None" = No
 
     ConfigurationError without wallet or network; ChainError; LocalFault about the store.
     """
-    from ricochet_orchestrator.spending import Held, add_up
+    from ricochet_orchestrator.spending import Held, Signed, add_up
     from ricochet_orchestrator.store import Store
     from ricochet_settlement import deployment, wallet
     from ricochet_settlement.standing import standing
@@ -111,7 +111,10 @@ async def find_spending(home: Path, by: "Grouping", period: "Period | None" = No
     store = Store(path)
     try:
         answers = [one for one in store.payments() if period in (None, one.period)]
-        signed = {(one.period, one.node): one.accepted for one in store.accounts(period)}
+        signed = {
+            (one.period, one.node): Signed(one.accepted, one.signed)
+            for one in store.accounts(period)
+        }
     finally:
         store.close()
     return add_up(answers, signed, held, by)

@@ -3,19 +3,19 @@
 The home's own records say what each answer added to its node's voucher; the chain says what the
 nodes have claimed. Per node and period both must tell one story:
 
-    answers' payments + unrecorded = voucher = claimed + unclaimed      (claimed never above it)
+    answers' payments + unrecorded + ahead = voucher = claimed + unclaimed   (claimed <= voucher)
 
-`unrecorded` is what vouchers pay beyond the answers that this home has: a home that lost its
-records goes on from the voucher that its node shows. Claims above the voucher were signed by
+`ahead` was signed for what has not come yet, less than a step of an answer, and is used up by the
+next call. `unrecorded` is what was accepted beyond the answers that this home has: a home that lost
+its records goes on from the voucher that its node shows. Claims above the voucher were signed by
 another home of the same wallet. Either is named, never evened out.
 
-An answer's payment is what its voucher is worth beyond the one before, which is less than its cost
-when it was paid before; so the payments add up to the voucher exactly.
+An answer's payment is its cost, as far as the node's account has accepted as much: one that was
+paid for before its loss adds nothing.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Final, Literal, NamedTuple, get_args
 
 import msgspec
@@ -28,14 +28,20 @@ GROUPINGS: Final[tuple[Grouping, ...]] = get_args(Grouping)
 
 
 class Answered(NamedTuple):
-    """An answer on record: its cost, and what the voucher written with it is worth in all."""
+    """An answer on record, and what it cost."""
 
     period: Period
     node: Address
     model: ModelId
     completed_at: float
     cost: Units
-    cumulative: Units
+
+
+class Signed(NamedTuple):
+    """What this home has accepted from a node in a period, and signed for in its voucher."""
+
+    accepted: Units
+    vouchered: Units
 
 
 class Held(NamedTuple):
@@ -60,6 +66,7 @@ class NodeAccount(msgspec.Struct, frozen=True):
     node: Address
     paid: Units
     unrecorded: Units
+    ahead: Units
     vouchered: Units
     claimed: Units
     unclaimed: Units
@@ -98,15 +105,16 @@ class Spending(msgspec.Struct, frozen=True):
 
 def add_up(
     answers: Iterable[Answered],
-    vouchered: dict[tuple[Period, Address], Units],
+    signed: dict[tuple[Period, Address], Signed],
     chain: dict[tuple[Period, Address], Held],
     by: Grouping,
 ) -> Spending:
     """Group the payments and hold every account, known to either side, against the other."""
-    paid = _payments(answers)
+    paid = _payments(answers, signed)
+    nothing, unseen = Signed(Units(0), Units(0)), Held(Units(0), Units(0))
     accounts = tuple(
-        _account(key, paid, vouchered.get(key, Units(0)), chain.get(key, Held(Units(0), Units(0))))
-        for key in sorted({*vouchered, *chain, *((one.period, one.node) for one, _ in paid)})
+        _account(key, paid, signed.get(key, nothing), chain.get(key, unseen))
+        for key in sorted({*signed, *chain, *((one.period, one.node) for one, _ in paid)})
     )
     return Spending(
         by=by,
@@ -116,22 +124,24 @@ def add_up(
     )
 
 
-def _payments(answers: Iterable[Answered]) -> list[tuple[Answered, Units]]:
-    """Each answer with what it added to its voucher, at most its cost."""
+def _payments(
+    answers: Iterable[Answered], signed: dict[tuple[Period, Address], Signed]
+) -> list[tuple[Answered, Units]]:
+    """Each answer with what was paid for it: its cost, while the account has accepted as much."""
+    left = {key: Units(min(amounts)) for key, amounts in signed.items()}
     found = []
-    ordered = sorted(answers, key=lambda one: (one.period, one.node, one.cumulative))
-    for _, rows in groupby(ordered, key=lambda one: (one.period, one.node)):
-        before = 0
-        for row in rows:
-            found.append((row, Units(min(row.cost, row.cumulative - before))))
-            before = row.cumulative
+    for answer in sorted(answers, key=lambda one: one.completed_at):
+        key = (answer.period, answer.node)
+        paid = Units(min(answer.cost, left.get(key, Units(0))))
+        left[key] = Units(left.get(key, Units(0)) - paid)
+        found.append((answer, paid))
     return found
 
 
 def _account(
     key: tuple[Period, Address],
     payments: Sequence[tuple[Answered, Units]],
-    signed: Units,
+    signed: Signed,
     held: Held,
 ) -> NodeAccount:
     paid = sum(units for one, units in payments if (one.period, one.node) == key)
@@ -139,10 +149,11 @@ def _account(
         period=key[0],
         node=key[1],
         paid=Units(paid),
-        unrecorded=Units(signed - paid),
-        vouchered=signed,
+        unrecorded=Units(min(signed.accepted, signed.vouchered) - paid),
+        ahead=Units(max(0, signed.vouchered - signed.accepted)),
+        vouchered=signed.vouchered,
         claimed=held.claimed,
-        unclaimed=Units(max(0, signed - held.claimed)),
+        unclaimed=Units(max(0, signed.vouchered - held.claimed)),
         committed=held.committed,
     )
 

@@ -315,7 +315,6 @@ def _answered(row: AnswerRow, model: str) -> Answered:
         model=ModelId(model),
         completed_at=row.completed_at,
         cost=Units(row.cost),
-        cumulative=_decode_voucher(row.voucher).voucher.cumulative,
     )
 
 
@@ -353,6 +352,8 @@ def _account_row(account: Account) -> AccountRow:
     return AccountRow(**columns)
 
 
-def _accounts(session: Session, period: Period) -> tuple[Account, ...]:
-    rows = session.exec(select(AccountRow).where(AccountRow.period == period))
-    return tuple(_account_of(row) for row in rows)
+def _accounts(session: Session, period: Period | None) -> tuple[Account, ...]:
+    query = select(AccountRow)
+    if period is not None:
+        query = query.where(AccountRow.period == period)
+    return tuple(_account_of(row) for row in session.exec(query))

@@ -7,17 +7,20 @@ import pytest
 
 from ricochet_cli.main import main
 from ricochet_orchestrator import app
-from ricochet_orchestrator.spending import Answered, Grouping, Held, Spending, add_up
+from ricochet_orchestrator.spending import Answered, Grouping, Held, Signed, Spending, add_up
 from ricochet_protocol.ids import Address, ModelId, Period
 from ricochet_protocol.money import Units
 
 NODE, OTHER = Address("0x" + "11" * 20), Address("0x" + "22" * 20)
 MAIN = (Period(1), NODE)
 ANSWERS = (
-    Answered(Period(1), NODE, ModelId("m"), 0.0, Units(750_000), Units(750_000)),
-    Answered(Period(1), OTHER, ModelId("m"), 0.0, Units(1), Units(1)),
+    Answered(Period(1), NODE, ModelId("m"), 0.0, Units(750_000)),
+    Answered(Period(1), OTHER, ModelId("m"), 0.0, Units(1)),
 )
-SIGNED = {MAIN: Units(750_000), (Period(1), OTHER): Units(1)}
+SIGNED = {
+    MAIN: Signed(Units(750_000), Units(750_000)),
+    (Period(1), OTHER): Signed(Units(1), Units(1)),
+}
 
 
 def telling(monkeypatch: pytest.MonkeyPatch, claimed: int) -> None:

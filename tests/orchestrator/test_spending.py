@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from orchestrator_stage import SUBSCRIBER, Stage, numbered, play
 
-from ricochet_orchestrator.spending import GROUPINGS, Answered, Held, add_up
+from ricochet_orchestrator.spending import GROUPINGS, Answered, Held, Signed, add_up
 from ricochet_orchestrator.store import Store
 from ricochet_protocol.ids import Address, ModelId, Period
 from ricochet_protocol.money import Units
@@ -16,18 +16,21 @@ ONE, TWO = Address("0x" + "11" * 20), Address("0x" + "22" * 20)
 DAY = 24 * 3600
 
 
-def answered(node: Address, cost: int, cumulative: int, **changes: object) -> Answered:
-    made = Answered(Period(1), node, ModelId("m"), 0.0, Units(cost), Units(cumulative))
+def answered(node: Address, cost: int, **changes: object) -> Answered:
+    made = Answered(Period(1), node, ModelId("m"), 0.0, Units(cost))
     return made._replace(**changes)  # type: ignore[arg-type]  # fields by name
 
 
 ANSWERS = (
-    answered(ONE, 10, 10),
-    answered(ONE, 20, 30, model=ModelId("big"), completed_at=DAY + 1.0),
-    answered(TWO, 5, 5, completed_at=DAY - 1.0),
-    answered(TWO, 5, 5),  # paid before: it added nothing
+    answered(ONE, 10),
+    answered(ONE, 20, model=ModelId("big"), completed_at=DAY + 1.0),
+    answered(TWO, 5),
+    answered(TWO, 5, completed_at=DAY - 1.0),  # paid before: it added nothing
 )
-SIGNED = {(Period(1), ONE): Units(30), (Period(1), TWO): Units(5)}
+SIGNED = {
+    (Period(1), ONE): Signed(Units(30), Units(30)),
+    (Period(1), TWO): Signed(Units(5), Units(7)),
+}
 CHAIN = {(Period(1), ONE): Held(Units(50), Units(10))}
 
 
@@ -47,7 +50,7 @@ def test_home_and_chain_tell_one_story() -> None:
     assert found.accounted and found.paid == 35
     one, two = found.accounts
     assert (one.vouchered, one.claimed, one.unclaimed, one.committed) == (30, 10, 20, 50)
-    assert (two.vouchered, two.claimed, two.unclaimed, two.committed) == (5, 0, 5, 0)
+    assert (two.vouchered, two.claimed, two.unclaimed, two.ahead) == (7, 0, 7, 2)
 
 
 def test_what_does_not_add_up_is_named() -> None:
@@ -70,16 +73,17 @@ def test_payments_and_what_is_unrecorded_are_the_voucher(
     steps: list[tuple[int, int, int]], by: str
 ) -> None:
     """Whatever answers cost and however vouchers jump, no unit is counted twice or lost."""
-    sums: dict[tuple[Period, Address], Units] = {}
+    sums: dict[tuple[Period, Address], Signed] = {}
     answers = []
     for who, cost, raised in steps:
         key = Period(1 + who // 2), (ONE, TWO)[who % 2]
-        sums[key] = Units(sums.get(key, 0) + raised)
-        answers.append(answered(key[1], cost, sums[key], period=key[0]))
+        accepted, vouchered = sums.get(key, (0, 0))
+        sums[key] = Signed(Units(accepted + min(cost, raised)), Units(vouchered + raised))
+        answers.append(answered(key[1], cost, period=key[0]))
     found = add_up(answers, sums, {}, by)  # type: ignore[arg-type]  # one of the groupings
     for one in found.accounts:
-        assert one.paid + one.unrecorded == one.vouchered == one.claimed + one.unclaimed
-        assert one.paid >= 0 and one.unrecorded >= 0
+        assert one.paid + one.unrecorded + one.ahead == one.vouchered == one.claimed + one.unclaimed
+        assert one.paid >= 0 and one.unrecorded >= 0 <= one.ahead
     assert found.paid == sum(one.paid for one in found.accounts)
     assert sum(group.calls for group in found.groups) == len(steps)
 
@@ -94,7 +98,7 @@ def test_a_real_run_adds_up(tmp_path: Path) -> None:
         answers, accounts = store.payments(), store.accounts()
     finally:
         store.close()
-    signed = {(one.period, one.node): one.accepted for one in accounts}
+    signed = {(one.period, one.node): Signed(one.accepted, one.signed) for one in accounts}
     found = add_up(answers, signed, {}, "model")
     assert found.accounted and found.paid == node.due == stage.owed(node) > 0
     assert [group.name for group in found.groups] == [MODEL]
