@@ -237,7 +237,6 @@ def test_a_key_that_the_subscription_does_not_name_is_refused(tmp_path: Path) ->
 
 
 def test_a_key_that_was_replaced_elsewhere_is_refused(stage: Stage) -> None:
-    stage.node(0)
     stage.settlement.set_delegate(SUBSCRIBER, account_address(bytes([3]) * 32))
     with pytest.raises(ConfigurationError) as caught:
         play(stage, numbered(1))
