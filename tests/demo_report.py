@@ -5,13 +5,14 @@ from typing import Any
 SHAPE = {
     "nodes": list,
     "platform": {"commission": int},
-    "subscriber": {"paid": int, "spent": int, "budget_left": int},
+    "subscriber": {"paid": int, "spent": int, "ahead": int, "budget_left": int},
     "run": {
         "id": str,
         "steps": int,
         "calls": int,
         "tokens_in": int,
         "tokens_out": int,
+        "cost": int,
         "seconds": float,
     },
     "chain": {"rpc": str, "contract": str, "token": str},
@@ -44,6 +45,7 @@ def check_money(report: dict[str, Any]) -> None:
     assert subscriber["paid"] == 10_000_000
     assert subscriber["spent"] == earned + report["platform"]["commission"] > 0
     assert subscriber["paid"] == subscriber["spent"] + subscriber["budget_left"]
+    assert subscriber["ahead"] == subscriber["spent"] - report["run"]["cost"] >= 0
     for node in nodes:
         assert node["withdrawn"] == node["earned"] > 0
         assert node["calls"] > 0

@@ -50,6 +50,13 @@ def test_the_cheaper_of_two_equals_is_chosen() -> None:
     assert chosen(Router(0), candidate("a", price=200_000), candidate("b")) == "b"
 
 
+def test_what_a_node_bills_beyond_the_count_makes_it_dearer() -> None:
+    wordy = msgspec.structs.replace(candidate("a", price=70_000), surplus=1.6)
+    assert chosen(Router(0), wordy, candidate("b")) == "b"
+    fair = msgspec.structs.replace(wordy, surplus=1.0)
+    assert chosen(Router(0), fair, candidate("b")) == "a"
+
+
 def test_the_quicker_of_two_equals_is_chosen() -> None:
     router = Router(0)
     for peer, delay in (("a", 9.0), ("b", 0.1)):

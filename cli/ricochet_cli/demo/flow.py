@@ -269,6 +269,7 @@ def _report(
         commission=books.commission,
         paid=account.paid,
         spent=account.spent,
+        cost=Units(outcome["run"]["cost"]),
         budget_left=account.budget_left,
         run=outcome["run"],
         rpc=deployment.rpc,

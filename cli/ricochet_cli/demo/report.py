@@ -29,6 +29,8 @@ class Report:
     commission: Units
     paid: Units
     spent: Units
+    cost: Units
+    """Of the run's answers."""
     budget_left: Units
     run: dict[str, object]
     rpc: str
@@ -38,6 +40,11 @@ class Report:
     discrepancies: tuple[str, ...]
     timings: dict[str, float]
     output: str
+
+    @property
+    def ahead(self) -> Units:
+        """What was paid for text that did not come: steps, and calls that broke off."""
+        return Units(self.spent - self.cost)
 
     def document(self) -> dict[str, object]:
         """The object that `--json` prints."""
@@ -59,6 +66,7 @@ class Report:
             "subscriber": {
                 "paid": self.paid,
                 "spent": self.spent,
+                "ahead": self.ahead,
                 "budget_left": self.budget_left,
             },
             "run": self.run,
@@ -78,7 +86,9 @@ class Report:
                 self._node_table(),
                 f"platform    commission {dollars(self.commission)}\n"
                 f"subscriber  paid {dollars(self.paid)}, spent {dollars(self.spent)}, "
-                f"left {dollars(self.budget_left)}",
+                f"left {dollars(self.budget_left)}\n"
+                f"            of it {dollars(self.ahead)} ahead of answers: rests of steps, and "
+                "calls that broke off",
                 self._account_line(),
                 "time        "
                 + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.timings.items()),
