@@ -313,3 +313,26 @@ def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
     assert account.voucher == voucher(account.vouchered)
     assert ledger.answer(SUBSCRIBER, RequestId(f"{acknowledged:032x}")) is not None
     ledger.close()
+
+
+def test_a_charge_is_due_and_sold_without_an_answer(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.record(MODEL, answer(1, due=10), now=0)
+    ledger.charge(SUBSCRIBER, PERIOD, MODEL, (7, 2), Units(5))
+    assert ledger.account(SUBSCRIBER, PERIOD).due == 15
+    (sales,) = ledger.sales()
+    assert (sales.calls, sales.tokens_in, sales.tokens_out, sales.earned) == (2, 10, 6, 15)
+    assert sum(entry.due for entry in ledger.books().entries) == ledger.books().served
+    ledger.close()
+
+
+def test_what_earlier_periods_left_unpaid_is_owed(path: Path) -> None:
+    ledger = Ledger(path)
+    later = Period(PERIOD + 1)
+    ledger.charge(SUBSCRIBER, PERIOD, MODEL, (7, 2), Units(50))
+    assert (ledger.owed(SUBSCRIBER, PERIOD), ledger.owed(SUBSCRIBER, later)) == (0, 50)
+    ledger.note_claimed(SUBSCRIBER, PERIOD, Units(40))
+    assert ledger.owed(SUBSCRIBER, later) == 10
+    ledger.note_claimed(SUBSCRIBER, PERIOD, Units(60))
+    assert ledger.owed(SUBSCRIBER, later) == 0, "what was paid ahead there is no credit here"
+    ledger.close()
