@@ -12,6 +12,7 @@ import pytest
 
 from demo_report import NODE, SHAPE, check_money, has_shape
 from live import COMMAND_SECONDS, KEYS, Kept, failed, processes_of, ricochet, start, until
+from ricochet_settlement.transaction_store import read_transactions
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -52,6 +53,8 @@ def test_every_unit_is_accounted_for(kept: Kept) -> None:
         assert run[field] == sum(node[field] for node in report["nodes"])
     assert report["output"].startswith("Answer ")
     assert not any(key in kept.printed for key in KEYS)
+    sent = [row.intent.label for row in read_transactions(kept.folder / "subscriber")]
+    assert sent[:2] == ["approve", "subscribe"]
 
 
 def test_subscriber_walk(newcomer: Path, phrase: str, tmp_path: Path) -> None:
