@@ -166,6 +166,21 @@ def test_a_finished_run_costs_nothing_again(kept: Kept, tmp_path: Path) -> None:
     assert json.loads(second.stdout)["output"] == json.loads(first.stdout)["output"]
 
 
+def test_nodes_serve_on_after_the_session_key_was_replaced(kept: Kept, tmp_path: Path) -> None:
+    home = kept.folder / "subscriber"
+    phrase = str(home / "passphrase")
+    done = ricochet(
+        "subscription", "rotate-session", "--passphrase-file", phrase, "--json", home=home
+    )
+    assert done.returncode == 0, done.stderr
+    file = document(tmp_path, 3, "succession")
+    # Whichever answers holds a voucher of the old key: the demo's run has paid all of them.
+    run = ricochet("chain", "run", str(file), "--json", home=home)
+    assert run.returncode == 0, run.stderr
+    told = json.loads(ricochet("subscription", "spending", "--json", home=home).stdout)
+    assert told["accounted"], told["differences"]
+
+
 def test_ctrl_c_pauses_and_says_how_to_go_on(kept: Kept, tmp_path: Path) -> None:
     home = kept.folder / "subscriber"
     file = document(tmp_path, 40, "interruption")
