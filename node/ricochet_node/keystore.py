@@ -18,11 +18,11 @@ import msgspec
 
 from ricochet_node.origin import parse_origin
 from ricochet_node.providers import provider_of
-from ricochet_node.sealing import Box, Kdf, SealBroken, master_key, new_kdf, seal, unseal
 from ricochet_node.secrets_check import check_secret
 from ricochet_protocol.errors import ConfigurationError, UsageError
 from ricochet_settlement.file_lock import locked
 from ricochet_settlement.private_file import read_private, write_private
+from ricochet_settlement.sealing import Box, Kdf, SealBroken, master_key, new_kdf, seal, unseal
 
 FILE_NAME: Final = "keys.json"
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")

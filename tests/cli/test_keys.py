@@ -13,7 +13,7 @@ from ricochet_cli.main import main
 from ricochet_node import keystore
 from ricochet_node.counters import Counters
 from ricochet_node.keystore import Keystore
-from ricochet_node.sealing import master_key, new_kdf
+from ricochet_settlement.sealing import master_key, new_kdf
 
 PHRASE, OWN, NEW = "a phrase nobody guesses", "the export's own", "another phrase"
 SECRET, ROTATED = "sk-test-0123456789abcdef", "sk-test-fedcba9876543210"

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from ricochet_node import keystore
 from ricochet_node.keystore import KeyInfo, Keystore
-from ricochet_node.sealing import master_key, new_kdf
 from ricochet_protocol.errors import ConfigurationError, LocalFault, RicochetError, UsageError
 from ricochet_settlement.file_lock import locked
+from ricochet_settlement.sealing import master_key, new_kdf
 
 SECRET = "sk-test-0123456789abcdef"
 ORIGIN = "https://api.example.com/v1"

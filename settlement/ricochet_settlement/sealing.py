@@ -1,4 +1,4 @@
-"""How provider keys are encrypted at rest: AES-256-GCM under a key that Argon2id makes of words.
+"""How secrets are encrypted at rest: AES-256-GCM under a key that Argon2id makes of words.
 
 Each secret is sealed alone, with a fresh nonce and its public record as associated data: whoever
 changes where a key may be sent breaks its seal. cryptography is imported on use, because listing
