@@ -33,6 +33,14 @@ def run(
             "account's counts anyway."
         ),
     ] = None,
+    allow_logging: Annotated[
+        bool,
+        typer.Option(
+            "--allow-logging",
+            help="Let the owners of nodes keep your prompts and answers in a log, where they do. "
+            "Without it no node that keeps to the rules does.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a chain over a document and print its result.
@@ -42,7 +50,9 @@ def run(
     """
     from ricochet_cli.chain_runner import run_with_view
 
-    result = run_with_view(home, file, chain, model, tuple(private_node or ()))
+    result = run_with_view(
+        home, file, chain, model, tuple(private_node or ()), allow_logging=allow_logging
+    )
     if as_json:
         print_json(run_document(result))
     else:

@@ -12,20 +12,38 @@ from ricochet_protocol.ids import ModelId
 
 
 def run_with_view(
-    home: Path, document: Path, chain: str, model: str | None, private_nodes: tuple[str, ...]
+    home: Path,
+    document: Path,
+    chain: str,
+    model: str | None,
+    private_nodes: tuple[str, ...],
+    *,
+    allow_logging: bool,
 ) -> RunResult:
     """Run to the end or to an interruption; KeyboardInterrupt when stopped at once."""
     wanted = None if model is None else ModelId(model)
-    return asyncio.run(_run(home, document, chain, wanted, private_nodes))
+    return asyncio.run(_run(home, document, chain, wanted, private_nodes, allow_logging))
 
 
 async def _run(
-    home: Path, document: Path, chain: str, model: ModelId | None, private_nodes: tuple[str, ...]
+    home: Path,
+    document: Path,
+    chain: str,
+    model: ModelId | None,
+    private_nodes: tuple[str, ...],
+    allow_logging: bool,
 ) -> RunResult:
     stop = asyncio.Event()
     run = asyncio.ensure_future(
         run_chain(
-            home, document, chain, ProgressView(), stop, model=model, private_nodes=private_nodes
+            home,
+            document,
+            chain,
+            ProgressView(),
+            stop,
+            model=model,
+            private_nodes=private_nodes,
+            allow_logging=allow_logging,
         )
     )
 

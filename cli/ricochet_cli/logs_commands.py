@@ -1,4 +1,4 @@
-"""`ricochet logs`: the requests your node served, without what was said in them."""
+"""`ricochet logs`: the requests your node served, and what was said in those that may be kept."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Requests your node was asked to serve: who, what, how long, for how much. Prompts and "
-    "answers are never in it.",
+    "answers are kept apart, and only if you and the subscriber both allow it.",
 )
 
 Since = Annotated[
@@ -50,13 +50,23 @@ def show(
     key: Key = None,
     subscriber: Subscriber = None,
     outcome: Outcome = None,
+    content: Annotated[
+        bool,
+        typer.Option(
+            "--content", help="Show prompts and answers, of requests for which they were kept."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the newest requests; works with the node running or stopped."""
     from ricochet_cli.logs_view import as_row, header, plain
     from ricochet_node.request_log import last
 
-    found = last(home, lines, _filter(since, until, model, key, subscriber, outcome))
+    wanted = _filter(since, until, model, key, subscriber, outcome)
+    if content:
+        _show_content(home, lines, wanted, as_json=as_json)
+        return
+    found = last(home, lines, wanted)
     if as_json:
         print_json([plain(record) for record in found])
         return
@@ -133,6 +143,23 @@ def export(
     say(f"{count} requests written to {out}")
 
 
+def _show_content(home: Path, lines: int, wanted: "Filter", *, as_json: bool) -> None:
+    from ricochet_cli.content_view import content_text, plain_content
+    from ricochet_node.content_log import last
+
+    found = last(home, lines, wanted)
+    if as_json:
+        print_json([plain_content(one) for one in found])
+        return
+    if not found:
+        say(
+            "no content is kept that fits: it takes `monitoring: {content: true}` in node.yaml "
+            "and subscribers who run `ricochet chain run --allow-logging`"
+        )
+        return
+    typer.echo("\n\n".join(content_text(one) for one in found))
+
+
 def _filter(
     since: str | None,
     until: str | None,
@@ -158,7 +185,7 @@ def _filter(
 
 
 def _say_empty(home: Path) -> None:
-    from ricochet_node.request_log import FOLDER
+    from ricochet_node.day_files import FOLDER
 
     if any((home / FOLDER).glob("requests-*")):
         say("no request fits; widen the filters")

@@ -24,6 +24,7 @@ from ricochet_node import keystore, ledger_file
 from ricochet_node.admin import Admin
 from ricochet_node.alerts import Alerts
 from ricochet_node.config import NodeConfig, Offer
+from ricochet_node.content_log import ContentLog
 from ricochet_node.door_tokens import DoorTokens
 from ricochet_node.key_limits import checked_limits
 from ricochet_node.keystore import KeyInfo, Keystore
@@ -150,9 +151,7 @@ async def run_node(
         passphrase.forget()
         await _check_gas(deployment, account_address(gas_key))
         await node.join(network)
-        requests = RequestLog(options.home, keep_days=config.monitoring.keep_days)
-        stack.callback(requests.close)
-        node.recorded.append(requests.write)
+        _log_requests(stack, options.home, config.monitoring, node)
         await _monitor(stack, config.monitoring, node, client, log)
         if config.door:
             await _open_door(stack, options.home, config.door, node, log)
@@ -254,6 +253,19 @@ async def _register(
         deployment, key, network.peer, network.addresses, payout, outbox=Outbox(home)
     )
     log.event("registered", operator=operator, peer=network.peer, payout=payout)
+
+
+def _log_requests(stack: AsyncExitStack, home: Path, monitoring: Monitoring, node: Node) -> None:
+    """Record every request, and what was said only if the owner agreed to that."""
+    requests = RequestLog(home, keep_days=monitoring.keep_days)
+    stack.callback(requests.close)
+    node.recorded.append(requests.write)
+    content = ContentLog(home, keep_days=monitoring.content_days)
+    stack.callback(content.close)
+    content.prune(time.time())
+    node.recorded.append(lambda record: content.prune(record.time))
+    if monitoring.content:
+        node.content_heard.append(content.write)
 
 
 async def _monitor(

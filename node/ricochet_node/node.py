@@ -79,6 +79,8 @@ class Node:
         self._server = server
         self.recorded = server.listeners
         """Hear how each request went, when it has ended."""
+        self.content_heard = server.content_listeners
+        """Hear what was said in the calls whose subscribers allow it to be logged."""
         self.door = Door(
             identity.peer,
             identity.operator,

@@ -1,32 +1,29 @@
 """Every request a node was asked to serve, one JSON object a line, one file a UTC day.
 
 A record holds names, numbers and ids: who asked for which model, which key served it, what it used,
-cost and brought, how long it took and how it ended. Prompts and answers have no field here.
+cost and brought, how long it took and how it ended. Prompts and answers have no field here; where
+both sides agreed to keep them, they are in files of their own (`content_log`).
 
-Files are `requests-YYYY-MM-DD.jsonl` under `logs/` of the home, readable by their owner only. The
-oldest go first, by age and by total size. A line that a crash or a full disk cut short is skipped
-when read. The log never stops a node: what cannot be written is counted and told once.
+Files are `logs/requests-YYYY-MM-DD.jsonl` (`day_files`). A line that a crash or a full disk cut
+short is skipped when read.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
+from ricochet_node.day_files import FOLDER, DayFiles, day_of, day_of_file, files, lines
 from ricochet_protocol.ids import Address, ModelId, Period, RequestId
 from ricochet_protocol.money import Units
 
-FOLDER: Final = "logs"
 KEEP_DAYS: Final = 90
 KEEP_BYTES: Final = 256 * 1024 * 1024
 """About a million requests."""
 OK: Final = "ok"
-_PREFIX: Final = "requests-"
-_SUFFIX: Final = ".jsonl"
+_PREFIX: Final = "requests"
 
 Door = Literal["peer", "local"]
 
@@ -63,50 +60,20 @@ class RequestLog:
     def __init__(
         self, home: Path, *, keep_days: int = KEEP_DAYS, keep_bytes: int = KEEP_BYTES
     ) -> None:
-        self._folder = home / FOLDER
-        self._keep_days = keep_days
-        self._keep_bytes = keep_bytes
-        self._day = ""
-        self._file = -1
-        self.lost = 0
+        self._files = DayFiles(home, _PREFIX, keep_days=keep_days, keep_bytes=keep_bytes)
+
+    @property
+    def lost(self) -> int:
         """Records that could not be written since the start."""
+        return self._files.lost
 
     def write(self, record: RequestRecord) -> None:
         """One line, in the file of the record's day; a full disk only raises `lost`."""
-        try:
-            self._open(_day(record.time))
-            line = _encode(record) + b"\n"
-            if os.write(self._file, line) < len(line):
-                self.lost += 1
-        except OSError:
-            self.lost += 1
+        self._files.write(record.time, _encode(record))
 
     def close(self) -> None:
         """Release the file; may be called twice."""
-        if self._file >= 0:
-            os.close(self._file)
-        self._file, self._day = -1, ""
-
-    def _open(self, day: str) -> None:
-        if day == self._day:
-            return
-        self.close()
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._prune(day)
-        path = self._folder / f"{_PREFIX}{day}{_SUFFIX}"
-        # In appending mode each line is written whole at the end, also beside an older process.
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self._day = day
-        if os.fstat(self._file).st_size and not _ends_a_line(path):
-            os.write(self._file, b"\n")
-
-    def _prune(self, today: str) -> None:
-        oldest = (datetime.fromisoformat(today) - timedelta(days=self._keep_days)).date()
-        kept = 0
-        for path in sorted(_files(self._folder), reverse=True):
-            kept += path.stat().st_size
-            if _day_of(path) < oldest.isoformat() or kept > self._keep_bytes:
-                path.unlink(missing_ok=True)
+        self._files.close()
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -142,17 +109,10 @@ ANY: Final = Filter()
 
 def read(home: Path, wanted: Filter = ANY) -> Iterator[RequestRecord]:
     """Records in the order of their writing; nothing when there is no log yet."""
-    for path in sorted(_files(home / FOLDER)):
-        day = _day_of(path)
-        if wanted.since is not None and day < _day(wanted.since):
-            continue
-        if wanted.until is not None and day > _day(wanted.until):
-            continue
-        with path.open("rb") as lines:
-            for line in lines:
-                record = parse(line)
-                if record is not None and wanted.takes(record):
-                    yield record
+    for line in lines(home, _PREFIX, wanted.since, wanted.until):
+        record = parse(line)
+        if record is not None and wanted.takes(record):
+            yield record
 
 
 def last(home: Path, count: int, wanted: Filter = ANY) -> Sequence[RequestRecord]:
@@ -162,7 +122,7 @@ def last(home: Path, count: int, wanted: Filter = ANY) -> Sequence[RequestRecord
 
 def follow(home: Path, now: float) -> "Follower":
     """Reads what is written from now on."""
-    return Follower(home / FOLDER, _day(now))
+    return Follower(home / FOLDER, day_of(now))
 
 
 class Follower:
@@ -170,17 +130,17 @@ class Follower:
 
     def __init__(self, folder: Path, day: str) -> None:
         self._folder = folder
-        self._places = {path: path.stat().st_size for path in _files(folder)}
+        self._places = {path: path.stat().st_size for path in files(folder, _PREFIX)}
         self._first = day
 
     def new(self) -> Iterator[RequestRecord]:
         """Whole lines that were added since the last look."""
-        for path in sorted(_files(self._folder)):
-            if _day_of(path) < self._first:
+        for path in sorted(files(self._folder, _PREFIX)):
+            if day_of_file(path) < self._first:
                 continue
-            with path.open("rb") as lines:
-                lines.seek(self._places.get(path, 0))
-                for line in lines:
+            with path.open("rb") as stream:
+                stream.seek(self._places.get(path, 0))
+                for line in stream:
                     if not line.endswith(b"\n"):
                         break
                     self._places[path] = self._places.get(path, 0) + len(line)
@@ -199,21 +159,3 @@ def parse(line: bytes) -> RequestRecord | None:
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(RequestRecord).decode
-
-
-def _day(time: float) -> str:
-    return datetime.fromtimestamp(time, UTC).date().isoformat()
-
-
-def _files(folder: Path) -> list[Path]:
-    return list(folder.glob(f"{_PREFIX}????-??-??{_SUFFIX}"))
-
-
-def _day_of(path: Path) -> str:
-    return path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX)
-
-
-def _ends_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"

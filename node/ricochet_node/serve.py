@@ -20,6 +20,7 @@ import msgspec
 from ricochet_node import admission
 from ricochet_node.admission import OpenSession
 from ricochet_node.config import Offer
+from ricochet_node.content_log import ContentRecord
 from ricochet_node.faults import ProviderFault, Reason, broken
 from ricochet_node.ledger import Ledger, StoredAnswer
 from ricochet_node.log import EventLog
@@ -95,6 +96,8 @@ class Server:
         self._log = log
         self.listeners: list[Callable[[RequestRecord], None]] = []
         """Hear how each request went, when it has ended."""
+        self.content_listeners: list[Callable[[ContentRecord], None]] = []
+        """Hear prompt and answer of the calls whose subscribers allow that: the owner's choice."""
         self._running: dict[tuple[Address, RequestId], asyncio.Event] = {}
         self._surplus: dict[ModelId, Surplus] = {}
 
@@ -105,11 +108,16 @@ class Server:
         note = Note()
         replies = self._serve(ask, session, note)
         who: Address | Literal[""] = session.subscriber if door == "peer" else ""
-        return recorded(replies, ask, who, door, note, self._clock(), self._tell)
+        keep = self._keep if ask.allow_logging and self.content_listeners else None
+        return recorded(replies, ask, who, door, note, self._clock(), self._tell, keep)
 
     def _tell(self, record: RequestRecord) -> None:
         for listener in self.listeners:
             listener(record)
+
+    def _keep(self, content: ContentRecord) -> None:
+        for listener in self.content_listeners:
+            listener(content)
 
     async def _serve(
         self, ask: Ask, session: OpenSession, note: Note

@@ -39,12 +39,14 @@ async def run_chain(
     model: str | None = None,
     seed: int = 0,
     private_nodes: Sequence[str] = (),
+    allow_logging: bool = False,
 ) -> RunResult:
     """Run a chain over a document (None: the built-in one, `-`: standard input) and pay for it.
 
     `model` answers the steps that name none; without it, the one most peers offer. `private_nodes`
-    are operators whose private offers count, besides the payer's own account. Setting `stop`
-    pauses the run. Any RicochetError tells what is missing; the same call goes on where it ended.
+    are operators whose private offers count, besides the payer's own account. `allow_logging` lets
+    nodes keep prompts and answers. Setting `stop` pauses the run. Any RicochetError tells what is
+    missing; the same call goes on where it ended.
     """
     chain = chains.get(chain_name, chains.folders(home, Path.cwd()))
     text = document.load(document_path)
@@ -55,10 +57,10 @@ async def run_chain(
         raise UsageError(
             "bad_address", f"private node: {error}", "give the account that `node status` shows"
         ) from None
-    async with _setting(home, on_event, seed, operators) as setting:
+    async with _setting(home, on_event, seed, operators, allow_logging) as setting:
         from ricochet_orchestrator.run import run_document
 
-        hint = _resume_hint(document_path, chain_name, model, operators)
+        hint = _resume_hint(document_path, chain_name, model, operators, allow_logging)
         return await run_document(setting, text, chain, wanted, stop, hint)
 
 
@@ -122,7 +124,11 @@ async def find_spending(home: Path, by: "Grouping", period: "Period | None" = No
 
 @asynccontextmanager
 async def _setting(
-    home: Path, on_event: Callable[[Event], None], seed: int, private_nodes: tuple[Address, ...]
+    home: Path,
+    on_event: Callable[[Event], None],
+    seed: int,
+    private_nodes: tuple[Address, ...],
+    allow_logging: bool,
 ) -> "AsyncIterator[Setting]":
     """Everything a run works with, connected; closed in reverse order whatever happens."""
     from random import SystemRandom
@@ -163,6 +169,7 @@ async def _setting(
                     clock=time.time,
                     tell=on_event,
                     private_nodes=private_nodes,
+                    allow_logging=allow_logging,
                 )
             finally:
                 await peers.stop()
@@ -173,11 +180,16 @@ async def _setting(
 
 
 def _resume_hint(
-    path: Path | None, chain: str, model: str | None, private_nodes: Sequence[Address]
+    path: Path | None,
+    chain: str,
+    model: str | None,
+    private_nodes: Sequence[Address],
+    allow_logging: bool,
 ) -> str:
     if path is None:
         return "Run the same command again; finished steps are kept."
     words = ["ricochet", "chain", "run", str(path), "--chain", chain]
     words += [] if model is None else ["--model", model]
     words += [word for one in private_nodes for word in ("--private-node", one)]
+    words += ["--allow-logging"] if allow_logging else []
     return f"Go on with: {shlex.join(words)}"

@@ -109,7 +109,12 @@ class Dispatcher:
             step=step,
             client=self.client(chosen.advert),
             prompt=prompt,
-            request_id=request_id_of(step.id, self._setting.payer.subscriber, effort.conflicts),
+            request_id=request_id_of(
+                step.id,
+                self._setting.payer.subscriber,
+                effort.conflicts,
+                logged=self._setting.allow_logging,
+            ),
             earlier=earlier,
             attempt=effort.tries + effort.busy + 1,
         )
@@ -189,9 +194,15 @@ class Dispatcher:
         return found
 
 
-def request_id_of(step: StepId, subscriber: Address, conflicts: int = 0) -> RequestId:
-    """The request id of a step's ask: the same in every process, so that a node can replay."""
+def request_id_of(
+    step: StepId, subscriber: Address, conflicts: int = 0, *, logged: bool = False
+) -> RequestId:
+    """The request id of a step's ask: the same in every process, so that a node can replay.
+
+    An ask that may be `logged` is another ask than one that may not.
+    """
     text = f"{step}{subscriber}" + (f"#{conflicts}" if conflicts else "")
+    text += "+logged" if logged else ""
     return RequestId(hashlib.sha256(text.encode()).hexdigest()[:32])
 
 

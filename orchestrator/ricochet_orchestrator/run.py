@@ -265,6 +265,7 @@ class _Run:
             max_tokens=step.max_tokens,
             deadline=DEADLINE,
             temperature=step.temperature,
+            allow_logging=self._setting.allow_logging,
         )
         served = await client.ask(
             ask, assignment.earlier, lambda seconds: tell(FirstToken(step.id, peer, seconds))

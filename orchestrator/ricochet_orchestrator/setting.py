@@ -15,7 +15,8 @@ from ricochet_protocol.ports import Peers, Settlement
 class Setting:
     """`clock` tells Unix seconds, `tell` hears of everything that happens.
 
-    `private_nodes` are operators whose private offers are meant for this payer.
+    `private_nodes` are operators whose private offers are meant for this payer. `allow_logging`
+    lets the owners of nodes keep prompts and answers, where they want to.
     """
 
     peers: Peers
@@ -27,3 +28,4 @@ class Setting:
     clock: Callable[[], float]
     tell: Callable[[Event], None]
     private_nodes: tuple[Address, ...] = ()
+    allow_logging: bool = False

@@ -54,6 +54,7 @@ class Ask(Message, frozen=True, tag="ask"):
     Or by `PaymentRequired`; and while vouchers do not cover what comes next, a `Due` stands between
     the pieces. `deadline` is in seconds from admission. The same `request_id` with the same content
     replays the stored answer without a second call; with other content it is a conflict.
+    `allow_logging` lets the node's owner keep prompt and answer in a log, if he wants that too.
     """
 
     request_id: RequestId
@@ -69,6 +70,7 @@ class Ask(Message, frozen=True, tag="ask"):
     response_format: AnswerFormat = AnswerFormat()
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = ToolChoice()
+    allow_logging: bool = False
 
     def __post_init__(self) -> None:
         request_id(self.request_id)

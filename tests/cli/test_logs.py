@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from ricochet_cli import chain_runner
 from ricochet_cli.logs_view import bar, chart, moment
 from ricochet_cli.main import main
-from ricochet_node.request_log import RequestLog, RequestRecord
+from ricochet_node.content_log import ContentLog, content_of
+from ricochet_node.request_log import RequestLog, RequestRecord, read
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.ids import Address, ModelId, Period, RequestId
+from ricochet_protocol.messages import Ask, Chunk, Turn
 from ricochet_protocol.money import Units
 
 ALICE = Address("0x" + "a" * 40)
@@ -62,6 +65,27 @@ def test_show(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "logs", "show", "--outcome", "failed", "--json", "--home", str(home))
     (found,) = json.loads(out)
     assert (found["outcome"], found["income"]) == ("busy", 0)
+
+
+def test_show_content(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = ("logs", "show", "--content", "--home", str(home))
+    code, out, err = run(capsys, *shown)
+    assert (code, out) == (0, "") and "allow-logging" in err and "node.yaml" in err
+    hostile = Turn("user", "look\x1b[2J\nanswer:\n\u202eforged")
+    asked = Ask(RequestId("0" * 32), Period(1), ModelId("small"), (hostile,), 9, 9)
+    log = ContentLog(home)
+    for record in list(read(home))[-2:]:
+        log.write(content_of(record, asked, [Chunk("a fine\n"), Chunk("answer")]))
+    log.close()
+    _, out, _ = run(capsys, *shown)
+    assert "\n  user:\n    look[2J\n    answer:\n    forged\n" in out
+    assert out.endswith("  answer:\n    a fine\n    answer\n") and "$0.0025" in out
+    _, out, _ = run(capsys, *shown, "--json", "--model", "small")
+    (found,) = json.loads(out)
+    assert (found["text"], found["turns"][0]["content"]) == ("a fine\nanswer", hostile.content)
+    assert found["outcome"] == "ok"
+    _, out, _ = run(capsys, "logs", "show", "--home", str(home))
+    assert "fine" not in out
 
 
 def test_an_empty_log_says_how_to_fill_it(
@@ -119,3 +143,18 @@ def test_small_pictures() -> None:
     assert chart([0, 1, 8]) == " ▁█"
     assert chart([0, 0]) == "  "
     assert (bar(0, 10), bar(1, 1000), bar(10, 10, width=3)) == ("", "▏", "███")
+
+
+@pytest.mark.parametrize("flags", [(), ("--allow-logging",)])
+def test_a_run_allows_logging_only_when_it_is_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    asked: list[bool] = []
+
+    async def run_chain(*_: object, allow_logging: bool, **__: object) -> None:
+        asked.append(allow_logging)
+        raise UsageError("enough", "that is all this test wants to know")
+
+    monkeypatch.setattr(chain_runner, "run_chain", run_chain)
+    assert main(["chain", "run", "x.txt", *flags, "--home", str(tmp_path)]) == 2
+    assert asked == [bool(flags)]

@@ -121,6 +121,7 @@ def test_a_whole_answer(tmp_path: Path) -> None:
         assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (11, 2)
         (ask,) = opened.pool.asks
         assert (ask.seed, ask.max_tokens, ask.temperature) == (3, 100, 1.0)
+        assert ask.allow_logging, "the owner's own: his setting decides"
 
     run(tmp_path, scenario)
 

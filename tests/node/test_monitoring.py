@@ -38,6 +38,8 @@ from ricochet_protocol.money import Units
         ("webhook", "https://example.org:port/"),
         ("alerts", ["everything"]),
         ("keep_days", 0),
+        ("content_days", 0),
+        ("content", "yes"),
         ("metric", ""),
     ],
 )

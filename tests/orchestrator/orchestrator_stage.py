@@ -59,6 +59,7 @@ class Stage:
     on_event: Callable[[Event], None] = lambda _: None
     make_store: Callable[[Path], Store] = Store
     payer: Payer = PAYER
+    allow_logging: bool = False
 
     def __post_init__(self) -> None:
         if self.subscribed:
@@ -121,6 +122,7 @@ class Stage:
                 seed=seed,
                 clock=lambda: self.settlement.now,
                 tell=self._tell,
+                allow_logging=self.allow_logging,
             )
             return await run_document(
                 setting, document, chain, model, stop or asyncio.Event(), "run it again"

@@ -18,8 +18,9 @@ from orchestrator_stage import (
 
 from ricochet_orchestrator.chains import Chain, ChainStep
 from ricochet_orchestrator.checkpoint import RunStatus
-from ricochet_orchestrator.dispatch import OFFER_WAIT
+from ricochet_orchestrator.dispatch import OFFER_WAIT, request_id_of
 from ricochet_orchestrator.document import default_document, from_bytes
+from ricochet_orchestrator.plan import StepId
 from ricochet_orchestrator.progress import (
     FirstToken,
     Paid,
@@ -432,3 +433,21 @@ def test_no_secret_is_in_the_store(stage: Stage) -> None:
     play(stage, numbered(2))
     content = b"".join(path.read_bytes() for path in stage.home.iterdir())
     assert SESSION_KEY not in content and SESSION_KEY.hex().encode() not in content
+
+
+def test_only_a_subscriber_who_says_so_allows_logging(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    node = stage.node(0)
+    play(stage, numbered(1))
+    assert node.calls and not any(ask.allow_logging for ask in node.calls)
+    before = len(node.calls)
+    stage.allow_logging = True
+    play(stage, numbered(2))
+    again = node.calls[before:]
+    assert again and all(ask.allow_logging for ask in again)
+
+
+def test_a_changed_consent_meets_no_stored_answer_of_the_other() -> None:
+    step, payer = StepId("a" * 64), SUBSCRIBER
+    assert request_id_of(step, payer, logged=True) != request_id_of(step, payer)
+    assert request_id_of(step, payer, 1, logged=True) != request_id_of(step, payer, 1)

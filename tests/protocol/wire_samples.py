@@ -116,6 +116,7 @@ ASK_WITH_ALL = Ask(
     response_format=AnswerFormat("json_schema", "report", '{"type":"object"}', strict=True),
     tools=(WEATHER,),
     tool_choice=ToolChoice("function", "weather"),
+    allow_logging=True,
 )
 VOUCHER: SignedVoucher = sign_voucher(KEY, DOMAIN, Voucher(SUBSCRIBER, NODE, Period(1), Units(60)))
 ACCOUNT = AccountState(
