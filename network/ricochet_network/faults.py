@@ -9,7 +9,7 @@ import logging
 from typing import Final
 
 from ricochet_protocol.errors import REMOTE_CODES, RemoteCode, RemoteFault, RicochetError
-from ricochet_protocol.mux import Fail
+from ricochet_protocol.mux import MAX_WAIT, Fail
 
 MAX_TEXT: Final = 500
 _log = logging.getLogger(__name__)
@@ -18,7 +18,8 @@ _log = logging.getLogger(__name__)
 def fail_of(call_id: int, error: Exception) -> Fail:
     """The frame that ends a call whose handler raised `error`."""
     if isinstance(error, RicochetError):
-        return Fail(call_id, error.code, error.message[:MAX_TEXT], error.hint[:MAX_TEXT])
+        wait = min(error.wait, MAX_WAIT) if isinstance(error, RemoteFault) else 0
+        return Fail(call_id, error.code, error.message[:MAX_TEXT], error.hint[:MAX_TEXT], wait)
     where = error.__traceback__
     while where is not None and where.tb_next is not None:
         where = where.tb_next
@@ -30,7 +31,7 @@ def fail_of(call_id: int, error: Exception) -> Fail:
 def fault_untrusted(fail: Fail) -> RemoteFault:
     """What a peer's `Fail` says; codes we do not know read as `internal`."""
     code = fail.code if fail.code in REMOTE_CODES else RemoteCode.INTERNAL
-    return RemoteFault(code, _printable(fail.message), _printable(fail.hint))
+    return RemoteFault(code, _printable(fail.message), _printable(fail.hint), fail.wait)
 
 
 def _printable(text: str) -> str:

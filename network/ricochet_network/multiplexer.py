@@ -163,7 +163,7 @@ class Multiplexer:
 
     def _check_end(self) -> None:
         if self._end is not None:
-            raise RemoteFault(self._end.code, self._end.message, self._end.hint)
+            raise RemoteFault(self._end.code, self._end.message, self._end.hint, self._end.wait)
 
     def _notify(self) -> None:
         self._changed.set()

@@ -1,8 +1,8 @@
 """Why a provider's call failed: who is to blame, whether a retry helps, and when.
 
-Whoever chooses keys reads `blame`, `retryable` and `retry_after`; peers read only the code, message
-and hint of a RemoteFault. None of these ever holds the provider's own words, which may quote the
-prompt or name the owner's account. What each reason means is one row of `_ROWS`.
+Whoever chooses keys reads `blame`, `retryable` and `retry_after`; peers read only the code,
+message, hint and wait of a RemoteFault. None of these ever holds the provider's own words, which
+may quote the prompt or name the owner's account. What each reason means is one row of `_ROWS`.
 
 How providers say what is wrong differs more in words than in status: OpenAI tells an empty account
 from a rate limit only by `insufficient_quota`, Anthropic by a 400 about the credit balance, and
@@ -133,6 +133,7 @@ class ProviderFault(RemoteFault):
             RemoteCode.UPSTREAM if late else row.code,
             f"{row.message} {detail}".strip(),
             row.hint,
+            retry_after or 0,
         )
         self.reason = reason
         self.blame = row.blame

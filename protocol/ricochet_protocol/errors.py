@@ -6,7 +6,7 @@ retries: `RemoteFault` is a peer's doing and is routed around; everything else i
 """
 
 from enum import IntEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ExitCode(IntEnum):
@@ -36,7 +36,7 @@ class RicochetError(Exception):
     def __str__(self) -> str:
         return self.message
 
-    def __reduce__(self) -> tuple[type["RicochetError"], tuple[str, str, str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.code, self.message, self.hint)
 
 
@@ -69,9 +69,19 @@ class ChainError(RicochetError):
 
 
 class RemoteFault(RicochetError):
-    """A peer failed, lied or vanished. Route around it; `code` is one of `RemoteCode`."""
+    """A peer failed, lied or vanished. Route around it; `code` is one of `RemoteCode`.
+
+    `wait` are the seconds for which the peer wants not to be asked again, 0 when it did not say.
+    """
 
     retryable = True
+
+    def __init__(self, code: str, message: str, hint: str = "", wait: int = 0) -> None:
+        super().__init__(code, message, hint)
+        self.wait = wait
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.code, self.message, self.hint, self.wait)
 
 
 class RemoteCode:

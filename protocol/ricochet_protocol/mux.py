@@ -20,6 +20,8 @@ at zero window."""
 FRAGMENT: Final = 32 * 1024
 MAX_MESSAGE: Final = 4 * 1024 * 1024
 """Largest message a peer may assemble here: a prompt of about a million tokens."""
+MAX_WAIT: Final = 24 * 3600
+"""Seconds a peer may want to be left alone: what resets daily is back by then."""
 MAX_CALLS: Final = 256
 """Calls one peer may have open at once on a connection."""
 
@@ -43,12 +45,16 @@ class End(Frame, frozen=True, tag="e"):
 
 
 class Fail(Frame, frozen=True, tag="f"):
-    """The callee ends the call with an error; `code` is a `RemoteCode`."""
+    """The callee ends the call with an error; `code` is a `RemoteCode`.
+
+    `wait` are seconds for which it wants no other ask, 0 when any time is good.
+    """
 
     id: int
     code: str
     message: str
     hint: str = ""
+    wait: int = 0
 
 
 class Cancel(Frame, frozen=True, tag="c"):
@@ -102,6 +108,8 @@ def decode_untrusted(payload: bytes) -> AnyFrame:
         raise garbage("a frame with an id out of range")
     if isinstance(frame, Data) and len(frame.body) > FRAGMENT:
         raise garbage("a fragment above the limit")
+    if isinstance(frame, Fail) and not 0 <= frame.wait <= MAX_WAIT:
+        raise garbage("a wait out of range")
     if isinstance(frame, Credit) and not 0 < frame.bytes <= WINDOW:
         raise garbage("a credit out of range")
     return frame

@@ -409,11 +409,12 @@ async def test_what_a_peer_says_of_a_failure_is_made_safe_to_print() -> None:
         running = asyncio.create_task(multiplexer.run())
         call = asyncio.create_task(ask(multiplexer, b"x"))
         await far.receive()
-        await far.send(mux.encode(mux.Fail(1, "made_up", "\x1b[2Jred\n" + "y" * 9000, "\x07hint")))
+        failed = mux.Fail(1, "made_up", "\x1b[2Jred\n" + "y" * 9000, "\x07hint", wait=34)
+        await far.send(mux.encode(failed))
         with pytest.raises(RemoteFault) as caught:
             await call
         assert caught.value.code == "internal"
         assert caught.value.message.startswith("[2Jredy") and len(caught.value.message) <= 500
-        assert caught.value.hint == "hint"
+        assert (caught.value.hint, caught.value.wait) == ("hint", 34)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -73,6 +73,7 @@ def test_waits_are_the_headers_or_googles() -> None:
 
 def test_a_peer_is_not_kept_waiting_for_long() -> None:
     assert ProviderFault(Reason.RATE, retry_after=SOON).code == RemoteCode.BUSY
+    assert ProviderFault(Reason.RATE, retry_after=SOON).wait == SOON
     assert ProviderFault(Reason.RATE, retry_after=SOON + 1).code == RemoteCode.UPSTREAM
 
 

@@ -10,6 +10,7 @@ from ricochet_protocol.framing import MAX_FRAME
 from ricochet_protocol.mux import (
     FRAGMENT,
     MAX_ID,
+    MAX_WAIT,
     WINDOW,
     AnyFrame,
     Cancel,
@@ -27,7 +28,14 @@ ids = st.integers(0, MAX_ID)
 frames: st.SearchStrategy[AnyFrame] = st.one_of(
     st.builds(Data, ids, st.binary(max_size=300), st.booleans()),
     st.builds(End, ids),
-    st.builds(Fail, ids, st.text(max_size=30), st.text(max_size=100), st.text(max_size=100)),
+    st.builds(
+        Fail,
+        ids,
+        st.text(max_size=30),
+        st.text(max_size=100),
+        st.text(max_size=100),
+        st.integers(0, MAX_WAIT),
+    ),
     st.builds(Cancel, ids),
     st.builds(Credit, ids, st.integers(1, WINDOW)),
     st.builds(Ping, ids),
@@ -79,6 +87,8 @@ OUT_OF_RANGE = {
     "fragment too long": Data(1, bytes(FRAGMENT + 1)),
     "credit of nothing": Credit(1, 0),
     "credit above the window": Credit(1, WINDOW + 1),
+    "negative wait": Fail(1, "busy", "", wait=-1),
+    "wait above the limit": Fail(1, "busy", "", wait=MAX_WAIT + 1),
 }
 
 

@@ -170,6 +170,7 @@ FRAMES: dict[str, AnyFrame] = {
     "data with more to come": Data(2, b"\xff", more=True),
     "end": End(1),
     "fail": Fail(3, "busy", "no free slot", "ask another peer"),
+    "fail with a wait": Fail(5, "busy", "its rate is used up", "try again later", wait=34),
     "cancel": Cancel(5),
     "credit": Credit(300, 24_576),
     "ping": Ping(0),
