@@ -95,7 +95,7 @@ class Dispatcher:
         count = self._setting.count
         prompt = prompt_of(step, self._plan, answers, self._windows[step.model], count)
         counted = count(prompt)
-        window = needed_window(counted, step.max_tokens)
+        window = needed_window(step.model, counted, step.max_tokens)
         wide = [one for one in candidates if one.offer.context >= window]
         if effort.reunion and any(one.peer == effort.asked for one in wide):
             wide = [one for one in wide if one.peer == effort.asked]

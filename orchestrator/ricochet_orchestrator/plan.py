@@ -21,9 +21,10 @@ import msgspec
 
 from ricochet_orchestrator.chains import PLACEHOLDER, SEGMENTS, Chain, ChainStep
 from ricochet_orchestrator.segment import MIN_BUDGET, Segment, TokenCounter, pieces
+from ricochet_orchestrator.tokenizers import margin
 from ricochet_protocol.errors import LocalFault, UsageError
 from ricochet_protocol.ids import ModelId
-from ricochet_protocol.usage import TEMPLATE_TOKENS, TOLERANCE_PERCENT, most_tokens
+from ricochet_protocol.usage import TEMPLATE_TOKENS
 
 StepId = NewType("StepId", str)
 """64 hex digits."""
@@ -56,14 +57,14 @@ class Plan(msgspec.Struct, frozen=True):
     outputs: tuple[StepId, ...]
 
 
-def room(window: int, max_tokens: int) -> int:
+def room(model: ModelId, window: int, max_tokens: int) -> int:
     """Tokens, by our count, that a prompt may have in a model's window."""
-    return (window - max_tokens - TEMPLATE_TOKENS) * 100 // TOLERANCE_PERCENT
+    return (window - max_tokens - TEMPLATE_TOKENS) * 100 // margin(model)
 
 
-def needed_window(counted: int, max_tokens: int) -> int:
+def needed_window(model: ModelId, counted: int, max_tokens: int) -> int:
     """The window a call needs whose prompt we count as `counted` tokens: the inverse of `room`."""
-    return most_tokens(counted) + max_tokens
+    return -(-counted * margin(model) // 100) + TEMPLATE_TOKENS + max_tokens
 
 
 def segment_budget(
@@ -71,8 +72,9 @@ def segment_budget(
 ) -> int:
     """Tokens a segment may have, so that every step over segments fits its model's window."""
     return min(
-        _room_for_text(step, windows[step.model or default], count)
+        _room_for_text(step, model, windows[model], count)
         for step in chain.steps
+        for model in (step.model or default,)
         if step.over == SEGMENTS
     )
 
@@ -94,7 +96,7 @@ def make_plan(
         elif spec.mode == "map":
             made = tuple(_over_steps(spec, model, (one,)) for one in answers[spec.over])
         else:
-            space = _room_for_text(spec, windows[model], count)
+            space = _room_for_text(spec, model, windows[model], count)
             levels = list(_reduced(spec, model, answers[spec.over], space))
             for level in levels[:-1]:
                 steps |= {step.id: step for step in level}
@@ -118,7 +120,7 @@ def prompt_of(
             for source in step.inputs
         )
     prompt = step.prompt.replace(PLACEHOLDER, text)
-    if count(prompt) > room(window, step.max_tokens):
+    if count(prompt) > room(step.model, window, step.max_tokens):
         raise LocalFault(
             "prompt_too_long",
             f"A call of step {step.name} would exceed the window of {step.model}.",
@@ -160,9 +162,9 @@ def _groups(inputs: Sequence[Step], size: int) -> list[Sequence[Step]]:
     return [inputs[start:end] for start, end in pairwise(bounds)]
 
 
-def _room_for_text(spec: ChainStep, window: int, count: TokenCounter) -> int:
+def _room_for_text(spec: ChainStep, model: ModelId, window: int, count: TokenCounter) -> int:
     frame = count(spec.prompt.replace(PLACEHOLDER, ""))
-    return room(window, spec.max_tokens) - frame - _SEAM_TOKENS
+    return room(model, window, spec.max_tokens) - frame - _SEAM_TOKENS
 
 
 def _check_inputs_fit(
@@ -176,7 +178,7 @@ def _check_inputs_fit(
     if spec.mode != "map" or spec.over == SEGMENTS:
         return
     most = max(earlier[source].max_tokens for step in made for source in step.inputs)
-    if max(most, MIN_BUDGET) > _room_for_text(spec, window, count):
+    if max(most, MIN_BUDGET) > _room_for_text(spec, made[0].model, window, count):
         raise UsageError(
             "window_too_small",
             f"An answer of {most} tokens does not fit the window of step {spec.name}'s model.",

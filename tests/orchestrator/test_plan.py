@@ -58,10 +58,21 @@ def test_segments_leave_the_stated_margin_for_the_models_own_tokenizer() -> None
     assert budget * 2 + 64 + 90 <= 2304
 
 
-@given(st.integers(200, 200_000), st.integers(1, 100))
-def test_room_and_needed_window_are_inverse(window: int, max_tokens: int) -> None:
-    counted = room(window, max_tokens)
-    assert needed_window(counted, max_tokens) <= window < needed_window(counted + 1, max_tokens)
+@given(st.sampled_from(["small", "gpt-4", "gpt-5"]), st.integers(200, 200_000), st.integers(1, 99))
+def test_room_and_needed_window_are_inverse(name: str, window: int, max_tokens: int) -> None:
+    model = ModelId(name)
+    counted = room(model, window, max_tokens)
+    assert needed_window(model, counted, max_tokens) <= window
+    assert needed_window(model, counted + 1, max_tokens) > window
+
+
+def test_a_model_whose_tokenizer_is_known_keeps_most_of_its_window() -> None:
+    def budget(name: str) -> int:
+        return segment_budget(OVERVIEW, ModelId(name), {ModelId(name): 128_000}, count_tokens)
+
+    assert budget("gpt-4") > 0.99 * 128_000
+    assert budget("gpt-5") > 0.82 * 128_000
+    assert 0.49 * 128_000 < budget("some-other-model") < 0.5 * 128_000
 
 
 def test_a_long_document_is_integrated_in_several_levels() -> None:
@@ -88,7 +99,7 @@ def test_no_prompt_exceeds_the_window_and_every_segment_reaches_the_result(
         assert seen.issuperset(step.inputs), "a step comes after what it reads"
         seen.add(step.id)
         prompt = prompt_of(step, plan, answers, window, count_tokens)
-        assert needed_window(count_tokens(prompt), step.max_tokens) <= window
+        assert needed_window(step.model, count_tokens(prompt), step.max_tokens) <= window
     used = set(itertools.chain.from_iterable(step.inputs for step in plan.steps.values()))
     assert used | set(plan.outputs) == set(plan.steps)
     covered = {plan.segments[i].sha256 for step in plan.steps.values() for i in step.segments}
