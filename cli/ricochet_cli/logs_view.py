@@ -72,7 +72,7 @@ def stats_text(groups: Sequence[Mapping[str, Any]], whole: Mapping[str, Any], by
     rows.append(_stats_row(whole, 0))
     headers = (
         *(by, "requests", "failed", "tokens in", "tokens out"),
-        *("income", "your share", "cost", "margin", "median ms", "p95 ms", ""),
+        *("income", "your share", "cost", "at risk", "margin", "median ms", "p95 ms", ""),
     )
     return table(headers, rows)
 
@@ -106,6 +106,7 @@ def _stats_row(one: Mapping[str, Any], most: int) -> tuple[str, ...]:
         money("income"),
         money("share"),
         money("upstream_cost") + ("+?" if one["unpriced"] else ""),
+        money("upstream_risk") if one["upstream_risk"] else "-",
         "?" if margin is None else _signed(margin),
         _number(one["median_ms"]),
         _number(one["p95_ms"]),

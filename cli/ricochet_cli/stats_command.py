@@ -22,7 +22,8 @@ def stats(
     """Show requests, tokens, income, cost and margin, from the request log.
 
     Income is before commission; your share is 70 % of it. Cost is what your providers ask, by the
-    price table or `upstream_price_in/out` in node.yaml; "?" where neither knows the model.
+    price table or `prices` of the key in node.yaml; "?" where neither knows the model. What is at
+    risk is what they may have charged beyond that for calls that were cut before they told it.
     """
     import time
 

@@ -39,16 +39,17 @@ class DirectUpstream:
     async def stream(self, key_id: str, model: str, ask: Ask) -> AsyncGenerator[Piece, None]:
         """As in the port."""
         decoder, ending = EventDecoder(), Ending()
-        async with self._post(key_id, model, ask) as response:
-            async for data in _reads(response):
-                for piece in decoder.feed_untrusted(data):
-                    if piece.text:
-                        yield Chunk(text=piece.text)
-                    for call in piece.calls:
-                        yield ending.call(call)
-                    ending.finish = piece.finish or ending.finish
-                    ending.tokens = piece.tokens or ending.tokens
-        yield ending.usage()
+        with ending.kept():
+            async with self._post(key_id, model, ask) as response:
+                async for data in _reads(response):
+                    for piece in decoder.feed_untrusted(data):
+                        if piece.text:
+                            yield Chunk(text=piece.text)
+                        for call in piece.calls:
+                            yield ending.call(call)
+                        ending.finish = piece.finish or ending.finish
+                        ending.tokens = piece.tokens or ending.tokens
+            yield ending.usage()
 
     @asynccontextmanager
     async def _post(
@@ -66,6 +67,8 @@ class DirectUpstream:
                 yield response
         except TimeoutError:
             raise ProviderFault(Reason.SILENT) from None
+        except aiohttp.ClientConnectorError:
+            raise ProviderFault(Reason.FAILED, "(no vault)", unbilled=True) from None
         except (aiohttp.ClientError, OSError):
             raise broken("an answer that breaks off") from None
 

@@ -124,9 +124,19 @@ class ProviderFault(RemoteFault):
     """A provider's call failed; `retry_after` are seconds it asked for, None if it did not say.
 
     `retryable` is about the same key and model: another key may serve whenever `blame` is `KEY`.
+    `unbilled` calls certainly cost the owner nothing; of others `tokens` (in, out) are what the
+    provider said that they used, None when it said nothing.
     """
 
-    def __init__(self, reason: Reason, detail: str = "", retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        reason: Reason,
+        detail: str = "",
+        retry_after: int | None = None,
+        *,
+        unbilled: bool = False,
+        tokens: tuple[int, int] | None = None,
+    ) -> None:
         row = _ROWS[reason]
         late = row.code == RemoteCode.BUSY and (retry_after or 0) > SOON
         super().__init__(
@@ -139,10 +149,23 @@ class ProviderFault(RemoteFault):
         self.blame = row.blame
         self.retryable = row.retryable  # type: ignore[misc] # of this fault, not of its class
         self.retry_after = retry_after
+        self.unbilled = unbilled
+        self.tokens = tokens
         self._detail = detail
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.reason, self._detail, self.retry_after)
+        values = (self.reason, self._detail, self.retry_after)
+        return _restored, (*values, self.unbilled, self.tokens)
+
+
+def _restored(
+    reason: Reason,
+    detail: str,
+    retry_after: int | None,
+    unbilled: bool,
+    tokens: tuple[int, int] | None,
+) -> ProviderFault:
+    return ProviderFault(reason, detail, retry_after, unbilled=unbilled, tokens=tokens)
 
 
 def broken(what: str) -> ProviderFault:
@@ -178,7 +201,9 @@ def fault_of_status(status: int, body: bytes, retry_after: int | None = None) ->
     body = body[:MAX_ERROR]
     if retry_after is None and (delay := _DELAY.search(body)):
         retry_after = int(delay[1])
-    return ProviderFault(_reason(status, body), retry_after=retry_after)
+    # As in the vault: who declines has generated nothing, who fails may have.
+    declined = 300 <= status < 500
+    return ProviderFault(_reason(status, body), retry_after=retry_after, unbilled=declined)
 
 
 def fault_in_stream(error: bytes) -> ProviderFault:
@@ -246,9 +271,14 @@ _REFUSALS: Final = {
 """The vault's own codes; all others are limits that the owner set for the key."""
 
 
+_MAYBE_BILLED: Final = frozenset({"timeout", "unreachable", "cut", "encoding"})
+"""The vault says these after it has sent the call; all others mean that nothing was generated."""
+
+
 def fault_of_refusal(code: str, retry_after: int | None = None) -> ProviderFault:
     """What a refusal by the vault means; `code` is from its refusal header."""
-    return ProviderFault(_REFUSALS.get(code, Reason.LIMIT), f"({code})", retry_after)
+    reason = _REFUSALS.get(code, Reason.LIMIT)
+    return ProviderFault(reason, f"({code})", retry_after, unbilled=code not in _MAYBE_BILLED)
 
 
 def seconds_of(header: str | None) -> int | None:

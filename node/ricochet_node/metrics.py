@@ -39,6 +39,9 @@ class Metrics:
         self._tokens = self._counter("tokens", "Tokens of answers", "model", "direction")
         self._income = self._counter("income_units", "Charged, before commission", "model")
         self._cost = self._counter("upstream_cost_units", "What providers ask", "model", "key")
+        self._risk = self._counter(
+            "upstream_risk_units", "What providers may ask beyond it for cut calls", "model", "key"
+        )
         self._seconds = Histogram(
             "ricochet_request_seconds",
             "Time of answered requests",
@@ -60,11 +63,14 @@ class Metrics:
         self._requests.labels(model, key, record.outcome).inc()
         if record.upstream_cost:
             self._cost.labels(model, key).inc(record.upstream_cost)
+        if record.upstream_risk:
+            self._risk.labels(model, key).inc(record.upstream_risk)
+        if record.income and not record.replayed:
+            self._income.labels(model).inc(record.income)
         if record.outcome != "ok" or record.replayed:
             return
         self._tokens.labels(model, "in").inc(record.tokens_in)
         self._tokens.labels(model, "out").inc(record.tokens_out)
-        self._income.labels(model).inc(record.income)
         self._seconds.labels(model).observe(record.ms / 1000)
         if record.first_token_ms is not None:
             self._first.labels(model).observe(record.first_token_ms / 1000)

@@ -13,8 +13,11 @@ from typing import Literal
 
 import msgspec
 
+from ricochet_node.chat_body import chat_body
 from ricochet_node.content_log import ContentRecord, content_of
+from ricochet_node.faults import ProviderFault
 from ricochet_node.request_log import OK, Door, RequestRecord
+from ricochet_node.vault_request import most_prompt_tokens
 from ricochet_protocol.errors import RemoteFault, RicochetError
 from ricochet_protocol.ids import Address, ModelId
 from ricochet_protocol.messages import Answered, Ask, CallPiece, Chunk, PaymentRequired, Reply
@@ -37,7 +40,10 @@ class Note:
 
     model: ModelId = UNKNOWN
     key: str = ""
-    upstream_cost: Units | None = None
+    price: Callable[[int, int], Units | None] | None = None
+    """What the provider charges for so many tokens; None as long as no provider was asked."""
+    used: tuple[int, int] | None = None
+    """Tokens of an answer that came whole."""
     charged: tuple[int, int, Units] = (0, 0, Units(0))
     """Tokens in and out, and units, that a client owes who left before the receipt."""
     replayed: bool = False
@@ -59,7 +65,7 @@ async def recorded(
     """
     clock = asyncio.get_running_loop().time
     start, first = clock(), None
-    outcome, last = CANCELLED, None
+    outcome, last, fault = CANCELLED, None, None
     pieces: list[Chunk | CallPiece] = []
     try:
         async with aclosing(replies):
@@ -71,16 +77,18 @@ async def recorded(
                     pieces.append(reply)
                 yield reply
         outcome = "payment_required" if isinstance(last, PaymentRequired) else OK
-    except RemoteFault as fault:
-        outcome = fault.code
+    except RemoteFault as error:
+        fault, outcome = error, error.code
         raise
     except RicochetError:
         outcome = "internal"
         raise
     finally:
-        record = _record(ask, subscriber, door, note, now, outcome, last)
+        cost, risk = upstream_cost(ask, note, fault)
         record = msgspec.structs.replace(
-            record,
+            _record(ask, subscriber, door, note, now, outcome, last),
+            upstream_cost=cost,
+            upstream_risk=risk,
             first_token_ms=None if first is None else round(1000 * (first - start)),
             ms=round(1000 * (clock() - start)),
         )
@@ -98,7 +106,7 @@ def _record(
     outcome: str,
     last: Reply | None,
 ) -> RequestRecord:
-    """The record but for its times."""
+    """The record but for its times and what the provider asks."""
     receipt = last.receipt.receipt if isinstance(last, Answered) else None
     tokens_in, tokens_out, income = note.charged if receipt is None else _used(receipt)
     return RequestRecord(
@@ -114,8 +122,28 @@ def _record(
         tokens_out=tokens_out,
         exact=receipt.exact if receipt else False,
         income=income,
-        upstream_cost=note.upstream_cost,
+        upstream_cost=None,
         first_token_ms=None,
         ms=0,
         replayed=note.replayed,
     )
+
+
+def upstream_cost(ask: Ask, note: Note, fault: RemoteFault | None) -> tuple[Units | None, Units]:
+    """What the provider asks for the call as far as it said, and what it may ask beyond that.
+
+    A call that was cut, by whomever, may have been generated to its end and is risked at its worst,
+    as the vault counts it. None for the first when the price is not known.
+    """
+    if note.price is None:
+        return Units(0), Units(0)
+    reported = note.used
+    if reported is None and isinstance(fault, ProviderFault):
+        if fault.unbilled:
+            return Units(0), Units(0)
+        reported = fault.tokens
+    if reported is not None:
+        return note.price(*reported), Units(0)
+    size = len(chat_body(ask.model, ask))
+    worst = note.price(most_prompt_tokens(size, tools=bool(ask.tools)), ask.max_tokens)
+    return (None, Units(0)) if worst is None else (Units(0), worst)

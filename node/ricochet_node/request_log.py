@@ -32,8 +32,9 @@ class RequestRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One request. `time` is Unix seconds of its arrival; `outcome` is "ok" or a fault's code.
 
     `income` is what the subscriber owes, before commission; `upstream_cost` what the provider asks
-    of the owner, None where its price is not known; both in units. `subscriber` is "" at the local
-    door, `key` "" when no provider was asked. `first_token_ms` is None without a token.
+    of the owner by its own report, None where its price is not known; `upstream_risk` what it may
+    ask beyond that for a call that ended without a report; all in units. `subscriber` is "" at the
+    local door, `key` "" when no provider was asked. `first_token_ms` is None without a token.
     """
 
     time: float
@@ -52,6 +53,7 @@ class RequestRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_token_ms: int | None
     ms: int
     replayed: bool = False
+    upstream_risk: Units = Units(0)
 
 
 class RequestLog:

@@ -20,8 +20,10 @@ GROUPINGS: Final[tuple[Grouping, ...]] = ("key", "model", "subscriber", "outcome
 class Totals(msgspec.Struct, frozen=True):
     """One group. Amounts in units; `share` is the owner's 70 % of `income`.
 
-    `unpriced` answers have no known upstream cost; with any, `margin` is None, else it may be
-    negative. The times are of answered requests that were not replays; None without any.
+    `unpriced` calls have no known upstream cost; with any, `margin` is None, else it may be
+    negative. `upstream_risk` is what providers may have charged beyond `upstream_cost` for calls
+    that were cut, so that `margin` is less by at most that much. The times are of answered requests
+    that were not replays; None without any.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Totals(msgspec.Struct, frozen=True):
     income: Units
     share: Units
     upstream_cost: Units
+    upstream_risk: Units
     unpriced: int
     margin: int | None
     median_ms: int | None
@@ -66,13 +69,14 @@ def _group(record: RequestRecord, by: Grouping) -> str:
 def _sum(name: str, members: list[RequestRecord]) -> Totals:
     answered = [one for one in members if one.outcome == OK]
     # A replay was paid for and cost something when it was first served.
-    fresh = [one for one in answered if not one.replayed]
+    fresh = [one for one in members if not one.replayed]
     income = Units(sum(one.income for one in fresh))
-    cost = Units(sum(one.upstream_cost or 0 for one in members))
+    cost = Units(sum(one.upstream_cost or 0 for one in fresh))
     unpriced = sum(1 for one in fresh if one.upstream_cost is None)
     share = node_share(income)
-    times = sorted(one.ms for one in fresh)
-    firsts = sorted(one.first_token_ms for one in fresh if one.first_token_ms is not None)
+    whole = [one for one in fresh if one.outcome == OK]
+    times = sorted(one.ms for one in whole)
+    firsts = sorted(one.first_token_ms for one in whole if one.first_token_ms is not None)
     return Totals(
         name=name,
         requests=len(members),
@@ -82,6 +86,7 @@ def _sum(name: str, members: list[RequestRecord]) -> Totals:
         income=income,
         share=share,
         upstream_cost=cost,
+        upstream_risk=Units(sum(one.upstream_risk for one in fresh)),
         unpriced=unpriced,
         margin=None if unpriced else share - cost,
         median_ms=_quantile(times, 50),

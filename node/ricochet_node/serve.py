@@ -145,7 +145,6 @@ class Server:
                 self._book.slot(offer),
                 self._standings.open_tab(who, period, metered.worst, metered.opening) as tab,
             ):
-                note.key = offer.key
                 call = self._call(ask, session, offer, metered, tab, note)
                 async with aclosing(call) as replies:
                     async for reply in replies:
@@ -195,6 +194,7 @@ class Server:
         first: float | None = None
         parts = AnswerParts(ask)
         usage: Usage | None = None
+        note.key, note.price = offer.key, offer.upstream_cost
         async with aclosing(self._upstream.stream(offer.key, offer.upstream_model, ask)) as stream:
             while usage is None:
                 piece = await self._next(stream, start + ask.deadline, offer)
@@ -211,7 +211,7 @@ class Server:
             answer = parts.whole_untrusted()
         counted_out = await asyncio.to_thread(count_texts, answer.texts())
         used = usage.tokens or (metered.counted_in, counted_out)
-        note.upstream_cost = offer.upstream_cost(*used)
+        note.used = used
         if answer.blank or counted_out > most_tokens(ask.max_tokens):
             # No client pays for it, so nobody is billed.
             raise broken("an answer that is blank or longer than asked for")

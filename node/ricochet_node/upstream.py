@@ -4,7 +4,8 @@ Pieces of text and calls come first, then exactly one `Usage`: an answer without
 and is never billed. Everything that goes wrong is a `ProviderFault`.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -53,6 +54,20 @@ class Ending:
         except TooManyCalls:
             raise broken("calls of functions that cannot be told apart") from None
 
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Let a fault of this answer say what the provider had reported before it."""
+        try:
+            yield
+        except ProviderFault as fault:
+            fault.tokens = fault.tokens or self._reported
+            raise
+
+    @property
+    def _reported(self) -> tuple[int, int] | None:
+        # Zero stands for "I did not count" at several providers.
+        return self.tokens if self.tokens and all(self.tokens) else None
+
     def usage(self) -> Usage:
         """The last piece; ProviderFault when the answer did not end, or was withheld."""
         match self.finish:
@@ -64,6 +79,4 @@ class Ending:
                 finish: Finish = self.finish
             case _:
                 finish = "stop"
-        # Zero stands for "I did not count" at several providers.
-        tokens = self.tokens if self.tokens and all(self.tokens) else None
-        return Usage(finish=finish, tokens=tokens)
+        return Usage(finish=finish, tokens=self._reported)

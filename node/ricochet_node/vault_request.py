@@ -222,8 +222,13 @@ def call_untrusted(target: Target, body: bytes, rules: KeyRules) -> Call:
     if not rules.allows(model):
         raise Refusal(403, "model")
     sent = msgspec.json.encode(fields)
-    prompt = len(sent) + _TEMPLATE_TOKENS + (_TOOLS_TOKENS if "tools" in fields else 0)
+    prompt = most_prompt_tokens(len(sent), tools="tools" in fields)
     return Call(sent, model, prompt, bound)
+
+
+def most_prompt_tokens(size: int, *, tools: bool) -> int:
+    """The most tokens that a provider can count in a body of `size` bytes."""
+    return size + _TEMPLATE_TOKENS + (_TOOLS_TOKENS if tools else 0)
 
 
 def _checked(fields: dict[str, msgspec.Raw], known: dict[str, Any]) -> dict[str, Any]:

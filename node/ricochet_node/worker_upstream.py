@@ -126,7 +126,7 @@ class WorkerUpstream:
         """As in the port; `key_id` is one of the channels'."""
         if any(tool.strict for tool in ask.tools):
             # litellm would leave it out without a word.
-            raise ProviderFault(Reason.REFUSED, "(strict tools)")
+            raise ProviderFault(Reason.REFUSED, "(strict tools)", unbilled=True)
         worker = await self._running()
         number = next(self._ids)
         queue: asyncio.Queue[FromWorker | None] = asyncio.Queue()
@@ -156,7 +156,9 @@ class WorkerUpstream:
                     case Done():
                         over = True
                         ending.finish, ending.tokens = frame.finish, frame.tokens
-                        yield ending.usage()
+                        with ending.kept():
+                            usage = ending.usage()
+                        yield usage
                     case Failed():
                         over = True
                         raise _fault(frame)
@@ -219,7 +221,7 @@ def _fault(failed: Failed) -> ProviderFault:
         case "broken":
             return broken(_plain(failed.body))
         case "unsupported":
-            return ProviderFault(Reason.REFUSED, "(a parameter)")
+            return ProviderFault(Reason.REFUSED, "(a parameter)", unbilled=True)
         case "bug":
             return ProviderFault(Reason.FAILED, f"({_plain(failed.body)})")
 

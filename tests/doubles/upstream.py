@@ -38,6 +38,9 @@ FAULTS = frozenset(
         "error_after",  # `after` words, then an error event
         "trickle",  # a comment again and again, never a word
         "huge",  # ten megabytes of text in a thousand pieces
+        "filtered",  # the answer ends with `content_filter`
+        "cut_late",  # the connection breaks after the usage, before the end
+        "blank",  # an answer without text
         "too_long",  # 400 with OpenAI's code for an overflowing context
         "redirect",  # 307 to another origin
         "garbage",  # 200 with a body that is no event stream
@@ -222,6 +225,10 @@ class UpstreamDouble:
         usage["total_tokens"] = sum(usage.values())
         if not body.get("stream"):
             return _completion(body["model"], " ".join(words), finish, usage)
+        if kind == "filtered":
+            finish = "content_filter"
+        if kind == "blank":
+            words = [""]
         if kind == "huge":
             words = ["x" * 10_000] * 1000
         pieces = iter([words[0]] + [" " + word for word in words[1:]])
@@ -262,6 +269,11 @@ class UpstreamDouble:
         await response.write(_event(choices=[{"index": 0, "delta": {}, "finish_reason": finish}]))
         if usage is not None:
             await response.write(_event(choices=[], usage=usage))
+        if fault and fault.kind == "cut_late":
+            assert request.transport is not None
+            await asyncio.sleep(0.05)  # else the usage would not leave the machine
+            request.transport.abort()
+            return response
         await response.write(b"data: [DONE]\n\n")
         await response.write_eof()
         return response

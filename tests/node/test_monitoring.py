@@ -222,7 +222,10 @@ def test_figures_for_prometheus() -> None:
     metrics = Metrics(lambda: STATUS)
     metrics.count(record)
     metrics.count(msgspec.structs.replace(record, replayed=True))
-    metrics.count(msgspec.structs.replace(record, outcome="busy", upstream_cost=None))
+    nothing = {"outcome": "busy", "upstream_cost": None, "income": Units(0)}
+    metrics.count(msgspec.structs.replace(record, **nothing))
+    left = {"outcome": "cancelled", "upstream_cost": Units(0), "upstream_risk": Units(70)}
+    metrics.count(msgspec.structs.replace(record, **left, income=Units(5)))
 
     async def test(client: aiohttp.ClientSession) -> None:
         async with metrics.served("127.0.0.1", 0) as url, client.get(url) as response:
@@ -234,7 +237,9 @@ def test_figures_for_prometheus() -> None:
         assert response.content_type == "text/plain"
         assert 'ricochet_requests_total{key="mine",model="small",outcome="ok"} 2.0' in text
         assert 'ricochet_requests_total{key="mine",model="small",outcome="busy"} 1.0' in text
-        assert 'ricochet_income_units_total{model="small"} 1000.0' in text
+        assert 'ricochet_income_units_total{model="small"} 1005.0' in text
+        assert 'ricochet_upstream_cost_units_total{key="mine",model="small"} 600.0' in text
+        assert 'ricochet_upstream_risk_units_total{key="mine",model="small"} 70.0' in text
         assert 'ricochet_tokens_total{direction="in",model="small"} 1000.0' in text
         assert 'ricochet_request_seconds_bucket{le="0.5",model="small"} 1.0' in text
         assert 'ricochet_offered{model="gone"} 0.0' in text

@@ -147,19 +147,21 @@ def test_sums_by_group() -> None:
         record(ms=100, first_token_ms=10),
         record(ms=300, first_token_ms=30),
         record(ms=200, model="large", income=Units(5001), upstream_cost=Units(9000)),
-        record(outcome="upstream", income=Units(0), upstream_cost=Units(7), ms=9),
+        record(outcome="upstream", income=Units(0), upstream_cost=Units(7), ms=9, tokens_out=0),
+        record(outcome="cancelled", income=Units(10), upstream_risk=Units(50), tokens_in=10, ms=9),
         record(replayed=True, time=NOON + DAY),
     ]
     large, small = totals(records, "model")
-    assert (small.name, small.requests, small.failed, small.income) == ("small", 4, 1, 2000)
-    assert (small.share, small.upstream_cost, small.margin) == (1400, 907 + 0, 1400 - 907)
-    assert (small.tokens_in, small.median_ms, small.p95_ms) == (2000, 100, 300)
+    whole = grand_total(records)
+    assert (small.name, small.requests, small.failed, small.income) == ("small", 5, 2, 2010)
+    assert (small.share, small.upstream_cost, small.margin) == (1407, 907, 1407 - 907)
+    assert (small.upstream_risk, large.upstream_risk, whole.upstream_risk) == (50, 0, 50)
+    assert (small.tokens_in, small.median_ms, small.p95_ms) == (3010, 100, 300)
     assert small.median_first_token_ms == 10
     assert (large.income, large.share, large.margin) == (5001, 3500, 3500 - 9000)
-    whole = grand_total(records)
-    assert (whole.requests, whole.income) == (5, 7001)
+    assert (whole.requests, whole.income) == (6, 7011)
     assert [day.name for day in totals(records, "day")] == ["2026-11-22", "2026-11-23"]
-    assert [group.name for group in totals(records, "outcome")] == ["ok", "upstream"]
+    assert [group.name for group in totals(records, "outcome")] == ["ok", "cancelled", "upstream"]
 
 
 def test_a_margin_is_unknown_where_a_price_is() -> None:

@@ -21,10 +21,12 @@ from node_bench import (
 )
 
 from doubles.upstream import answer_to
+from ricochet_node.chat_body import chat_body
 from ricochet_node.prices import Price
 from ricochet_node.request_log import RequestRecord
 from ricochet_node.serve import meter
 from ricochet_node.upstream import Usage
+from ricochet_node.vault_request import most_prompt_tokens
 from ricochet_protocol.conversation import Tool, ToolCall
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import Period, RequestId
@@ -505,19 +507,72 @@ def test_the_owners_own_call_is_free_and_otherwise_like_any_other(tmp_path: Path
     run(tmp_path, scenario)
 
 
-@pytest.mark.parametrize("fault", ["", "no_usage"])
-def test_what_the_provider_charges_is_recorded(tmp_path: Path, fault: str) -> None:
-    price = Price(tokens_in=PricePerMillion(3_000_000), tokens_out=PricePerMillion(0))
-    priced = msgspec.structs.replace(offer(), price=price)
+PRICE = Price(tokens_in=PricePerMillion(3_000_000), tokens_out=PricePerMillion(1_000_000))
+REPORTED = 3 * 5 + len(WORDS)
+"""What the double reports at that price."""
 
+
+@pytest.mark.parametrize(
+    ("fault", "charged"),
+    [
+        ("", REPORTED),
+        ("no_usage", 3 * 5 + count_tokens(" ".join(WORDS))),
+        # Nothing came of these, yet the provider says what it generated.
+        ("filtered", REPORTED),
+        ("cut_late", REPORTED),
+        ("blank", REPORTED),
+        # Declined before anything was generated.
+        *((kind, 0) for kind in ("401", "403", "404", "429", "quota", "too_long", "redirect")),
+        # Nobody knows what was generated.
+        *((kind, None) for kind in ("cut", "500", "503", "reset", "garbage", "error_after")),
+    ],
+)
+def test_what_the_provider_charges_is_recorded(
+    tmp_path: Path, fault: str, charged: int | None
+) -> None:
     async def scenario(bench: Bench) -> None:
         records: list[RequestRecord] = []
         bench.node.recorded.append(records.append)
         await bench.client.open_account()
         if fault:
             bench.upstream.fault(fault)
-        await bench.client.ask()
+        await asyncio.gather(bench.client.ask(), return_exceptions=True)
         await eventually(lambda: bool(records))
-        assert records[-1].upstream_cost == 15
+        (record,) = records
+        assert (record.outcome == "ok") is (fault in ("", "no_usage"))
+        assert record.upstream_cost == (charged or 0)
+        if charged is None:
+            assert REPORTED < record.upstream_risk < 3_000
+        else:
+            assert record.upstream_risk == 0
 
-    run(tmp_path, scenario, config(offers=(priced,)))
+    run(tmp_path, scenario, config(offers=(msgspec.structs.replace(offer(), price=PRICE),)))
+
+
+def test_what_a_client_who_leaves_may_have_cost_is_recorded(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        records: list[RequestRecord] = []
+        bench.node.recorded.append(records.append)
+        await bench.client.open_account()
+        bench.upstream.fault("stall_after")
+        ask = bench.client.request()
+        async with bench.client.network.call(bench.client.node, ask) as replies:
+            await anext(replies)
+        await eventually(lambda: bool(records))
+        body = len(chat_body("m", ask))
+        assert (records[0].upstream_cost, records[0].outcome) == (0, "cancelled")
+        assert records[0].upstream_risk == 3 * most_prompt_tokens(body, tools=False) + 50
+
+    run(tmp_path, scenario, config(offers=(msgspec.structs.replace(offer(), price=PRICE),)))
+
+
+def test_a_request_that_reached_no_provider_cost_nothing(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        records: list[RequestRecord] = []
+        bench.node.recorded.append(records.append)
+        await bench.client.hello()
+        await bench.client.send(bench.client.request())
+        await fault_of(bench, bench.client.request(model="other"))
+        assert [(one.upstream_cost, one.upstream_risk) for one in records] == [(0, 0), (0, 0)]
+
+    run(tmp_path, scenario)
