@@ -14,7 +14,7 @@ from ricochet_protocol.ids import Address, PeerId, Period
 from ricochet_protocol.messages import Ask
 from ricochet_protocol.ports import Subscription
 from ricochet_protocol.steps import Metered
-from ricochet_protocol.usage import most_tokens
+from ricochet_protocol.usage import most_prompt, most_tokens
 
 
 class OpenSession(msgspec.Struct, frozen=True):
@@ -98,7 +98,7 @@ def meter_ask(ask: Ask, offer: ModelOffer, counted_in: int) -> Metered:
             f"{counted_in} tokens and {ask.max_tokens} for the answer exceed {offer.context}",
             "send a shorter prompt or ask for fewer tokens",
         )
-    return Metered(offer=offer, counted_in=counted_in, max_tokens=ask.max_tokens)
+    return Metered(offer, counted_in, ask.max_tokens, bool(ask.tools))
 
 
 def check_voucher_untrusted(
@@ -123,9 +123,10 @@ def check_reservation_untrusted(
     _check_signer_untrusted(signed.signer(domain), session, "reservation")
 
 
-def most_billable(counted_in: int, counted_out: int, max_tokens: int) -> tuple[int, int]:
+def most_billable(ask: Ask, counted_in: int, counted_out: int) -> tuple[int, int]:
     """The most tokens in and out that a client will believe; see `usage.py`."""
-    return most_tokens(counted_in), min(max_tokens, most_tokens(counted_out))
+    most_in = most_prompt(counted_in, tools=bool(ask.tools))
+    return most_in, min(ask.max_tokens, most_tokens(counted_out))
 
 
 def _check_signer_untrusted(signer: Address, session: OpenSession, what: str) -> None:

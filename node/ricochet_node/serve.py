@@ -358,7 +358,7 @@ def _blaming_provider() -> Iterator[None]:
 
 def meter(offer: Offer, ask: Ask, counted_in: int, counted_out: int, usage: Usage) -> Bill:
     """What the call used: the provider's count within what a client believes, else our own."""
-    most_in, most_out = admission.most_billable(counted_in, counted_out, ask.max_tokens)
+    most_in, most_out = admission.most_billable(ask, counted_in, counted_out)
     tokens_in, tokens_out = usage.tokens or (counted_in, counted_out)
     tokens_in, tokens_out = min(tokens_in, most_in), min(tokens_out, most_out)
     return Bill(

@@ -142,7 +142,7 @@ class NodeClient:
         if offer is None:
             raise RemoteFault(RemoteCode.NO_MODEL, "the peer no longer offers the model")
         check_supported(ask, offer)
-        metered = Metered(offer, self._counted_in(ask), ask.max_tokens)
+        metered = self._metered(ask, offer)
         # An answer that may be replayed is paid for already, as far as the node does not object.
         with self.paying.open(metered, self._count, ahead=earlier is None) as call:
             async with self._talk:
@@ -323,10 +323,11 @@ class NodeClient:
         counted_out = sum(map(self._count, answer.texts()))
         if answer.blank or counted_out > most_tokens(ask.max_tokens):
             raise RemoteFault(RemoteCode.REFUSED, "peer's answer is blank or longer than asked for")
-        counted_in = self._counted_in(ask)
-        check_usage(receipt, offer, counted_in, counted_out, ask.max_tokens)
+        metered = self._metered(ask, offer)
+        tokens_in, tools = metered.counted_in, metered.tools
+        check_usage(receipt, offer, tokens_in, counted_out, ask.max_tokens, tools=tools)
         self.paying.heard_due(receipt.due)
-        return cited, Metered(offer, counted_in, ask.max_tokens).counted(counted_out)
+        return cited, metered.counted(counted_out)
 
     def _cited(
         self, ask: Ask, receipt: Receipt, terms: tuple[SignedAdvert, SignedAdvert | None]
@@ -403,8 +404,9 @@ class NodeClient:
                 self._expires = 0
             raise
 
-    def _counted_in(self, ask: Ask) -> int:
-        return sum(map(self._count, ask.texts()))
+    def _metered(self, ask: Ask, offer: ModelOffer) -> Metered:
+        counted_in = sum(map(self._count, ask.texts()))
+        return Metered(offer, counted_in, ask.max_tokens, bool(ask.tools))
 
 
 _SESSION_LOST: Final = frozenset(

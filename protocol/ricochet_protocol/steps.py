@@ -13,7 +13,7 @@ import msgspec
 
 from ricochet_protocol.advert import ModelOffer
 from ricochet_protocol.money import Units, cost
-from ricochet_protocol.usage import most_tokens, worst_cost
+from ricochet_protocol.usage import most_prompt, most_tokens, worst_cost
 
 STEP_TOKENS: Final = 128
 """Output tokens in one step: the most by which either side is ahead of the other beyond a prompt.
@@ -52,16 +52,20 @@ class Surplus(msgspec.Struct, frozen=True):
 
 
 class Metered(msgspec.Struct, frozen=True):
-    """One call on the terms of `offer`; `counted_in` is the own count of its prompt."""
+    """One call on the terms of `offer`; `counted_in` is the own count of its prompt.
+
+    `tools`: whether functions are offered to the model, which providers add tokens for.
+    """
 
     offer: ModelOffer
     counted_in: int
     max_tokens: int
+    tools: bool = False
 
     @property
     def worst(self) -> Units:
         """The most the call can cost: what has to be reserved."""
-        return worst_cost(self.offer, self.counted_in, self.max_tokens)
+        return worst_cost(self.offer, self.counted_in, self.max_tokens, tools=self.tools)
 
     def counted(self, tokens_out: int) -> Units:
         """Prompt and `tokens_out` tokens of text by the own count."""
@@ -70,7 +74,8 @@ class Metered(msgspec.Struct, frozen=True):
 
     def most(self, tokens_out: int) -> Units:
         """The most that a bill for so much text is believed to say."""
-        tokens_in, out = most_tokens(self.counted_in), most_tokens(tokens_out)
+        tokens_in = most_prompt(self.counted_in, tools=self.tools)
+        out = most_tokens(tokens_out)
         prices = self.offer.price_in, self.offer.price_out
         return cost(tokens_in, min(self.max_tokens, out), *prices)
 

@@ -16,6 +16,9 @@ from ricochet_protocol.receipt import Receipt
 TOLERANCE_PERCENT: Final = 200
 """A count up to twice the client's passes; a plain over-reporter gains at most one factor of 2."""
 TEMPLATE_TOKENS: Final = 64
+TOOLS_TOKENS: Final = 1024
+"""What a provider's own prompt about tools may add: Anthropic documents up to 530, and OpenAI's
+layout of functions adds a few for each."""
 
 
 def most_tokens(counted: int) -> int:
@@ -23,16 +26,30 @@ def most_tokens(counted: int) -> int:
     return counted * TOLERANCE_PERCENT // 100 + TEMPLATE_TOKENS
 
 
-def worst_cost(offer: ModelOffer, counted_in: int, max_tokens: int) -> Units:
+def most_prompt(counted: int, *, tools: bool = False) -> int:
+    """The largest believable count for a prompt; with `tools`, providers add a text of theirs."""
+    return most_tokens(counted) + (TOOLS_TOKENS if tools else 0)
+
+
+def worst_cost(
+    offer: ModelOffer, counted_in: int, max_tokens: int, *, tools: bool = False
+) -> Units:
     """The most a call can cost: what the client must have reserved, and the node admits."""
-    return cost(most_tokens(counted_in), max_tokens, offer.price_in, offer.price_out)
+    tokens_in = most_prompt(counted_in, tools=tools)
+    return cost(tokens_in, max_tokens, offer.price_in, offer.price_out)
 
 
 def check_usage(
-    receipt: Receipt, offer: ModelOffer, counted_in: int, counted_out: int, max_tokens: int
+    receipt: Receipt,
+    offer: ModelOffer,
+    counted_in: int,
+    counted_out: int,
+    max_tokens: int,
+    *,
+    tools: bool = False,
 ) -> None:
     """RemoteFault when the receipt bills tokens that were not there or at another price."""
-    if receipt.tokens_in > most_tokens(counted_in):
+    if receipt.tokens_in > most_prompt(counted_in, tools=tools):
         raise RemoteFault(
             RemoteCode.REFUSED,
             f"peer bills {receipt.tokens_in} tokens in where {counted_in} were sent",

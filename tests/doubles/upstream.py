@@ -49,6 +49,7 @@ FAULTS = frozenset(
         "stall_after",  # `after` words come, then nothing
         "echo_key",  # the answer contains the API key
         "no_usage",  # a provider that does not report usage
+        "tool_prompt",  # 530 tokens of a prompt about tools, as Anthropic adds
         "greedy",  # usage a hundred times too high
         "endless",  # words without end, far above max_tokens
     }
@@ -222,6 +223,8 @@ class UpstreamDouble:
             "prompt_tokens": len(prompt.split()) * factor,
             "completion_tokens": len(words) * factor,
         }
+        if kind == "tool_prompt":
+            usage["prompt_tokens"] += 530
         usage["total_tokens"] = sum(usage.values())
         if not body.get("stream"):
             return _completion(body["model"], " ".join(words), finish, usage)

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from node_bench import (
     MODEL,
     OPERATOR,
@@ -21,6 +23,7 @@ from node_bench import (
 )
 
 from doubles.upstream import answer_to
+from ricochet_node.admission import meter_ask
 from ricochet_node.chat_body import chat_body
 from ricochet_node.prices import Price
 from ricochet_node.request_log import RequestRecord
@@ -29,17 +32,34 @@ from ricochet_node.upstream import Usage
 from ricochet_node.vault_request import most_prompt_tokens
 from ricochet_protocol.conversation import Tool, ToolCall
 from ricochet_protocol.errors import RemoteCode, RemoteFault
-from ricochet_protocol.ids import Period, RequestId
+from ricochet_protocol.ids import Hash32, NetworkId, Period, RequestId
 from ricochet_protocol.messages import Answered, Ask, CallPiece, Chunk, PaymentRequired, Turn
 from ricochet_protocol.money import PricePerMillion, Units
 from ricochet_protocol.receipt import Receipt, answer_digest, check_receipt_untrusted
-from ricochet_protocol.tokens import count_tokens
+from ricochet_protocol.tokens import count_texts, count_tokens
 from ricochet_protocol.usage import check_usage, worst_cost
 
 WORDS = answer_to(PROMPT, 50)
 COST = 5 + 2 * len(WORDS)
 OPENING = 5 + 2 * 50
 """Prompt and first step, which `max_tokens` cuts short."""
+
+
+RECEIPT = Receipt(
+    network=NetworkId("n"),
+    subscriber=SUBSCRIBER,
+    operator=OPERATOR,
+    period=Period(1),
+    request_id=RequestId("0" * 32),
+    ask=Hash32(bytes(32)),
+    advert=Hash32(bytes(32)),
+    answer=Hash32(bytes(32)),
+    tokens_in=0,
+    tokens_out=0,
+    exact=True,
+    cost=Units(0),
+    due=Units(0),
+)
 
 
 async def fault_of(bench: Bench, ask: Any = None) -> RemoteFault:
@@ -576,3 +596,49 @@ def test_a_request_that_reached_no_provider_cost_nothing(tmp_path: Path) -> None
         assert [(one.upstream_cost, one.upstream_risk) for one in records] == [(0, 0), (0, 0)]
 
     run(tmp_path, scenario)
+
+
+def test_what_a_provider_adds_for_tools_is_reserved_and_billed(tmp_path: Path) -> None:
+    shown = offer(features=("tools",)).shown
+
+    async def scenario(bench: Bench) -> None:
+        await bench.client.hello()
+        bench.upstream.fault("tool_prompt")
+        ask = bench.client.request(tools=TOOLS)
+        counted = count_texts(ask.texts())
+        (demand,) = await bench.client.send(ask)
+        assert isinstance(demand, PaymentRequired)
+        assert demand.commit == worst_cost(shown, counted, 50, tools=True)
+        await bench.client.open_account()
+        *_, answered = await bench.client.send(ask)
+        assert isinstance(answered, Answered)
+        receipt = answered.receipt.receipt
+        assert (receipt.tokens_in, receipt.exact) == (len(PROMPT.split()) + 530, True)
+        check_usage(receipt, shown, counted, receipt.tokens_out, 50, tools=True)
+
+    run(tmp_path, scenario, config(offers=(offer(features=("tools",)),)))
+
+
+@given(
+    counted=st.tuples(st.integers(0, 5_000), st.integers(0, 5_000)),
+    reported=st.none() | st.tuples(st.integers(1, 2**40), st.integers(1, 2**40)),
+    tools=st.booleans(),
+)
+def test_no_bill_is_above_what_was_reserved_or_what_a_client_believes(
+    counted: tuple[int, int], reported: tuple[int, int] | None, tools: bool
+) -> None:
+    functions = TOOLS if tools else ()
+    turns = (Turn("user", "x"),)
+    ask = Ask(RequestId("0" * 32), Period(1), MODEL, turns, 5_000, 60, tools=functions)
+    shown = offer(context=20_000).shown
+    metered = meter_ask(ask, shown, counted[0])
+    bill = meter(offer(context=20_000), ask, *counted, Usage("stop", reported))
+    assert bill.cost <= metered.worst
+    receipt = msgspec.structs.replace(
+        RECEIPT,
+        tokens_in=bill.tokens_in,
+        tokens_out=bill.tokens_out,
+        cost=bill.cost,
+        due=bill.cost,
+    )
+    check_usage(receipt, shown, *counted, ask.max_tokens, tools=tools)

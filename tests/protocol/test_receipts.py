@@ -17,7 +17,7 @@ from ricochet_protocol.receipt import (
     sign_receipt,
 )
 from ricochet_protocol.signing import peer_of
-from ricochet_protocol.usage import check_usage, most_tokens, worst_cost
+from ricochet_protocol.usage import check_usage, most_prompt, worst_cost
 
 SEED = bytes([3]) * 32
 PEER = peer_of(SEED)
@@ -102,12 +102,26 @@ def test_overbilling_is_refused(changes: dict[str, int], says: str) -> None:
         check_usage(receipt, OFFER, counted_in=900, counted_out=85, max_tokens=90)
 
 
+def test_what_a_provider_adds_for_tools_is_believed_only_with_tools() -> None:
+    tokens_in = 2 * 900 + 64 + 530
+    fair = OFFER.price_in * tokens_in + OFFER.price_out * 85
+    bill = {"tokens_in": tokens_in, "tokens_out": 85, "cost": Units(-(-fair // 1_000_000))}
+    receipt = msgspec.structs.replace(RECEIPT, **bill, due=Units(10**6))
+    check_usage(receipt, OFFER, counted_in=900, counted_out=85, max_tokens=90, tools=True)
+    with pytest.raises(RemoteFault, match="tokens in"):
+        check_usage(receipt, OFFER, counted_in=900, counted_out=85, max_tokens=90)
+    greedy = msgspec.structs.replace(receipt, tokens_in=2 * 900 + 64 + 1025)
+    with pytest.raises(RemoteFault, match="tokens in"):
+        check_usage(greedy, OFFER, counted_in=900, counted_out=85, max_tokens=90, tools=True)
+
+
 @given(st.integers(0, 10**6), st.integers(1, 10**4), st.data())
 def test_no_believable_receipt_costs_more_than_the_worst_case(
     counted: int, max_tokens: int, data: st.DataObject
 ) -> None:
-    tokens_in = data.draw(st.integers(0, most_tokens(counted)))
+    tools = data.draw(st.booleans())
+    tokens_in = data.draw(st.integers(0, most_prompt(counted, tools=tools)))
     tokens_out = data.draw(st.integers(0, max_tokens))
-    paid = worst_cost(OFFER, counted, max_tokens)
+    paid = worst_cost(OFFER, counted, max_tokens, tools=tools)
     honest = -(-(tokens_in * OFFER.price_in + tokens_out * OFFER.price_out) // 1_000_000)
     assert honest <= paid

@@ -11,13 +11,14 @@ from ricochet_protocol.tokens import RunningCount, count_tokens
 
 prices = st.integers(0, 10**8).map(PricePerMillion)
 metereds = st.builds(
-    lambda price_in, price_out, counted_in, max_tokens: Metered(
-        ModelOffer(ModelId("m"), 10**6, price_in, price_out, 1), counted_in, max_tokens
+    lambda price_in, price_out, counted_in, max_tokens, tools: Metered(
+        ModelOffer(ModelId("m"), 10**6, price_in, price_out, 1), counted_in, max_tokens, tools
     ),
     prices,
     prices,
     st.integers(0, 10**5),
     st.integers(1, 10**5),
+    st.booleans(),
 )
 surpluses = st.builds(Surplus, st.integers(0, 10**9), st.integers(0, 10**9))
 

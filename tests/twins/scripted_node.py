@@ -225,7 +225,7 @@ class ScriptedNode:
                 yield reply
             return
         offer = next(offer for offer in self.offers if offer.id == ask.model)
-        metered = Metered(offer, count_texts(ask.texts()), ask.max_tokens)
+        metered = Metered(offer, count_texts(ask.texts()), ask.max_tokens, bool(ask.tools))
         state = await self._state()
         commit = self.due + metered.worst
         pay = max(0, self.due + self.backed + metered.opening - self.credit)
