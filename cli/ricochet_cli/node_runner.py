@@ -7,13 +7,14 @@ from pathlib import Path
 import typer
 
 from ricochet_cli.console import say
+from ricochet_node import event_loop
 from ricochet_node.app import NodeOptions, NodeReady, run_node
 from ricochet_node.passphrase import Passphrase
 
 
 def run_in_foreground(home: Path, passphrase: Passphrase, listen: tuple[str, ...]) -> None:
     """Run until a signal; stdout gets the node's first address once it serves."""
-    asyncio.run(_run(NodeOptions(home=home, listen=listen), passphrase))
+    event_loop.run(_run(NodeOptions(home=home, listen=listen), passphrase))
 
 
 def _ready(node: NodeReady) -> None:

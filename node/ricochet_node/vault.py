@@ -25,7 +25,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from ricochet_node import audit_trail, counters
+from ricochet_node import audit_trail, counters, event_loop
 from ricochet_node.audit_trail import AuditTrail
 from ricochet_node.counters import Counters
 from ricochet_node.forward import Delivery, Forwarder, Route
@@ -281,7 +281,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         forbid_dumps()
-        asyncio.run(_run(msgspec.json.decode(sys.stdin.buffer.readline(), type=Boot)))
+        event_loop.run(_run(msgspec.json.decode(sys.stdin.buffer.readline(), type=Boot)))
     except RicochetError as error:
         _fail(error.code, error.message, error.hint, int(error.exit_code))
     except Exception as error:

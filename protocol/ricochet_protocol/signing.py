@@ -4,6 +4,8 @@ Money is signed by accounts (the contract checks it), statements about service a
 (the peer id contains the key). Both verify without clock or state.
 """
 
+from functools import lru_cache
+
 from coincurve import PrivateKey, PublicKey
 from Crypto.Hash import keccak
 from nacl.exceptions import BadSignatureError
@@ -56,7 +58,13 @@ def peer_of(seed: bytes) -> PeerId:
 
 def sign_statement(seed: bytes, statement: bytes) -> bytes:
     """64 bytes of Ed25519 over `statement`, which must begin with its kind."""
-    return SigningKey(seed).sign(statement).signature
+    return _signing_key(seed).sign(statement).signature
+
+
+@lru_cache(maxsize=16)
+def _signing_key(seed: bytes) -> SigningKey:
+    # Making one multiplies a point, as signing does: a node signs with the same one all its life.
+    return SigningKey(seed)
 
 
 def statement_is_from(peer: PeerId, statement: bytes, signature: bytes) -> bool:
