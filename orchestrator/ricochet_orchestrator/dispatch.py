@@ -13,13 +13,13 @@ from typing import Final
 
 import msgspec
 
-from ricochet_orchestrator.account import calls_at_once
 from ricochet_orchestrator.checkpoint import Status, StepRecord
 from ricochet_orchestrator.client import NodeClient
 from ricochet_orchestrator.offers import Offers
 from ricochet_orchestrator.plan import Plan, Step, StepId, needed_window, prompt_of
 from ricochet_orchestrator.route import Candidate, Router
 from ricochet_orchestrator.setting import Setting
+from ricochet_orchestrator.suppliers import Suppliers
 from ricochet_protocol.advert import SignedAdvert
 from ricochet_protocol.errors import BudgetError, LocalFault, RemoteCode, RicochetError
 from ricochet_protocol.ids import Address, ModelId, PeerId, RequestId
@@ -75,11 +75,10 @@ class Dispatcher:
     ) -> None:
         self._setting = setting
         self._offers = offers
-        self._subscription = subscription
+        self._suppliers = Suppliers(setting, offers, subscription)
         self._plan = plan
         self._windows = windows
         self._router = Router(setting.seed)
-        self._clients: dict[PeerId, NodeClient] = {}
         self._unaffordable: dict[PeerId, BudgetError] = {}
         self._efforts = {record.id: _effort(record) for record in known}
         self._began = self._hopeful = asyncio.get_running_loop().time()
@@ -165,33 +164,11 @@ class Dispatcher:
         return self._offers.unreachable or no_peer(waiting[0].model, self._offers)
 
     def client(self, advert: SignedAdvert) -> NodeClient:
-        """The client of the node that signed the advert, made on first use."""
-        client = self._clients.get(advert.advert.peer)
-        if client is None or client.operator != advert.advert.operator:
-            client = NodeClient(
-                self._setting.peers,
-                self._setting.settlement,
-                self._setting.store,
-                self._setting.payer,
-                self._subscription,
-                advert,
-                self._setting.count,
-                self._setting.clock,
-                self._setting.tell,
-            )
-            self._clients[advert.advert.peer] = client
-        client.saw(advert)
-        return client
+        """The client of the node that signed the advert."""
+        return self._suppliers.client(advert)
 
     def _candidates(self, model: ModelId) -> list[Candidate]:
-        found = []
-        for signed in self._offers.believed():
-            offer = self._offers.offer(signed, model)
-            if offer is not None and signed.advert.peer not in self._unaffordable:
-                account = self.client(signed).paying.account
-                limit = calls_at_once(account, offer.slots)
-                found.append(Candidate(signed, offer, limit, account.surplus.factor))
-        return found
+        return self._suppliers.candidates(model, without=self._unaffordable)
 
 
 def request_id_of(
