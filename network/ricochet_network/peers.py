@@ -32,7 +32,7 @@ from ricochet_protocol.messages import (
     reply_untrusted,
     request_untrusted,
 )
-from ricochet_protocol.ports import Handler, Transport
+from ricochet_protocol.ports import Contact, Handler, Transport
 
 MESH: Final = 64
 """Peers that links are kept to; others are dialled when called."""
@@ -113,6 +113,11 @@ class PeerNetwork:
         link = await self._links.get(peer)
         async with link.multiplexer.call(encode(request)) as replies:
             yield _Replies(replies)
+
+    def contact(self) -> Contact:
+        """How well this peer is connected now; see `ports.Contact`."""
+        known = {signed.advert.peer for signed in self.directory()} | self._bootstrap.keys()
+        return Contact(known=len(known - {self.peer}), connected=len(self._links.current()))
 
     def directory(self) -> tuple[SignedAdvert, ...]:
         """The live adverts known now, one for each peer, this peer's own included."""

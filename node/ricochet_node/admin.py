@@ -57,8 +57,8 @@ async def status(home: Path) -> dict[str, Any]:
     """What the node of this home does now; LocalFault `node_not_running` when none runs.
 
     `{pid, peer, operator, addresses, draining, models[{model, offered, calls, tokens_in,
-    tokens_out, earned}], earned, unclaimed, open_calls, peers_known}`; amounts in units, the
-    models' before commission.
+    tokens_out, earned}], earned, unclaimed, open_calls, peers_known, peers_connected}`; amounts in
+    units, the models' before commission.
     """
     return await asyncio.to_thread(_request, home, "GET", "/status", _STATUS_SECONDS)
 

@@ -32,7 +32,7 @@ TITLES: Final[Mapping[AlertKind, str]] = {
     "key_refused": "a provider refuses your key",
     "cap_reached": "a spending cap is reached",
     "payout_confirmed": "a payout has arrived",
-    "node_unreachable": "other peers cannot reach your node",
+    "node_unreachable": "your node is cut off from all other peers",
 }
 REPEAT: Final = 3600.0
 """Seconds before the same alert about the same thing is sent again."""
@@ -52,8 +52,8 @@ class Alert(msgspec.Struct, frozen=True):
 
     @property
     def about(self) -> tuple[Field, ...]:
-        """What makes it the same alert again: its kind, and the key or model it names."""
-        return (self.kind, self.fields.get("key"), self.fields.get("withdrawn"))
+        """What makes it the same alert again: its kind, and the key, period or sum it names."""
+        return (self.kind, *(self.fields.get(name) for name in ("key", "period", "withdrawn")))
 
     def line(self) -> str:
         """For a person."""

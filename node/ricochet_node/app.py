@@ -23,6 +23,7 @@ from ricochet_node import config as node_config
 from ricochet_node import keystore, ledger_file
 from ricochet_node.admin import Admin
 from ricochet_node.alerts import Alerts
+from ricochet_node.cap_watch import CapWatch
 from ricochet_node.config import NodeConfig, Offer
 from ricochet_node.content_log import ContentLog
 from ricochet_node.door_tokens import DoorTokens
@@ -126,7 +127,8 @@ async def run_node(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=False)
         )
         seed = load_or_create(options.home / PEER_KEY)
-        upstreams = Upstreams(client, vault, _keys(options.home), log)
+        caps = CapWatch(time.time, log)
+        upstreams = Upstreams(client, vault, _keys(options.home), log, caps)
         stack.push_async_callback(upstreams.stop)
         node = Node(
             Identity(peer=peer_of(seed), operator=operator, seed=seed),

@@ -124,8 +124,9 @@ class ProviderFault(RemoteFault):
     """A provider's call failed; `retry_after` are seconds it asked for, None if it did not say.
 
     `retryable` is about the same key and model: another key may serve whenever `blame` is `KEY`.
-    `unbilled` calls certainly cost the owner nothing; of others `tokens` (in, out) are what the
-    provider said that they used, None when it said nothing.
+    `refusal` is the vault's own code, "" when the provider answered. `unbilled` calls certainly
+    cost the owner nothing; of others `tokens` (in, out) are what the provider said that they used,
+    None when it said nothing.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class ProviderFault(RemoteFault):
         detail: str = "",
         retry_after: int | None = None,
         *,
+        refusal: str = "",
         unbilled: bool = False,
         tokens: tuple[int, int] | None = None,
     ) -> None:
@@ -149,23 +151,27 @@ class ProviderFault(RemoteFault):
         self.blame = row.blame
         self.retryable = row.retryable  # type: ignore[misc] # of this fault, not of its class
         self.retry_after = retry_after
+        self.refusal = refusal
         self.unbilled = unbilled
         self.tokens = tokens
         self._detail = detail
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = (self.reason, self._detail, self.retry_after)
-        return _restored, (*values, self.unbilled, self.tokens)
+        return _restored, (*values, self.refusal, self.unbilled, self.tokens)
 
 
 def _restored(
     reason: Reason,
     detail: str,
     retry_after: int | None,
+    refusal: str,
     unbilled: bool,
     tokens: tuple[int, int] | None,
 ) -> ProviderFault:
-    return ProviderFault(reason, detail, retry_after, unbilled=unbilled, tokens=tokens)
+    return ProviderFault(
+        reason, detail, retry_after, refusal=refusal, unbilled=unbilled, tokens=tokens
+    )
 
 
 def broken(what: str) -> ProviderFault:
@@ -278,7 +284,8 @@ _MAYBE_BILLED: Final = frozenset({"timeout", "unreachable", "cut", "encoding"})
 def fault_of_refusal(code: str, retry_after: int | None = None) -> ProviderFault:
     """What a refusal by the vault means; `code` is from its refusal header."""
     reason = _REFUSALS.get(code, Reason.LIMIT)
-    return ProviderFault(reason, f"({code})", retry_after, unbilled=code not in _MAYBE_BILLED)
+    unbilled = code not in _MAYBE_BILLED
+    return ProviderFault(reason, f"({code})", retry_after, refusal=code, unbilled=unbilled)
 
 
 def seconds_of(header: str | None) -> int | None:

@@ -7,7 +7,7 @@ any moment, and a day's spending is never more than the cap, except by what a pr
 beyond `max_tokens`.
 
 Refusals name what ran out, so that a pool can use another key: `disabled`, `hours`, `concurrency`,
-`rate`, `cap`, and `counters` when the count cannot be written.
+`rate`, `cap_day`, `cap_month`, and `counters` when the count cannot be written.
 """
 
 import math
@@ -111,12 +111,12 @@ class Limits:
 
     def _check_caps(self, key: str, rules: KeyRules, amount: Units, local: datetime) -> None:
         day, month = _periods(local)
-        for cap, period, renewal in (
-            (rules.per_month, month, next_month),
-            (rules.per_day, day, next_day),
+        for cap, period, code, renewal in (
+            (rules.per_month, month, "cap_month", next_month),
+            (rules.per_day, day, "cap_day", next_day),
         ):
             if cap is not None and self._counters.spent(key, period).amount + amount > cap:
-                raise Refusal(429, "cap", _seconds(local, renewal(local)))
+                raise Refusal(429, code, _seconds(local, renewal(local)))
 
 
 def _estimate(call: Call, rules: KeyRules) -> int:

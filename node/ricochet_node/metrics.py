@@ -23,6 +23,7 @@ _SECONDS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _GAUGES: Final[Mapping[str, str]] = {
     "open_calls": "Calls being served now",
     "peers_known": "Peers in the directory, this one included",
+    "peers_connected": "Peers that there is a connection to",
     "earned": "The owner's share of all vouchers held, in units",
     "unclaimed": "Vouchered and not claimed on the chain yet, in units",
 }

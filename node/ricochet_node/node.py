@@ -19,6 +19,7 @@ from ricochet_node.funds import survey
 from ricochet_node.ledger import Ledger
 from ricochet_node.log import EventLog
 from ricochet_node.offers import OfferBook
+from ricochet_node.reachability import Reachability
 from ricochet_node.serve import Server, Terms
 from ricochet_node.sharing_watch import Look, SharingWatch
 from ricochet_node.standings import Standings
@@ -95,6 +96,7 @@ class Node:
         self.claimer = Claimer(settlement, ledger, identity.operator, config.claim, clock, log)
         self._sharing = SharingWatch(sharing, self.book, clock, log)
         self._settlement = settlement
+        self._reachability = Reachability(lambda: self._peers.contact(), log)
         self.told_to_stop = asyncio.Event()
         """Set when the owner wants the node to end in order."""
         self._peers: Peers
@@ -123,6 +125,7 @@ class Node:
             self._advertiser.run(),
             self._sharing.run(),
             self._confirming.run(),
+            self._reachability.run(),
         )
         tasks = [asyncio.create_task(one) for one in work]
         try:
@@ -184,6 +187,7 @@ class Node:
             "unclaimed": self._ledger.unclaimed_sum(),
             "open_calls": self.book.open_calls,
             "peers_known": len(self._peers.directory()),
+            "peers_connected": self._peers.contact().connected,
         }
 
     async def drain(self) -> dict[str, Any]:

@@ -5,11 +5,14 @@ cost, and litellm would estimate Mistral's usage without a word. The key's provi
 """
 
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from typing import Final
 
 import aiohttp
 
+from ricochet_node.cap_watch import CapWatch
 from ricochet_node.direct import DirectUpstream
+from ricochet_node.faults import ProviderFault
 from ricochet_node.keystore import KeyInfo
 from ricochet_node.log import EventLog
 from ricochet_node.providers import Dialect, provider_of
@@ -46,7 +49,9 @@ class Upstreams:
         vault: VaultProcess,
         keys: Iterable[KeyInfo],
         log: EventLog,
+        caps: CapWatch,
     ) -> None:
+        self._caps = caps
         self._channels = {
             info.id: _CHANNELS[dialect]
             for info in keys
@@ -56,10 +61,16 @@ class Upstreams:
         boot = Boot(vault=vault.base_url, token=vault.token)
         self._worker = WorkerUpstream(WorkerProcess.start, self._channels, boot, log)
 
-    def stream(self, key_id: str, model: str, ask: Ask) -> AsyncGenerator[Piece, None]:
+    async def stream(self, key_id: str, model: str, ask: Ask) -> AsyncGenerator[Piece, None]:
         """As in the port."""
         way = self._worker if key_id in self._channels else self._direct
-        return way.stream(key_id, model, ask)
+        try:
+            async with aclosing(way.stream(key_id, model, ask)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except ProviderFault as fault:
+            self._caps.hear(key_id, fault)
+            raise
 
     @property
     def worker_pid(self) -> int | None:

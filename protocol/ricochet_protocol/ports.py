@@ -70,6 +70,13 @@ Handler = Callable[[PeerId, Request], AsyncIterator[Reply]]
 with its code; being closed (`aclose`) means the caller has cancelled or vanished."""
 
 
+class Contact(msgspec.Struct, frozen=True):
+    """How many other peers should be there, first peers and advertised ones, and how many are."""
+
+    known: int
+    connected: int
+
+
 class Peers(Protocol):
     """Typed calls to other peers, and the directory of what they offer."""
 
@@ -87,6 +94,9 @@ class Peers(Protocol):
         RemoteFault says why it failed; its code is the peer's own or `unreachable`,
         `disconnected`, `garbage`.
         """
+
+    def contact(self) -> Contact:
+        """How well this peer is connected now."""
 
     def directory(self) -> tuple[SignedAdvert, ...]:
         """The live adverts known now, one for each peer, this peer's own included."""

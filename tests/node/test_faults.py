@@ -100,7 +100,7 @@ def test_an_error_in_a_stream(error: bytes, reason: Reason) -> None:
         ("redirect", Reason.FAILED, Blame.PROVIDER),
         ("token", Reason.REFUSED, Blame.ASK),
         ("rate", Reason.LIMIT, Blame.KEY),
-        ("cap", Reason.LIMIT, Blame.KEY),
+        ("cap_day", Reason.LIMIT, Blame.KEY),
         ("what comes later", Reason.LIMIT, Blame.KEY),
     ],
 )

@@ -105,12 +105,12 @@ def test_calls_at_once(bench: Bench) -> None:
 def test_a_daily_cap_holds_at_the_worst_case(bench: Bench) -> None:
     capped = rules(per_day=Units(1_100))
     first, _ = bench.admit(capped), bench.admit(capped)
-    assert bench.refused(capped) == ("cap", 12 * 3600)
+    assert bench.refused(capped) == ("cap_day", 12 * 3600)
     assert bench.limits.finish(first, DONE) == 70
     assert bench.spent() == 570
     bench.admit(capped)
     bench.restart()
-    assert bench.refused(capped) == ("cap", 12 * 3600)
+    assert bench.refused(capped) == ("cap_day", 12 * 3600)
     bench.now += 12 * 3600
     bench.admit(capped)
     assert (bench.spent(), bench.spent("2026-11-24")) == (1_070, 500)
@@ -120,7 +120,7 @@ def test_a_daily_cap_holds_at_the_worst_case(bench: Bench) -> None:
 def test_a_monthly_cap_and_its_end(bench: Bench) -> None:
     capped = rules(per_month=Units(500), per_day=Units(10_000))
     bench.admit(capped)
-    assert bench.refused(capped) == ("cap", 7 * 86400 + 12 * 3600)
+    assert bench.refused(capped) == ("cap_month", 7 * 86400 + 12 * 3600)
 
 
 def test_what_is_settled_later_counts_on_its_own_day(bench: Bench) -> None:
@@ -163,7 +163,7 @@ def test_active_hours_are_the_owners(bench: Bench) -> None:
 
 def test_a_day_of_25_hours_is_waited_for(bench: Bench) -> None:
     bench.now = datetime(2026, 10, 25, 0, tzinfo=ZoneInfo(ZONE)).timestamp()
-    assert bench.refused(rules(per_day=Units(0))) == ("cap", 25 * 3600)
+    assert bench.refused(rules(per_day=Units(0))) == ("cap_day", 25 * 3600)
 
 
 def test_the_kill_switch_holds_for_every_process_at_once(bench: Bench) -> None:

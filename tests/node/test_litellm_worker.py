@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import aiohttp
 import pytest
 
 from doubles.native import NativeDouble
+from ricochet_node.cap_watch import CapWatch
 from ricochet_node.faults import ProviderFault, Reason
 from ricochet_node.keystore import Keystore
 from ricochet_node.log import EventLog
@@ -71,7 +73,9 @@ async def running(home: Path) -> AsyncIterator[Bench]:
         store.add("words", "claude", "anthropic", double.origin, KEY)
         store.add("words", "gemini", "google", double.origin, KEY)
         vault = await VaultProcess.start(home / "keys.json", "words", KEYS)
-        upstreams = Upstreams(client, vault, store.list(), EventLog(io.StringIO()))
+        log = EventLog(io.StringIO())
+        caps = CapWatch(time.time, log)
+        upstreams = Upstreams(client, vault, store.list(), log, caps)
         try:
             yield Bench(double, upstreams)
         finally:

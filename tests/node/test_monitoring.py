@@ -195,6 +195,7 @@ def test_a_desktop_without_notifications_is_logged(
 STATUS = {
     "open_calls": 2,
     "peers_known": 5,
+    "peers_connected": 4,
     "earned": 700,
     "unclaimed": 1000,
     "models": [{"model": "small", "offered": True}, {"model": "gone", "offered": False}],

@@ -302,7 +302,7 @@ def test_a_vault_killed_in_mid_call_has_counted_it(tmp_path: Path) -> None:
 
             provider.answer = streamed()
             second = await VaultProcess.start(tmp_path / "keys.json", WORDS, ["k"], rules)
-            assert await call(second) == "cap"
+            assert await call(second) == "cap_month"
             more = KeyRules(models=("m",), prices=RULES.prices, per_month=Units(10_000))
             await second.change_rules({"k": more})
             assert await call(second) == ""

@@ -86,14 +86,14 @@ def test_each_limit_has_its_own_refusal_and_nothing_is_sent(tmp_path: Path) -> N
         assert await it.call() == (200, "")
         sent = len(it.provider.seen)
         assert await refused(rpm=1) == (429, "rate", "60")
-        assert await refused(per_day=Units(50)) == (429, "cap", "43200")
+        assert await refused(per_day=Units(50)) == (429, "cap_day", "43200")
         assert await refused(hours=Hours(0, 60)) == (503, "hours", "43200")
         with it.counters.change():
             it.counters.disable("k")
         assert await refused() == (503, "disabled", None)
         assert len(it.provider.seen) == sent
         codes = [line["refusal"] for line in it.audited()]
-        assert codes == ["", "rate", "cap", "hours", "disabled"]
+        assert codes == ["", "rate", "cap_day", "hours", "disabled"]
 
     run(tmp_path, scenario)
 

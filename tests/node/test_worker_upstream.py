@@ -171,7 +171,7 @@ def test_calls_share_a_worker_and_do_not_mix() -> None:
     [
         (Failed(1, "status", 429, b"", 7), Reason.RATE),
         (Failed(1, "status", 401, b"secret"), Reason.KEY_REFUSED),
-        (Failed(1, "refusal", body=b"cap"), Reason.LIMIT),
+        (Failed(1, "refusal", body=b"cap_day"), Reason.LIMIT),
         (Failed(1, "refusal", body=b"unreachable"), Reason.FAILED),
         (Failed(1, "stream", body=b'{"type":"overloaded_error"}'), Reason.OVERLOADED),
         (Failed(1, "broken", body=b"an answer that breaks off"), Reason.BROKEN),

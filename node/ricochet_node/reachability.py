@@ -1,0 +1,56 @@
+"""Notices when the node is cut off: peers are known, and no connection to any of them lasts.
+
+This says that the network does not reach the node *or* that the node does not reach the network: a
+cable, a firewall, a changed address, a first peer that is gone. It does not notice a node that can
+dial and cannot be dialled (behind a router without a forwarded port): that would take another peer
+to try. A short loss is not told, since links are dialled again within a second.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from ricochet_node.log import EventLog
+from ricochet_protocol.ports import Contact
+
+PATIENCE: Final = 180.0
+"""Seconds alone before it is told; redials happen every 30 at most."""
+LOOK: Final = 15.0
+
+
+class Reachability:
+    """`contact` says how many peers are known and connected now."""
+
+    def __init__(self, contact: Callable[[], Contact], log: EventLog) -> None:
+        self._contact = contact
+        self._log = log
+        self._alone_since: float | None = None
+        self.unreachable = False
+        """Whether the node has been alone for `PATIENCE`."""
+
+    async def run(self) -> None:
+        """Look again and again; ends only by cancellation."""
+        while True:
+            self.check(asyncio.get_running_loop().time())
+            await asyncio.sleep(LOOK)
+
+    def check(self, now: float) -> None:
+        """Log `unreachable` or `reachable` when that has changed; `now` is the loop's time."""
+        contact = self._contact()
+        if contact.connected or not contact.known:
+            self._alone_since = None
+            if self.unreachable:
+                self.unreachable = False
+                self._log.event("reachable", connected=contact.connected)
+            return
+        if self._alone_since is None:
+            self._alone_since = now
+        if now - self._alone_since >= PATIENCE and not self.unreachable:
+            self.unreachable = True
+            self._log.event(
+                "unreachable",
+                known=contact.known,
+                seconds=round(now - self._alone_since),
+                hint="check this machine's network, `bootstrap` in network.json, and whether those "
+                "peers run; this is told once",
+            )
