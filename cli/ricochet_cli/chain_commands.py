@@ -7,6 +7,7 @@ import typer
 
 from ricochet_cli.console import print_json, table
 from ricochet_cli.home import AsJson, Home
+from ricochet_orchestrator.media import Media
 
 if TYPE_CHECKING:
     from ricochet_orchestrator.app import RunResult
@@ -21,7 +22,13 @@ app = typer.Typer(
 @app.command("run")
 def run(
     home: Home,
-    file: Annotated[Path, typer.Argument(help="A text document; - reads standard input.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Files and folders that make one document, each file a part; - is standard input.",
+        ),
+    ],
     chain: Annotated[str, typer.Option(help="Which chain: ricochet chain list.")] = "overview",
     model: Annotated[
         str | None, typer.Option(help="Model for all steps. [default: what the network offers]")
@@ -41,17 +48,42 @@ def run(
             "Without it no node that keeps to the rules does.",
         ),
     ] = False,
+    media: Annotated[
+        Media | None,
+        typer.Option("--type", help="What the files are. [default: as content and name say]"),
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding of text that is not UTF-8 and has no mark.")
+    ] = None,
+    overlap: Annotated[
+        int,
+        typer.Option(min=0, max=4096, help="Tokens of the text before that each call is shown."),
+    ] = 0,
+    headings: Annotated[
+        bool, typer.Option("--headings", help="Show each call the headings above its text.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a chain over a document and print its result.
+
+    Folders are read in the order of names, without hidden files and what .gitignore excludes; what
+    is left out is listed.
 
     Finished steps are kept: after an interruption the same command goes on where it stopped, and
     no finished step is paid twice. Ctrl-C once stops in order, twice at once.
     """
     from ricochet_cli.chain_runner import run_with_view
+    from ricochet_orchestrator.context import Context
+    from ricochet_orchestrator.reading import Inputs
 
     result = run_with_view(
-        home, file, chain, model, tuple(private_node or ()), allow_logging=allow_logging
+        home,
+        Inputs(tuple(files), media, encoding),
+        Context(overlap, headings),
+        chain,
+        model,
+        tuple(private_node or ()),
+        allow_logging=allow_logging,
     )
     if as_json:
         print_json(run_document(result))

@@ -7,13 +7,18 @@ from pathlib import Path
 from ricochet_cli.console import say
 from ricochet_cli.progress_view import ProgressView
 from ricochet_orchestrator.app import run_chain
+from ricochet_orchestrator.context import Context
+from ricochet_orchestrator.document import Document
+from ricochet_orchestrator.progress import printable
+from ricochet_orchestrator.reading import Inputs, load
 from ricochet_orchestrator.result import RunResult
 from ricochet_protocol.ids import ModelId
 
 
 def run_with_view(
     home: Path,
-    document: Path,
+    inputs: Inputs,
+    context: Context,
     chain: str,
     model: str | None,
     private_nodes: tuple[str, ...],
@@ -22,12 +27,21 @@ def run_with_view(
 ) -> RunResult:
     """Run to the end or to an interruption; KeyboardInterrupt when stopped at once."""
     wanted = None if model is None else ModelId(model)
-    return asyncio.run(_run(home, document, chain, wanted, private_nodes, allow_logging))
+    # Read before the loop starts: from then on Ctrl-C asks a run to stop.
+    loaded = load(inputs)
+    for one in loaded.skipped:
+        say(f"skipped {printable(one.name)}: {printable(one.reason)}")
+    words = (*inputs.words(), *context.words())
+    return asyncio.run(
+        _run(home, loaded.document, context, words, chain, wanted, private_nodes, allow_logging)
+    )
 
 
 async def _run(
     home: Path,
-    document: Path,
+    document: Document,
+    context: Context,
+    words: tuple[str, ...],
     chain: str,
     model: ModelId | None,
     private_nodes: tuple[str, ...],
@@ -44,6 +58,8 @@ async def _run(
             model=model,
             private_nodes=private_nodes,
             allow_logging=allow_logging,
+            context=context,
+            inputs=words,
         )
     )
 

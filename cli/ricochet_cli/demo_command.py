@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def demo(
     document: Annotated[
         Path | None,
-        typer.Option(help="A text of your own. [default: 11k tokens of Python's reference]"),
+        typer.Option(
+            dir_okay=False, help="A text of your own. [default: 11k tokens of Python's reference]"
+        ),
     ] = None,
     chaos: Annotated[
         bool, typer.Option("--chaos", help="Kill a node in mid-run; nothing may be lost.")
@@ -47,12 +49,15 @@ def demo(
     import tempfile
 
     from ricochet_cli.demo.flow import Demo
-    from ricochet_orchestrator.document import default_document, load
+    from ricochet_orchestrator.document import default_document
+    from ricochet_orchestrator.media import PLAIN
+    from ricochet_orchestrator.reading import Inputs, load
 
-    text = default_document() if document is None else load(document)
+    text = default_document() if document is None else load(Inputs((document,))).document
     other = _upstream(upstream, upstream_keys, upstream_model)
     folder = Path(tempfile.mkdtemp(prefix="ricochet-demo-"))
-    source = folder / text.name
+    plain = text.parts[0].media in PLAIN
+    source = folder / (text.name if plain else f"{Path(text.name).stem}.md")
     source.write_text(text.text, "utf-8")
     report = asyncio.run(_supervise(Demo(folder, source, other, chaos), keep))
     if as_json:

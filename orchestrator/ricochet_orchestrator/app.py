@@ -1,6 +1,6 @@
 """The composition root: chooses the real network, contract and store, and runs chains over them.
 
-What a person can have got wrong is checked before anything is connected: document, chain, network
+What a person can have got wrong is checked before anything is connected: chain, network
 description, wallet. Heavy libraries load inside the functions that need them, so that importing
 this module, or listing chains, stays quick.
 """
@@ -10,11 +10,14 @@ import shlex
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ricochet_orchestrator import chains, document
+from ricochet_orchestrator import chains
 from ricochet_orchestrator.chains import list_chains
+from ricochet_orchestrator.context import Context
+from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.progress import Event
 from ricochet_orchestrator.result import RunResult, RunState, summarize
 from ricochet_protocol.errors import UsageError
@@ -32,7 +35,7 @@ STORE_FILE: Final = "runs.db"
 
 async def run_chain(
     home: Path,
-    document_path: Path | None,
+    document: Document,
     chain_name: str,
     on_event: Callable[[Event], None],
     stop: asyncio.Event,
@@ -40,19 +43,21 @@ async def run_chain(
     seed: int = 0,
     private_nodes: Sequence[str] = (),
     allow_logging: bool = False,
+    context: Context | None = None,
+    inputs: Sequence[str] = (),
 ) -> RunResult:
-    """Run a chain over a document (None: the built-in one, `-`: standard input) and pay for it.
+    """Run a chain over a document and pay for it.
 
     `model` answers the steps that name none; without it, the one most peers offer. `private_nodes`
     are operators whose private offers count, besides the payer's own account. `allow_logging` lets
-    nodes keep prompts and answers. Setting `stop` pauses the run. Any RicochetError tells what is
-    missing; the same call goes on where it ended.
+    nodes keep prompts and answers. `context` is shown with each segment. `inputs` are the arguments
+    that the document came from, for the command that goes on with the run. Setting `stop` pauses
+    it. Any RicochetError tells what is missing; the same call goes on where it ended.
     """
     chain = chains.get(chain_name, chains.folders(home, Path.cwd()))
-    text = document.load(document_path)
     wanted = None if model is None else ModelId(model)
     try:
-        operators = tuple(address(text) for text in private_nodes)
+        operators = tuple(address(one) for one in private_nodes)
     except ValueError as error:
         raise UsageError(
             "bad_address", f"private node: {error}", "give the account that `node status` shows"
@@ -60,8 +65,9 @@ async def run_chain(
     async with _setting(home, on_event, seed, operators, allow_logging) as setting:
         from ricochet_orchestrator.run import run_document
 
-        hint = _resume_hint(document_path, chain_name, model, operators, allow_logging)
-        return await run_document(setting, text, chain, wanted, stop, hint)
+        setting = replace(setting, context=context or Context())
+        hint = _resume_hint(inputs, chain_name, model, operators, allow_logging)
+        return await run_document(setting, document, chain, wanted, stop, hint)
 
 
 def run_status(home: Path, run_id: str | None = None) -> RunState:
@@ -180,15 +186,15 @@ async def _setting(
 
 
 def _resume_hint(
-    path: Path | None,
+    inputs: Sequence[str],
     chain: str,
     model: str | None,
     private_nodes: Sequence[Address],
     allow_logging: bool,
 ) -> str:
-    if path is None:
+    if not inputs:
         return "Run the same command again; finished steps are kept."
-    words = ["ricochet", "chain", "run", str(path), "--chain", chain]
+    words = ["ricochet", "chain", "run", *inputs, "--chain", chain]
     words += [] if model is None else ["--model", model]
     words += [word for one in private_nodes for word in ("--private-node", one)]
     words += ["--allow-logging"] if allow_logging else []

@@ -1,104 +1,118 @@
-"""A document as text: read once, checked once, named by its content.
+"""A document as text: its parts, and where in their sources each character stands.
 
-Only text gets past here: what is missing, empty, a folder or binary is refused with what to do
-about it, before a subscription is looked up or a peer dialled. The text is kept exactly as it was
-decoded (line ends included), so that segments can be traced to offsets in the source; only a
-byte-order mark is dropped. Without a path, the document is a chapter of CPython's own language
-reference, which every Python installation carries.
+A document is one corpus made of parts, one for each file. A part's text is kept exactly as it was
+decoded or extracted (line ends included), and the document's text is that of its parts, one after
+the other, nothing between them. So an offset in the document leads to a part, an offset in it and,
+through the part's marks, to the page or chapter it came from.
+
+Without a file, the document is a chapter of CPython's own language reference, which every Python
+installation carries. Files become documents in `reading`.
 """
 
-import codecs
 import hashlib
-import sys
-from pathlib import Path
+from bisect import bisect_right
+from enum import StrEnum
+from itertools import accumulate
 from typing import Final
 
 import msgspec
 
-from ricochet_protocol.errors import UsageError
-
-STDIN: Final = Path("-")
 DEFAULT_TOPIC: Final = "compound"
 """About 11k tokens, several times the window of the local model."""
-_WIDE_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class Form(StrEnum):
+    """What stands where a text may best be cut: blank lines, headings or definitions."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    CODE = "code"
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """From `start` in a part's text on, the text is of the page or chapter `label`."""
+
+    start: int
+    label: str
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One source. `media` is what it was (`pdf`), `form` what its text is; `sha256` of the text."""
+
+    name: str
+    media: str
+    form: Form
+    text: str
+    sha256: str
+    marks: tuple[Mark, ...] = ()
+
+    def places(self, start: int, end: int) -> tuple[str, ...]:
+        """Labels of the pages or chapters that the text from `start` to `end` comes from."""
+        first = max(bisect_right(self.marks, start, key=_start) - 1, 0)
+        return tuple(mark.label for mark in self.marks[first:] if mark.start < max(end, start + 1))
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A stretch of one part: its index and name, offsets in its text, pages or chapters."""
+
+    part: int
+    name: str
+    start: int
+    end: int
+    places: tuple[str, ...]
 
 
 class Document(msgspec.Struct, frozen=True):
-    """`sha256` is the hex digest of the text's UTF-8."""
+    """`sha256` names the parts' texts and forms, in order: all that segments depend on."""
 
     name: str
-    text: str
+    parts: tuple[Part, ...]
     sha256: str
 
+    @property
+    def text(self) -> str:
+        """The text of all parts."""
+        return "".join(part.text for part in self.parts)
 
-def load(path: Path | None) -> Document:
-    """The document at `path`, standard input for `-`, the built-in one for None.
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Where each part begins in the text of the document; last, where the text ends."""
+        return tuple(accumulate((len(part.text) for part in self.parts), initial=0))
 
-    UsageError for anything that is not text or has none.
-    """
-    if path is None:
-        return default_document()
-    if path == STDIN:
-        return from_bytes("standard input", sys.stdin.buffer.read())
-    return from_bytes(path.name, _read(path))
+    def trace(self, start: int, end: int) -> tuple[Span, ...]:
+        """Where the text from `start` to `end` comes from, part by part."""
+        spans = []
+        for index, (part, begin) in enumerate(zip(self.parts, self.starts, strict=False)):
+            low, high = max(start - begin, 0), min(end - begin, len(part.text))
+            if low < high:
+                spans.append(Span(index, part.name, low, high, part.places(low, high)))
+        return tuple(spans)
+
+
+def part_of(
+    name: str, text: str, media: str = "text", form: Form = Form.TEXT, marks: tuple[Mark, ...] = ()
+) -> Part:
+    """A part with the digest of its text."""
+    return Part(name, media, form, text, hashlib.sha256(text.encode()).hexdigest(), marks)
+
+
+def document_of(name: str, parts: tuple[Part, ...]) -> Document:
+    """A document with the digest of its parts."""
+    content = msgspec.json.encode([(part.form, part.sha256) for part in parts])
+    return Document(name, parts, hashlib.sha256(content).hexdigest())
+
+
+def document_from(name: str, text: str, form: Form = Form.TEXT) -> Document:
+    """A document of one part, from its text."""
+    return document_of(name, (part_of(name, text, form.value, form),))
 
 
 def default_document() -> Document:
     """The default document: "Compound statements" of the Python language reference."""
     from pydoc_data.topics import topics
 
-    return _document(f"python-{DEFAULT_TOPIC}-statements", topics[DEFAULT_TOPIC])
+    return document_from(f"python-{DEFAULT_TOPIC}-statements", topics[DEFAULT_TOPIC])
 
 
-def from_bytes(name: str, data: bytes) -> Document:
-    """A document from the bytes of a file; UsageError unless they are non-blank UTF-8 text."""
-    if data.startswith(_WIDE_MARKS):
-        raise UsageError(
-            "document_encoding",
-            f"{name} is UTF-16, not UTF-8.",
-            f"Convert it: iconv -f UTF-16 -t UTF-8 {name}",
-        )
-    if b"\0" in data:
-        raise _binary(name)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _binary(name, error.start) from None
-    if not text.strip():
-        raise UsageError(
-            "document_empty", f"{name} has no text.", "Give a file that holds text, in UTF-8."
-        )
-    return _document(name, text)
-
-
-def _document(name: str, text: str) -> Document:
-    return Document(name=name, text=text, sha256=hashlib.sha256(text.encode()).hexdigest())
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UsageError(
-            "document_missing", f"There is no file {path}.", "Check the path and run it again."
-        ) from None
-    except IsADirectoryError:
-        raise UsageError(
-            "document_folder", f"{path} is a folder.", "Name one file inside it."
-        ) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(
-            "document_unreadable",
-            f"{path} cannot be read: {reason}.",
-            "Check the path and the file's permissions.",
-        ) from None
-
-
-def _binary(name: str, offset: int | None = None) -> UsageError:
-    where = "" if offset is None else f" (byte {offset} is not UTF-8)"
-    return UsageError(
-        "document_binary",
-        f"{name} is not text{where}.",
-        "Convert it to text in UTF-8 first, for example with pdftotext or pandoc.",
-    )
+def _start(mark: Mark) -> int:
+    return mark.start

@@ -113,7 +113,7 @@ def prompt_of(
 ) -> str:
     """The text to send; `answers` holds those of the step's inputs."""
     if step.segments:
-        text = "".join(plan.segments[index].text for index in step.segments)
+        text = "".join(plan.segments[index].shown for index in step.segments)
     else:
         text = _JOINT.join(
             _within(answers[source].strip(), plan.steps[source].max_tokens, count)
@@ -187,7 +187,7 @@ def _check_inputs_fit(
 
 
 def _over_segment(spec: ChainStep, model: ModelId, segment: Segment) -> Step:
-    return _step(spec, model, (segment.sha256,), segments=(segment.index,))
+    return _step(spec, model, (segment.identity,), segments=(segment.index,))
 
 
 def _over_steps(spec: ChainStep, model: ModelId, inputs: Sequence[Step]) -> Step:

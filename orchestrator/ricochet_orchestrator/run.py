@@ -21,6 +21,7 @@ import msgspec
 from ricochet_orchestrator.chains import Chain
 from ricochet_orchestrator.checkpoint import Answer, RunRecord, RunStatus, Status
 from ricochet_orchestrator.client import NodeClient, Served
+from ricochet_orchestrator.context import Context
 from ricochet_orchestrator.dispatch import Assignment, Dispatcher
 from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.offers import Offers
@@ -109,7 +110,7 @@ async def _prepare(
     stop: asyncio.Event,
 ) -> tuple[RunRecord, Plan, bool]:
     """The run to work on with its plan, and whether it was begun before."""
-    key = _run_key(document, chain, model)
+    key = _run_key(document, chain, model, setting.context)
     earlier = setting.store.unfinished(key)
     if earlier is not None:
         plan = _plan(setting, document, chain, earlier.model, earlier.windows)
@@ -141,12 +142,12 @@ def _plan(
     windows: dict[ModelId, int],
 ) -> Plan:
     budget = segment_budget(chain, default, windows, setting.count)
-    segments = segment(document.text, budget, setting.count)
+    segments = segment(document, budget, setting.count, setting.context)
     return make_plan(chain, segments, default, windows, setting.count)
 
 
-def _run_key(document: Document, chain: Chain, model: ModelId | None) -> str:
-    content = (document.sha256, chain, model)
+def _run_key(document: Document, chain: Chain, model: ModelId | None, context: Context) -> str:
+    content = (document.sha256, chain, model, context)
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
 
 

@@ -1,9 +1,10 @@
 """What a run works with: the ports, the store, the payer, and the sources of time and chance."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ricochet_orchestrator.account import Payer
+from ricochet_orchestrator.context import Context
 from ricochet_orchestrator.progress import Event
 from ricochet_orchestrator.segment import TokenCounter
 from ricochet_orchestrator.store import Store
@@ -29,3 +30,4 @@ class Setting:
     tell: Callable[[Event], None]
     private_nodes: tuple[Address, ...] = ()
     allow_logging: bool = False
+    context: Context = field(default_factory=Context)

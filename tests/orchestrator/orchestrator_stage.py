@@ -12,7 +12,7 @@ from ricochet_network.peers import PeerNetwork
 from ricochet_network.virtual_time import run_virtual
 from ricochet_orchestrator.account import Payer
 from ricochet_orchestrator.chains import TEMPLATES, Chain, ChainStep, get
-from ricochet_orchestrator.document import Document, from_bytes
+from ricochet_orchestrator.document import Document, document_from
 from ricochet_orchestrator.progress import Event
 from ricochet_orchestrator.result import RunResult
 from ricochet_orchestrator.run import run_document
@@ -43,7 +43,7 @@ T = TypeVar("T")
 def numbered(paragraphs: int, words: int = 900) -> Document:
     """A document of so many segments: each paragraph fills most of a window."""
     text = "\n\n\n".join(f"Part {number}. " + "word " * words for number in range(paragraphs))
-    return from_bytes("numbered.txt", text.encode())
+    return document_from("numbered.txt", text)
 
 
 @dataclass

@@ -8,16 +8,17 @@ from orchestrator_stage import Stage, numbered, play
 
 from ricochet_orchestrator.app import list_chains, run_chain, run_status
 from ricochet_orchestrator.checkpoint import RunStatus, Status
+from ricochet_orchestrator.document import default_document
 from ricochet_orchestrator.progress import Event
 from ricochet_protocol.errors import ConfigurationError, RicochetError, UsageError
 
 
-def attempt(home: Path, document: Path | None, chain: str = "overview") -> RicochetError:
+def attempt(home: Path, chain: str = "overview") -> RicochetError:
     """The error of a run that cannot begin; nothing may be told before it."""
     events: list[Event] = []
 
     async def main() -> None:
-        await run_chain(home, document, chain, events.append, asyncio.Event())
+        await run_chain(home, default_document(), chain, events.append, asyncio.Event())
 
     with pytest.raises(RicochetError) as caught:
         asyncio.run(main())
@@ -27,22 +28,18 @@ def attempt(home: Path, document: Path | None, chain: str = "overview") -> Ricoc
 
 
 def test_what_a_person_gets_wrong_is_told_before_anything_is_connected(tmp_path: Path) -> None:
-    empty = tmp_path / "empty.txt"
-    empty.write_text("")
-    assert attempt(tmp_path, None, "overvieu").code == "chain_unknown"
-    assert attempt(tmp_path, empty).code == "document_empty"
-    assert attempt(tmp_path, tmp_path / "none").code == "document_missing"
+    assert attempt(tmp_path, "overvieu").code == "chain_unknown"
     assert not (tmp_path / "runs.db").exists()
 
 
 def test_a_home_without_a_network_or_wallet_is_told(tmp_path: Path) -> None:
-    error = attempt(tmp_path, None)
+    error = attempt(tmp_path)
     assert (error.code, type(error)) == ("no_network", ConfigurationError)
     (tmp_path / "network.json").write_text(
         '{"rpc": "http://127.0.0.1:1", "chain_id": 1, "contract": "0x' + "11" * 20 + '",'
         ' "token": "0x' + "22" * 20 + '"}'
     )
-    assert attempt(tmp_path, None).code == "no_wallet"
+    assert attempt(tmp_path).code == "no_wallet"
 
 
 def test_the_built_in_chain_is_listed(tmp_path: Path) -> None:

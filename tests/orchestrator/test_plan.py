@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ricochet_orchestrator.chains import TEMPLATES, Chain, ChainStep, get
-from ricochet_orchestrator.document import default_document
+from ricochet_orchestrator.document import default_document, document_from
 from ricochet_orchestrator.plan import (
     Plan,
     Step,
@@ -28,7 +28,9 @@ MAPPED = ChainStep("a", "analyzer", "map", "segments", "{text}\nExplain.", 40)
 def plan_of(text: str, chain: Chain = OVERVIEW, window: int = 2304) -> Plan:
     windows = {MODEL: window}
     budget = segment_budget(chain, MODEL, windows, count_tokens)
-    return make_plan(chain, segment(text, budget, count_tokens), MODEL, windows, count_tokens)
+    return make_plan(
+        chain, segment(document_from("a", text), budget, count_tokens), MODEL, windows, count_tokens
+    )
 
 
 def named(plan: Plan, name: str) -> list[Step]:
@@ -44,10 +46,10 @@ def levels(plan: Plan, name: str) -> int:
     return max(depth.values())
 
 
-def test_the_default_document_is_fourteen_analyses_five_summaries_one_overview() -> None:
+def test_the_default_document_is_thirteen_analyses_five_summaries_one_overview() -> None:
     plan = plan_of(default_document().text)
     counts = [len(named(plan, name)) for name in ("analyzer", "summarizer", "integrator")]
-    assert counts == [14, 5, 1]
+    assert counts == [13, 5, 1]
     assert plan.outputs == (named(plan, "integrator")[0].id,)
     assert named(plan, "integrator")[0].inputs == tuple(s.id for s in named(plan, "summarizer"))
 
@@ -110,7 +112,7 @@ def test_a_changed_paragraph_changes_its_own_steps_and_what_depends_on_them() ->
     text = default_document().text
     before, after = plan_of(text), plan_of(text[:-20] + "something else here.")
     kept = set(before.steps) & set(after.steps)
-    assert len([s for s in named(before, "analyzer") if s.id in kept]) == 13
+    assert len([s for s in named(before, "analyzer") if s.id in kept]) == 12
     assert len([s for s in named(before, "summarizer") if s.id in kept]) == 4
     assert len([s for s in named(before, "integrator") if s.id in kept]) == 0
 
@@ -128,7 +130,7 @@ def test_a_step_id_depends_on_each_part_of_the_call(changed: dict[str, object]) 
     def only(step: ChainStep) -> Step:
         windows = {MODEL: 2304, ModelId("other"): 2304}
         chain = Chain("mine", (step,))
-        parts = segment("some text", 100, count_tokens)
+        parts = segment(document_from("a", "some text"), 100, count_tokens)
         (made,) = make_plan(chain, parts, MODEL, windows, count_tokens).steps.values()
         return made
 
@@ -184,7 +186,7 @@ def test_answers_that_cannot_fit_the_next_window_are_refused(mode: str, over_tok
             ChainStep(*[getattr(then, f) for f in then.__struct_fields__[:-1]], ModelId("narrow")),
         ),
     )
-    parts = segment("word " * 900, 200, count_tokens)
+    parts = segment(document_from("a", "word " * 900), 200, count_tokens)
     with pytest.raises(UsageError) as caught:
         make_plan(narrow, parts, MODEL, windows, count_tokens)
     assert caught.value.code == "window_too_small"
