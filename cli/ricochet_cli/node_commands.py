@@ -41,7 +41,8 @@ def offer(
     ] = None,
 ) -> None:
     """Write an offer into node.yaml; the node advertises it at its next start."""
-    from ricochet_node.config import DEFAULT_FEATURES, new_offer, write_offer
+    from ricochet_node.config import write_offer
+    from ricochet_node.offer import DEFAULT_FEATURES, new_offer
 
     made = new_offer(
         model=model,

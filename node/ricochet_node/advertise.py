@@ -1,4 +1,7 @@
-"""Keeps the node's advert true and alive: published again when an offer goes, and before it ends.
+"""Keeps the node's advert true and alive: published again when it changes, and before it ends.
+
+Offers come and go with the keys behind them, and every call changes what is free. So that a node
+never floods the network, changes are published at a bounded pace, the newest state each time.
 
 `seq` is Unix milliseconds, so that it also rises across restarts; `current` is the advert that
 receipts cite.
@@ -9,14 +12,23 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
+import msgspec
+
 from ricochet_node.offers import OfferBook
-from ricochet_protocol.advert import Advert
+from ricochet_protocol.advert import Advert, ModelOffer
 from ricochet_protocol.ids import Address, NetworkId
 from ricochet_protocol.ports import Peers
 
 TTL: Final = 300
 REFRESH: Final = 120
 """Below half of the ttl, so that one lost announcement does no harm."""
+LOOK: Final = 2.0
+"""Seconds between looks at what time alone changes: windows, waits and active hours."""
+BURST: Final = 3
+GAP: Final = 5.0
+"""Seconds in which one advert is earned; `BURST` may follow each other at once."""
+FREE_GAP: Final = 10.0
+"""Seconds between adverts that differ only in what is free: a preference, not a promise."""
 
 
 class Advertiser:
@@ -29,6 +41,7 @@ class Advertiser:
         network: NetworkId,
         region: str,
         book: OfferBook,
+        shown: Callable[[], tuple[ModelOffer, ...]],
         clock: Callable[[], float],
     ) -> None:
         self._peers = peers
@@ -36,6 +49,7 @@ class Advertiser:
         self._network = network
         self._region = region
         self._book = book
+        self._shown = shown
         self._clock = clock
         self._seq = 0
         self.current: Advert
@@ -43,32 +57,67 @@ class Advertiser:
     async def publish(self) -> None:
         """Sign and spread what is offered now."""
         self._book.changed.clear()
-        now = self._clock()
+        now, shown = self._clock(), self._shown()
         self._seq = max(self._seq + 1, int(now * 1000))
         self.current = Advert(
             peer=self._peers.peer,
             addresses=self._peers.addresses,
             operator=self._operator,
             network=self._network,
-            models=self._book.shown,
+            models=shown,
             region=self._region,
             version=_version(),
             seq=self._seq,
             issued_at=int(now),
             ttl=TTL,
-            permissions=self._book.permissions,
+            permissions=self._book.permissions_of(shown),
         )
         await self._peers.publish(self.current)
 
     async def run(self) -> None:
-        """Publish on every change and refresh in time; ends only by cancellation."""
+        """Publish what changes, and refresh in time; ends only by cancellation."""
+        loop = asyncio.get_running_loop()
+        pace = Pace(loop.time())
         while True:
             try:
-                async with asyncio.timeout(REFRESH):
+                async with asyncio.timeout(LOOK):
                     await self._book.changed.wait()
             except TimeoutError:
                 pass
+            self._book.changed.clear()
+            if not pace.due(self.current.models, self._shown(), loop.time()):
+                continue
             await self.publish()
+
+
+class Pace:
+    """When adverts may follow each other; times are seconds of any one clock."""
+
+    def __init__(self, now: float) -> None:
+        self._last = now
+        self._credit = BURST
+        self._counted = now
+
+    def due(self, old: tuple[ModelOffer, ...], new: tuple[ModelOffer, ...], now: float) -> bool:
+        """Whether to publish now; what is not due is due at a later look."""
+        refilled = int((now - self._counted) / GAP)
+        self._credit = min(BURST, self._credit + refilled)
+        self._counted = now if self._credit == BURST else self._counted + refilled * GAP
+        if now - self._last >= REFRESH:
+            wanted = True
+        elif _standing(old) != _standing(new):
+            wanted = self._credit > 0
+        else:
+            wanted = old != new and now - self._last >= FREE_GAP
+        if wanted:
+            self._last = now
+            self._credit = max(0, self._credit - 1)
+        return wanted
+
+
+def _standing(offers: tuple[ModelOffer, ...]) -> list[ModelOffer]:
+    """The offers without what every call changes."""
+    return [msgspec.structs.replace(offer, free=0, tokens_left=None) for offer in offers]
 
 
 def _version() -> str:

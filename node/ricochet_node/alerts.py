@@ -22,6 +22,7 @@ from ricochet_node.log import EventLog, Field
 from ricochet_node.monitoring import AlertKind, Monitoring
 
 EVENTS: Final[Mapping[str, AlertKind]] = {
+    "key_refused": "key_refused",
     "offer_withdrawn": "key_refused",
     "cap_reached": "cap_reached",
     "withdrawn": "payout_confirmed",

@@ -19,16 +19,14 @@ import msgspec
 
 from ricochet_network.libp2p_transport import Libp2pTransport
 from ricochet_network.peers import PeerNetwork
-from ricochet_node import config as node_config
-from ricochet_node import keystore, ledger_file
+from ricochet_node import counters, key_states, keystore, ledger_file
 from ricochet_node.admin import Admin
 from ricochet_node.alerts import Alerts
 from ricochet_node.cap_watch import CapWatch
-from ricochet_node.config import NodeConfig, Offer
 from ricochet_node.content_log import ContentLog
 from ricochet_node.door_tokens import DoorTokens
-from ricochet_node.key_limits import checked_limits
-from ricochet_node.keystore import KeyInfo, Keystore
+from ricochet_node.key_room import VaultRooms
+from ricochet_node.key_states import KeyStates
 from ricochet_node.ledger import Ledger
 from ricochet_node.listening import host_and_port
 from ricochet_node.local_door import LocalDoor, count_request
@@ -36,28 +34,17 @@ from ricochet_node.log import EventLog, open_log
 from ricochet_node.metrics import Metrics
 from ricochet_node.monitoring import Monitoring
 from ricochet_node.node import Identity, Node
+from ricochet_node.offering import Offering
 from ricochet_node.owner import GAS_KEY, WALLET
 from ricochet_node.passphrase import Passphrase
 from ricochet_node.request_log import RequestLog
 from ricochet_node.rule_changes import RuleChanges
-from ricochet_node.sharing import (
-    Owner,
-    Standing,
-    based,
-    check_sharing,
-    kept_private,
-    private_notices,
-    standings,
-)
-from ricochet_node.sharing_watch import Look, nothing_sold
-from ricochet_node.upstreams import Upstreams, unsupported
+from ricochet_node.upstreams import Upstreams
 from ricochet_node.vault_process import VaultProcess
-from ricochet_protocol.errors import BudgetError, ConfigurationError, LocalFault
+from ricochet_protocol.errors import BudgetError, LocalFault
 from ricochet_protocol.ids import Address, ModelId, PeerId
-from ricochet_protocol.money import Units
 from ricochet_protocol.ports import Settlement
 from ricochet_protocol.signing import account_address, peer_of
-from ricochet_settlement import deployment as deployments
 from ricochet_settlement import wallet
 from ricochet_settlement.contract import ContractSettlement
 from ricochet_settlement.deployment import Deployment
@@ -105,7 +92,9 @@ async def run_node(
     Cancelling ends it at once. ConfigurationError, BudgetError, ChainError or LocalFault say what
     keeps it from running, each with the next step.
     """
-    deployment, operator, config, sharing = _check_home(options.home)
+    offering = Offering.of(options.home)
+    config = offering.check()
+    deployment, operator = offering.deployment, offering.operator
     listen = options.listen or config.listen
     async with AsyncExitStack() as stack:
         log = stack.enter_context(open_log(options.log))
@@ -116,6 +105,10 @@ async def run_node(
             options.home / keystore.FILE_NAME, passphrase.text(), config.keys, rules
         )
         stack.push_async_callback(vault.stop)
+        rooms = VaultRooms(options.home / counters.FILE_NAME, rules, time.time)
+        stack.callback(rooms.close)
+        states = KeyStates(options.home / key_states.FILE_NAME, offering.marks, time.time())
+        stack.callback(states.close)
         gas_key = load_or_create(options.home / GAS_KEY)
         outbox = Outbox(options.home)
         settlement = await ContractSettlement.connect(
@@ -128,7 +121,7 @@ async def run_node(
         )
         seed = load_or_create(options.home / PEER_KEY)
         caps = CapWatch(time.time, log)
-        upstreams = Upstreams(client, vault, _keys(options.home), log, caps)
+        upstreams = Upstreams(client, vault, offering.keys, log, caps)
         stack.push_async_callback(upstreams.stop)
         node = Node(
             Identity(peer=peer_of(seed), operator=operator, seed=seed),
@@ -138,7 +131,9 @@ async def run_node(
             upstreams,
             log,
             time.time,
-            sharing,
+            offering.look_of(config),
+            states,
+            rooms,
         )
         network = PeerNetwork(
             Libp2pTransport(seed, listen),
@@ -165,75 +160,9 @@ async def run_node(
         await stack.enter_async_context(changes.followed())
         models = tuple(offer.model for offer in config.offers)
         log.event("started", peer=network.peer, operator=operator, models=len(models))
-        notices = _notices(options.home, config)
+        notices = offering.notices(config)
         ready(NodeReady(network.peer, operator, network.addresses, models, notices))
         await _until_stopped(node, vault, stop, log)
-
-
-def _keys(home: Path) -> tuple[KeyInfo, ...]:
-    return tuple(Keystore(home / keystore.FILE_NAME).list())
-
-
-def _priced(offer: Offer, provider: str, config: NodeConfig) -> Offer:
-    price = config.limits[offer.key].prices.get(offer.upstream_model)
-    return msgspec.structs.replace(offer, provider=provider, price=price)
-
-
-def _check_home(home: Path) -> tuple[Deployment, Address, NodeConfig, Look]:
-    """What can be checked without passphrase and network."""
-    deployment = deployments.load(home)
-    operator = wallet.address_of(home / WALLET)
-    keys = {info.id: info for info in _keys(home)}
-    config = node_config.load(home)
-    for offer in config.offers:
-        if offer.key not in keys:
-            raise ConfigurationError(
-                "no_key",
-                f"the offer of {offer.model} needs a provider key {offer.key!r}; it is missing",
-                f"run `ricochet keys add PROVIDER --name {offer.key}`, or correct `key` in "
-                f"{node_config.FILE_NAME}",
-            )
-        provider = keys[offer.key].provider
-        if never := unsupported(provider, offer.shown.features):
-            raise ConfigurationError(
-                "unsupported",
-                f"the offer of {offer.model} promises {', '.join(never)}, which cannot be asked "
-                f"of {provider} here",
-                f"take it out of `supports` in {node_config.FILE_NAME}",
-            )
-    priced = tuple(_priced(offer, keys[offer.key].provider, config) for offer in config.offers)
-    config = msgspec.structs.replace(config, offers=priced)
-    limits = checked_limits(config.limits, {key: info.provider for key, info in keys.items()})
-    config = msgspec.structs.replace(config, limits=limits)
-    config, sharing = _shared(
-        config, Owner(home, operator, deployment.domain), [keys[key] for key in config.keys]
-    )
-    if deployment.development:
-        # Its ether is free, so no claim has to wait for company.
-        claim = msgspec.structs.replace(config.claim, ether_price=Units(0))
-        config = msgspec.structs.replace(config, claim=claim)
-    return deployment, operator, config, sharing
-
-
-def _notices(home: Path, config: NodeConfig) -> tuple[str, ...]:
-    """What the owner of a private node is told at its start."""
-    if not config.guests.private:
-        return ()
-    keys = [key for key in Keystore(home / keystore.FILE_NAME).list() if key.id in config.keys]
-    return private_notices(standings(home, keys), len(config.guests.private))
-
-
-def _shared(config: NodeConfig, owner: Owner, keys: list[KeyInfo]) -> tuple[NodeConfig, Look]:
-    """The offers with what they are based on, and how that is looked at while the node runs."""
-
-    def look(now: float) -> dict[str, Standing]:
-        return owner.of_keys(keys, now)
-
-    found = look(time.time())
-    if config.guests.private:
-        return msgspec.structs.replace(config, offers=kept_private(config.offers)), nothing_sold
-    check_sharing(found)
-    return msgspec.structs.replace(config, offers=based(config.offers, found)), look
 
 
 async def _register(
@@ -294,7 +223,7 @@ async def _open_door(
 ) -> None:
     """Let the owner's own clients in, as long as `stack` lasts."""
     door = LocalDoor(
-        node.serve_owner, lambda: node.book.shown, count_request, DoorTokens(home), time.time
+        node.serve_owner, lambda: node.shown, count_request, DoorTokens(home), time.time
     )
     url = await stack.enter_async_context(door.opened(*host_and_port(place)))
     log.event("door", url=url)

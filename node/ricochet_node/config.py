@@ -2,18 +2,14 @@
 
 Prices and amounts are written in dollars, as text or whole numbers, never as floats. Everything is
 checked when the file is read: a field nobody knows is a spelling mistake, not something to ignore.
-Example:
-
-    offers:
-      - {model: smollm2-135m-instruct, upstream_model: smollm2, key: local, context: 2304,
-         price_in: "0.10", price_out: "0.40", slots: 3}
+`offer.py` has the section `offers:`, `key_limits.py` the section `keys:`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import msgspec
 
@@ -23,21 +19,16 @@ from ricochet_node.key_limits import KeySection, rules_of
 from ricochet_node.key_rules import KeyRules
 from ricochet_node.listening import host_and_port
 from ricochet_node.monitoring import Monitoring
-from ricochet_node.prices import Price, price_of
-from ricochet_protocol.advert import MAX_MODELS, ModelOffer
-from ricochet_protocol.conversation import Feature
-from ricochet_protocol.errors import ConfigurationError, UsageError
-from ricochet_protocol.ids import ModelId
-from ricochet_protocol.money import UNITS_PER_DOLLAR, PricePerMillion, Units, cost
+from ricochet_node.offer import Offer, OfferSection, offer_of, section_of
+from ricochet_protocol.advert import MAX_MODELS
+from ricochet_protocol.errors import ConfigurationError
+from ricochet_protocol.money import UNITS_PER_DOLLAR, Units
 from ricochet_protocol.payee import CREDIT_CAP
 
 FILE_NAME: Final = "node.yaml"
 ANY_PORT: Final = ("/ip4/127.0.0.1/tcp/0",)
 """This machine only: reaching beyond it is for the owner to decide."""
 _DAY: Final = 24 * 3600
-FEATURES: Final[tuple[str, ...]] = get_args(Feature)
-DEFAULT_FEATURES: Final[tuple[Feature, ...]] = ("stop", "top_p")
-"""What every provider we know understands; more is for the owner to say."""
 
 
 class ClaimSettings(msgspec.Struct, frozen=True):
@@ -56,38 +47,6 @@ class ClaimSettings(msgspec.Struct, frozen=True):
     ether_price: Units = Units(4_000 * UNITS_PER_DOLLAR)
     before_expiry: int = 2 * 24 * 3600
     look: int = 3600
-
-
-class Offer(msgspec.Struct, frozen=True):
-    """A model for sale: what peers see of it, and how the owner's provider calls it.
-
-    `provider` is the key's, "" while it is not known; `price` is the owner's word on what that
-    provider charges, None where the table's counts.
-    """
-
-    shown: ModelOffer
-    upstream_model: str
-    key: str
-    provider: str = ""
-    price: Price | None = None
-
-    @property
-    def model(self) -> ModelId:
-        return self.shown.id
-
-    def unpaid(self) -> "Offer":
-        """The same for nothing: what the owner's own calls cost."""
-        free = msgspec.structs.replace(
-            self.shown, price_in=PricePerMillion(0), price_out=PricePerMillion(0)
-        )
-        return msgspec.structs.replace(self, shown=free)
-
-    def upstream_cost(self, tokens_in: int, tokens_out: int) -> Units | None:
-        """What the provider charges the owner for a call, rounded up; None if nobody knows."""
-        price = self.price or price_of(self.provider, self.upstream_model, tokens_in)
-        if price is None:
-            return None
-        return cost(tokens_in, tokens_out, price.tokens_in, price.tokens_out)
 
 
 class NodeConfig(msgspec.Struct, frozen=True):
@@ -110,18 +69,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     @property
     def keys(self) -> tuple[str, ...]:
         """The key ids the offers use, each once."""
-        return tuple(dict.fromkeys(offer.key for offer in self.offers))
-
-
-class _Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    model: str
-    upstream_model: str
-    key: str
-    context: int
-    price_in: Dollars
-    price_out: Dollars
-    slots: int = 1
-    supports: tuple[Feature, ...] = DEFAULT_FEATURES
+        return tuple(dict.fromkeys(key for offer in self.offers for key in offer.keys))
 
 
 class _Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -134,7 +82,7 @@ class _Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    offers: tuple[_Offer, ...] = ()
+    offers: tuple[OfferSection, ...] = ()
     listen: tuple[str, ...] = ANY_PORT
     region: str = ""
     claim: _Claim = _Claim()
@@ -171,16 +119,7 @@ def write_offer(home: Path, offer: Offer) -> NodeConfig:
 
     path = home / FILE_NAME
     file = _read(path) if path.exists() else _File()
-    written = _Offer(
-        model=offer.model,
-        upstream_model=offer.upstream_model,
-        key=offer.key,
-        context=offer.shown.context,
-        price_in=_as_text(offer.shown.price_in),
-        price_out=_as_text(offer.shown.price_out),
-        slots=offer.shown.slots,
-        supports=offer.shown.features,
-    )
+    written = section_of(offer)
     others = tuple(other for other in file.offers if other.model != written.model)
     file = msgspec.structs.replace(file, offers=(*others, written))
     try:
@@ -193,34 +132,6 @@ def write_offer(home: Path, offer: Offer) -> NodeConfig:
     text: str = yaml.safe_dump(msgspec.to_builtins(file), sort_keys=False)
     write_private(path, text.encode())
     return config
-
-
-def new_offer(
-    *,
-    model: str,
-    upstream_model: str,
-    key: str,
-    context: int,
-    price_in: str,
-    price_out: str,
-    slots: int = 1,
-    supports: Sequence[str] = DEFAULT_FEATURES,
-) -> Offer:
-    """An offer from a command's arguments; prices in dollars per million tokens. UsageError."""
-    try:
-        features = msgspec.convert(tuple(supports), tuple[Feature, ...])
-        return _offer(
-            _Offer(model, upstream_model, key, context, price_in, price_out, slots, features),
-            "offer",
-        )
-    except msgspec.ValidationError:
-        raise UsageError(
-            "bad_offer",
-            f"supports: one of {', '.join(FEATURES)}",
-            "correct it and run the command again",
-        ) from None
-    except Wrong as wrong:
-        raise UsageError("bad_offer", str(wrong), "correct it and run the command again") from None
 
 
 def _read(path: Path) -> _File:
@@ -245,7 +156,7 @@ def _read(path: Path) -> _File:
 def _checked(file: _File) -> NodeConfig:
     if not 0 < len(file.offers) <= MAX_MODELS:
         raise Wrong(f"offers: there must be 1 to {MAX_MODELS}")
-    offers = tuple(_offer(offer, f"offers[{i}]") for i, offer in enumerate(file.offers))
+    offers = tuple(offer_of(offer, f"offers[{i}]") for i, offer in enumerate(file.offers))
     if len({offer.model for offer in offers}) < len(offers):
         raise Wrong("offers: two of them have the same model")
     if not file.listen or not all(text.startswith("/") for text in file.listen):
@@ -267,9 +178,10 @@ def _checked(file: _File) -> NodeConfig:
 
 def _limits(sections: Mapping[str, KeySection], offers: tuple[Offer, ...]) -> dict[str, KeyRules]:
     """Rules of each key that is offered or limited."""
-    rules = {offer.key: KeyRules() for offer in offers} | rules_of(sections)
+    sources = [source for offer in offers for source in offer.sources]
+    rules = {source.key: KeyRules() for source in sources} | rules_of(sections)
     served = {
-        key: tuple(dict.fromkeys(offer.upstream_model for offer in offers if offer.key == key))
+        key: tuple(dict.fromkeys(one.upstream_model for one in sources if one.key == key))
         for key in rules
     }
     return {key: msgspec.structs.replace(rule, models=served[key]) for key, rule in rules.items()}
@@ -304,30 +216,6 @@ def _claim(claim: _Claim) -> ClaimSettings:
         before_expiry=claim.before_expiry,
         look=claim.look,
     )
-
-
-def _offer(offer: _Offer, place: str) -> Offer:
-    if not offer.upstream_model or not offer.upstream_model.isprintable():
-        raise Wrong(f"{place}.upstream_model: the model's name at the provider is missing")
-    if not offer.key:
-        raise Wrong(f"{place}.key: the id of a key from `ricochet keys list` is missing")
-    try:
-        shown = ModelOffer(
-            id=ModelId(offer.model),
-            context=offer.context,
-            price_in=PricePerMillion(units(offer.price_in, f"{place}.price_in")),
-            price_out=PricePerMillion(units(offer.price_out, f"{place}.price_out")),
-            slots=offer.slots,
-            features=tuple(sorted(set(offer.supports))),
-        )
-    except ValueError as error:
-        raise Wrong(f"{place}: {error}") from None
-    return Offer(shown=shown, upstream_model=offer.upstream_model, key=offer.key)
-
-
-def _as_text(price: int) -> str:
-    whole, fraction = divmod(price, UNITS_PER_DOLLAR)
-    return f"{whole}.{fraction:06d}"
 
 
 def _bad(path: Path, why: str) -> ConfigurationError:

@@ -9,6 +9,7 @@ Each change is made under a lock and replaces the file in one step. An export is
 own, under a passphrase of its own.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -188,6 +189,12 @@ class Keystore:
             rest = tuple(other for other in file.keys if other is not entry)
             self._save(msgspec.structs.replace(file, keys=rest))
         return entry.info
+
+    def marks(self) -> dict[str, str]:
+        """By key id, what tells its record from the one that was there before or comes after."""
+        file = self._load()
+        entries = file.keys if file else ()
+        return {one.info.id: hashlib.sha256(one.box.ciphertext).hexdigest()[:32] for one in entries}
 
     def find(self, key_id: str) -> KeyInfo:
         """What is known of one key; ConfigurationError `no_key`."""

@@ -11,19 +11,24 @@ from typing import Any, Final
 
 from ricochet_node.admission import OpenSession
 from ricochet_node.advertise import Advertiser
+from ricochet_node.capacity import Capacity
 from ricochet_node.claimer import Claimer
 from ricochet_node.config import NodeConfig
 from ricochet_node.confirming import Confirming
 from ricochet_node.door import Door
 from ricochet_node.funds import survey
+from ricochet_node.key_room import Rooms
+from ricochet_node.key_states import KeyStates
 from ricochet_node.ledger import Ledger
 from ricochet_node.log import EventLog
 from ricochet_node.offers import OfferBook
+from ricochet_node.pool import Pool
 from ricochet_node.reachability import Reachability
 from ricochet_node.serve import Server, Terms
 from ricochet_node.sharing_watch import Look, SharingWatch
 from ricochet_node.standings import Standings
 from ricochet_node.upstream import Upstream
+from ricochet_protocol.advert import ModelOffer
 from ricochet_protocol.ids import Address, PeerId
 from ricochet_protocol.messages import Ask, Reply
 from ricochet_protocol.ports import Peers, Settlement
@@ -56,6 +61,8 @@ class Node:
         log: EventLog,
         clock: Callable[[], float],
         sharing: Look,
+        states: KeyStates,
+        rooms: Rooms,
     ) -> None:
         self._identity = identity
         self._config = config
@@ -63,6 +70,8 @@ class Node:
         self._ledger = ledger
         self._clock = clock
         self.book = OfferBook(config.offers)
+        self._pool = Pool(self.book, upstream, states, rooms, clock, log)
+        self._capacity = Capacity(self.book, self._pool, clock)
         standings = Standings(ledger, settlement, identity.operator, config.credit_cap)
         self._confirming = Confirming(standings, log)
         terms = Terms(network=self._network, operator=identity.operator)
@@ -72,7 +81,7 @@ class Node:
             self.book,
             ledger,
             standings,
-            upstream,
+            self._pool,
             lambda: self._advertiser.current,
             clock,
             log,
@@ -102,6 +111,11 @@ class Node:
         self._peers: Peers
         self._advertiser: Advertiser
 
+    @property
+    def shown(self) -> tuple[ModelOffer, ...]:
+        """What can be served now."""
+        return self._capacity.shown()
+
     async def join(self, peers: Peers) -> None:
         """Publish the offers on a network that has started, and admit calls."""
         self._peers = peers
@@ -111,6 +125,7 @@ class Node:
             self._network,
             self._config.region,
             self.book,
+            self._capacity.shown,
             self._clock,
         )
         self._sharing.check()
@@ -118,11 +133,12 @@ class Node:
         await self._advertiser.publish()
 
     async def run(self) -> None:
-        """Claim, advertise, and watch the chain and what may be shared; ends only by cancellation
-        or a defect."""
+        """Claim, advertise, and watch the chain, the keys and what may be shared; ends only by
+        cancellation or a defect."""
         work = (
             self.claimer.run(),
             self._advertiser.run(),
+            self._pool.run(),
             self._sharing.run(),
             self._confirming.run(),
             self._reachability.run(),
@@ -162,7 +178,7 @@ class Node:
     def status(self) -> dict[str, Any]:
         """What `admin.status` documents."""
         sold = {sales.model: sales for sales in self._ledger.sales()}
-        offered = {offer.id for offer in self.book.shown}
+        offered = {offer.id for offer in self.shown}
         models = []
         for model in dict.fromkeys((*(o.model for o in self._config.offers), *sold)):
             sales = sold.get(model)
@@ -198,7 +214,7 @@ class Node:
     async def resume(self) -> dict[str, Any]:
         """What `admin.resume` documents."""
         self.book.open()
-        return {"models": [offer.id for offer in self.book.shown]}
+        return {"models": [offer.id for offer in self.shown]}
 
     async def stop(self) -> dict[str, Any]:
         """What `admin.stop` documents."""

@@ -1,16 +1,17 @@
-"""What the node offers at this moment, and how many calls of each offer are open.
+"""What the node offers, and how many calls of each offer are open.
 
-An offer goes when the provider refuses its key, or when the right to share it ends. Nothing is
-admitted before the node has joined and while it drains. Whoever advertises waits on `changed`. A
-call holds its slot from admission to its end, however it ends.
+A source goes when the right to share it ends, and an offer with its last source; what the pool can
+serve at this moment is for `capacity.py` to say. Nothing is admitted before the node has joined and
+while it drains. Whoever advertises waits on `changed`. A call holds its slot from admission to its
+end, however it ends.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from ricochet_node.config import Offer
+from ricochet_node.offer import Offer
 from ricochet_protocol.advert import ModelOffer
 from ricochet_protocol.eip712 import AttestationProof
 from ricochet_protocol.errors import RemoteCode, RemoteFault
@@ -22,6 +23,7 @@ class OfferBook:
 
     def __init__(self, offers: Sequence[Offer]) -> None:
         self._offers = {offer.model: offer for offer in offers}
+        self._barred: set[str] = set()
         self._open: Counter[ModelId] = Counter()
         self.admitting = False
         """Whether calls are admitted: not before the start, nor while the node drains."""
@@ -31,20 +33,23 @@ class OfferBook:
         self._idle.set()
 
     @property
-    def shown(self) -> tuple[ModelOffer, ...]:
-        """What an advert says."""
-        return tuple(o.shown for o in self._offers.values()) if self.admitting else ()
+    def offers(self) -> tuple[Offer, ...]:
+        """What is offered whenever calls are admitted."""
+        return tuple(self._offers.values())
 
-    @property
-    def permissions(self) -> tuple[AttestationProof, ...]:
-        """The attestations that what is shown depends on."""
-        needed = {offer.basis.provider for offer in self.shown}
+    def permissions_of(self, shown: Iterable[ModelOffer]) -> tuple[AttestationProof, ...]:
+        """The attestations that these offers depend on."""
+        needed = {basis.provider for offer in shown for basis in offer.bases}
         return tuple(proof for proof in self._permissions if proof.provider in needed)
 
     @property
     def open_calls(self) -> int:
         """Calls that hold a slot."""
         return self._open.total()
+
+    def open_of(self, model: ModelId) -> int:
+        """Those of one model."""
+        return self._open[model]
 
     def find(self, model: ModelId) -> Offer:
         """The offer of a model; RemoteFault `no_model`, or `busy` when nothing is admitted."""
@@ -69,14 +74,23 @@ class OfferBook:
             if not self.open_calls:
                 self._idle.set()
 
-    def withdraw(self, key: str) -> tuple[ModelId, ...]:
-        """Stop offering what uses this key; the models that are gone, none the second time."""
-        gone = tuple(model for model, offer in self._offers.items() if offer.key == key)
-        for model in gone:
-            del self._offers[model]
-        if gone:
-            self.changed.set()
-        return gone
+    def bar(self, key: str) -> tuple[ModelId, ...]:
+        """Sell nothing from this key until the node starts again; the models that are gone."""
+        before = tuple(self._offers)
+        self._barred.add(key)
+        if any(key in offer.keys for offer in self.offers):
+            self.replace(self.offers)
+        return tuple(model for model in before if model not in self._offers)
+
+    def replace(self, offers: Iterable[Offer]) -> None:
+        """Offer these from now on, as far as their keys may be sold; open calls go on."""
+        self._offers = {}
+        for offer in offers:
+            sources = [source for source in offer.sources if source.key not in self._barred]
+            if sources:
+                whole = len(sources) == len(offer.sources)
+                self._offers[offer.model] = offer if whole else offer.over(sources)
+        self.changed.set()
 
     def permit(self, proofs: tuple[AttestationProof, ...]) -> None:
         """Advertise with these attestations from now on; they are sorted by provider."""

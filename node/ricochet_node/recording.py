@@ -8,7 +8,7 @@ who has a consent to show (`keep`), see `content_log`.
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
@@ -42,6 +42,10 @@ class Note:
     key: str = ""
     price: Callable[[int, int], Units | None] | None = None
     """What the provider charges for so many tokens; None as long as no provider was asked."""
+    missed: list[tuple[Callable[[int, int], Units | None], ProviderFault]] = field(
+        default_factory=list
+    )
+    """The same of each source that failed before another took over, with its fault."""
     used: tuple[int, int] | None = None
     """Tokens of an answer that came whole."""
     charged: tuple[int, int, Units] = (0, 0, Units(0))
@@ -137,13 +141,26 @@ def upstream_cost(ask: Ask, note: Note, fault: RemoteFault | None) -> tuple[Unit
     """
     if note.price is None:
         return Units(0), Units(0)
-    reported = note.used
+    asked = [_asked(ask, price, None, missed) for price, missed in note.missed]
+    asked.append(_asked(ask, note.price, note.used, fault))
+    known = [cost for cost, _ in asked if cost is not None]
+    total = Units(sum(known)) if len(known) == len(asked) else None
+    return total, Units(sum(risk for _, risk in asked))
+
+
+def _asked(
+    ask: Ask,
+    price: Callable[[int, int], Units | None],
+    reported: tuple[int, int] | None,
+    fault: RemoteFault | None,
+) -> tuple[Units | None, Units]:
+    """The same for one source."""
     if reported is None and isinstance(fault, ProviderFault):
         if fault.unbilled:
             return Units(0), Units(0)
         reported = fault.tokens
     if reported is not None:
-        return note.price(*reported), Units(0)
+        return price(*reported), Units(0)
     size = len(chat_body(ask.model, ask))
-    worst = note.price(most_prompt_tokens(size, tools=bool(ask.tools)), ask.max_tokens)
+    worst = price(most_prompt_tokens(size, tools=bool(ask.tools)), ask.max_tokens)
     return (None, Units(0)) if worst is None else (Units(0), worst)

@@ -1,6 +1,6 @@
 """One paid call from ask to receipt; both doors of the node come through `Server.serve`.
 
-    replay? → admit → upstream through the vault → release → Chunk* → meter → paid? → ledger
+    replay? → admit → upstream through pool and vault → release → Chunk* → meter → paid? → ledger
     → last Chunk → Answered
 
 The answer, its receipt and the rise of what is due are on disk before the end of it is sent.
@@ -19,17 +19,18 @@ import msgspec
 
 from ricochet_node import admission
 from ricochet_node.admission import OpenSession
-from ricochet_node.config import Offer
 from ricochet_node.content_log import ContentRecord
-from ricochet_node.faults import ProviderFault, Reason, broken
+from ricochet_node.faults import ProviderFault, broken
 from ricochet_node.ledger import Ledger, StoredAnswer
 from ricochet_node.log import EventLog
+from ricochet_node.offer import Offer, Source
 from ricochet_node.offers import OfferBook
+from ricochet_node.pool import Pool
 from ricochet_node.recording import Note, recorded
 from ricochet_node.release import Release, Till, Unpaid
 from ricochet_node.request_log import Door, RequestRecord
 from ricochet_node.standings import Standings, Tab
-from ricochet_node.upstream import Piece, Upstream, Usage
+from ricochet_node.upstream import Usage
 from ricochet_protocol import payee
 from ricochet_protocol.advert import Advert
 from ricochet_protocol.answer import Answer, AnswerParts
@@ -80,7 +81,7 @@ class Server:
         book: OfferBook,
         ledger: Ledger,
         standings: Standings,
-        upstream: Upstream,
+        pool: Pool,
         advert: Callable[[], Advert],
         clock: Callable[[], float],
         log: EventLog,
@@ -90,7 +91,7 @@ class Server:
         self._book = book
         self._ledger = ledger
         self._standings = standings
-        self._upstream = upstream
+        self._pool = pool
         self._advert = advert
         self._clock = clock
         self._log = log
@@ -134,6 +135,7 @@ class Server:
                 offer = offer.unpaid()
             note.model = ask.model
             check_supported(ask, offer.shown)
+            self._pool.check(offer)
             admission.check_ask(ask, session, self._clock())
             counted_in = await asyncio.to_thread(count_texts, ask.texts())
             metered = admission.meter_ask(ask, offer.shown, counted_in)
@@ -194,10 +196,15 @@ class Server:
         first: float | None = None
         parts = AnswerParts(ask)
         usage: Usage | None = None
-        note.key, note.price = offer.key, offer.upstream_cost
-        async with aclosing(self._upstream.stream(offer.key, offer.upstream_model, ask)) as stream:
-            while usage is None:
-                piece = await self._next(stream, start + ask.deadline, offer)
+
+        def tried(source: Source, missed: ProviderFault | None) -> None:
+            if missed is not None and note.price is not None:
+                note.missed.append((note.price, missed))
+            note.key, note.price = source.key, source.cost
+
+        stream = self._pool.stream(offer, ask, start + ask.deadline, tried)
+        async with aclosing(stream):
+            async for piece in stream:
                 if isinstance(piece, Usage):
                     usage = piece
                 else:
@@ -207,6 +214,7 @@ class Server:
                     release.take(piece)
                     while (reply := await release.next()) is not None:
                         yield reply
+        assert usage is not None  # a stream ends with it, or with a fault
         with _blaming_provider():
             answer = parts.whole_untrusted()
         counted_out = await asyncio.to_thread(count_texts, answer.texts())
@@ -276,26 +284,6 @@ class Server:
         for index, call in enumerate(stored.answer.calls):
             yield CallPiece(index=index, id=call.id, name=call.name, arguments=call.arguments)
         yield stored.answered
-
-    async def _next(self, stream: AsyncIterator[Piece], deadline: float, offer: Offer) -> Piece:
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await anext(stream)
-        except TimeoutError:
-            raise RemoteFault(RemoteCode.TIMEOUT, "the answer was not ready in time") from None
-        except ProviderFault as fault:
-            if fault.reason is not Reason.KEY_REFUSED:
-                raise
-            for model in self._book.withdraw(offer.key):
-                self._log.event(
-                    "offer_withdrawn",
-                    model=model,
-                    key=offer.key,
-                    reason="the provider refuses this key",
-                    hint=f"replace it: `ricochet keys remove {offer.key}`, then "
-                    f"`ricochet keys add {offer.key}`, and start the node again",
-                )
-            raise
 
     def _promise(
         self,

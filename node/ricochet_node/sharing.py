@@ -14,14 +14,13 @@ import msgspec
 
 from ricochet_node import attestations, policy
 from ricochet_node.attestations import State
-from ricochet_node.config import Offer
 from ricochet_node.keystore import KeyInfo
+from ricochet_node.offer import Offer, Source
 from ricochet_node.origin import parse_origin
 from ricochet_node.policy import Terms, Verdict
 from ricochet_protocol.eip712 import AttestationProof, Domain, SignedAttestation
 from ricochet_protocol.errors import ConfigurationError
 from ricochet_protocol.ids import Address
-from ricochet_protocol.money import PricePerMillion
 from ricochet_protocol.sharing import MAX_PERMISSIONS, Basis
 
 
@@ -163,15 +162,18 @@ def proofs(found: Iterable[Standing]) -> tuple[AttestationProof, ...]:
 
 
 def based(offers: Iterable[Offer], standing_of: Mapping[str, Standing]) -> tuple[Offer, ...]:
-    """The offers with the basis on which each is sold."""
-    return tuple(_with(offer, basis=standing_of[offer.key].basis) for offer in offers)
+    """The offers with the basis on which each of their sources is sold."""
+    return tuple(
+        offer.over(_on(source, standing_of[source.key].basis) for source in offer.sources)
+        for offer in offers
+    )
 
 
 def kept_private(offers: Iterable[Offer]) -> tuple[Offer, ...]:
     """The offers of a node that serves its owner's wallets only: free, and marked as private."""
-    free = PricePerMillion(0)
     return tuple(
-        _with(offer, basis=Basis("private"), price_in=free, price_out=free) for offer in offers
+        offer.unpaid().over(_on(source, Basis("private")) for source in offer.sources)
+        for offer in offers
     )
 
 
@@ -197,5 +199,5 @@ def last_day(expires: int) -> str:
         return "the end of time"
 
 
-def _with(offer: Offer, **changes: object) -> Offer:
-    return msgspec.structs.replace(offer, shown=msgspec.structs.replace(offer.shown, **changes))
+def _on(source: Source, basis: Basis) -> Source:
+    return msgspec.structs.replace(source, basis=basis)

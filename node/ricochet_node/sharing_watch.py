@@ -55,7 +55,7 @@ class SharingWatch:
             lost = {key for key, one in standings.items() if not one.allowed}
         for key in sorted(lost):
             standing = standings.get(key)
-            for model in self._book.withdraw(key):
+            for model in self._book.bar(key):
                 self._log.event(
                     "sharing_ended",
                     model=model,

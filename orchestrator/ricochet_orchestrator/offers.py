@@ -4,7 +4,7 @@ The directory is hearsay that any peer can fill; the contract's registry says wh
 counts only when both agree and the network is ours, so money cannot be steered to another peer. A
 confirmed pair is kept for the run; one the registry does not know yet is looked up again later.
 
-Of a believed advert, a model counts only while its basis holds (`ricochet_protocol.sharing`): a
+Of a believed advert, a model counts only while its bases hold (`ricochet_protocol.sharing`): a
 permission that is forged or has expired takes its models away and leaves the others. Private offers
 count only where the operator is one of ours; to everybody else they are nothing.
 """
@@ -77,7 +77,7 @@ class Offers:
     def offer(self, signed: SignedAdvert, model: ModelId) -> ModelOffer | None:
         """What a believed advert offers us of a model now."""
         offer = signed.advert.believed(model, self._settlement.domain, self._clock())
-        if offer is None or offer.basis.kind != "private" or signed.advert.operator in self._own:
+        if offer is None or not offer.is_private or signed.advert.operator in self._own:
             return offer
         return None
 

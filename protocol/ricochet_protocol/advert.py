@@ -14,7 +14,7 @@ from ricochet_protocol.eip712 import AttestationProof, Domain
 from ricochet_protocol.errors import garbage
 from ricochet_protocol.ids import Address, Hash32, ModelId, NetworkId, PeerId, address
 from ricochet_protocol.money import MAX_UNITS, PricePerMillion
-from ricochet_protocol.sharing import Basis, check_permissions, is_believed
+from ricochet_protocol.sharing import Basis, check_bases, check_permissions, is_believed
 from ricochet_protocol.signing import keccak256, sign_statement, statement_is_from
 
 MAX_TTL: Final = 600
@@ -28,10 +28,13 @@ _KIND = b"ricochet/advert/1\0"
 
 
 class ModelOffer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One model at one price; `context` is the window in tokens, `slots` the calls at once.
+    """One model at one price; `context` is the window in tokens.
 
-    `features` are what an ask may use beyond turns, lengths and temperature; each once, sorted.
-    `basis` says by what right it is offered.
+    `slots` are the calls that the node can serve at once now, `free` those it could take besides
+    the calls that were open when it signed, `tokens_left` what its keys' limits leave of this
+    minute, None without a limit. `features` are what an ask may use beyond turns, lengths and
+    temperature; each once, sorted. `bases` say by what right it is offered: all must hold, since a
+    call may go to any of the node's providers.
     """
 
     id: ModelId
@@ -40,19 +43,29 @@ class ModelOffer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     price_out: PricePerMillion
     slots: int
     features: tuple[Feature, ...] = ()
-    basis: Basis = Basis()
+    bases: tuple[Basis, ...] = (Basis(),)
+    free: int = 0
+    tokens_left: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < len(self.id) <= 128 or not self.id.isprintable():
             raise ValueError("a model id has 1 to 128 printable characters")
         if not 0 < self.context <= 2**31 or not 0 < self.slots <= 4096:
             raise ValueError("context or slots out of range")
+        if not 0 <= self.free <= self.slots or not 0 <= (self.tokens_left or 0) <= 2**53:
+            raise ValueError("free slots or tokens out of range")
         if not (0 <= self.price_in <= MAX_UNITS and 0 <= self.price_out <= MAX_UNITS):
             raise ValueError("price out of range")
         if list(self.features) != sorted(set(self.features)):
             raise ValueError("features are sorted, each once")
-        if self.basis.kind == "private" and (self.price_in or self.price_out):
+        check_bases(self.bases)
+        if self.is_private and (self.price_in or self.price_out):
             raise ValueError("what is private has no price")
+
+    @property
+    def is_private(self) -> bool:
+        """Whether it is for the operator's own clients."""
+        return self.bases[0].kind == "private"
 
 
 class Advert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,18 +99,21 @@ class Advert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("region, version or network too long")
         if not (0 <= self.seq < 2**63 and 0 <= self.issued_at < 2**63 and 0 < self.ttl <= MAX_TTL):
             raise ValueError("seq, issued_at or ttl out of range")
-        check_permissions((offer.basis for offer in self.models), self.permissions)
+        check_permissions(
+            (basis for offer in self.models for basis in offer.bases), self.permissions
+        )
 
     def offer(self, model: ModelId) -> ModelOffer | None:
         """The offer of `model`, None when the node has none."""
         return next((offer for offer in self.models if offer.id == model), None)
 
     def believed(self, model: ModelId, domain: Domain, now: float) -> ModelOffer | None:
-        """The offer of `model` when its basis holds at `now` (Unix seconds)."""
+        """The offer of `model` when all its bases hold at `now` (Unix seconds)."""
         offer = self.offer(model)
         if offer is None:
             return None
-        holds = is_believed(offer.basis, self.permissions, self.operator, domain, now)
+        proofs, operator = self.permissions, self.operator
+        holds = all(is_believed(basis, proofs, operator, domain, now) for basis in offer.bases)
         return offer if holds else None
 
     def statement(self) -> bytes:

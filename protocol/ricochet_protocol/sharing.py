@@ -22,6 +22,8 @@ from ricochet_protocol.ids import Address
 Kind = Literal["own", "licence", "attested", "private"]
 MAX_PERMISSIONS: Final = 8
 """Attestations in one advert, each of another provider."""
+MAX_BASES: Final = 16
+"""Of one offer: it may be served by several providers, each by a right of its own."""
 LICENSED: Final[frozenset[str]] = frozenset()
 """Hosted providers known to let anyone resell: those that the node's policy table allows. There is
 none yet, so `licence` is not believed of any."""
@@ -38,6 +40,19 @@ class Basis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("a licence and an attestation name their provider, nothing else does")
         if self.provider and not PROVIDER.fullmatch(self.provider):
             raise ValueError("not a provider's id or host")
+
+
+def bases_of(each: Iterable[Basis]) -> tuple[Basis, ...]:
+    """As an offer carries them: each once, sorted."""
+    return tuple(sorted(set(each), key=lambda basis: (basis.kind, basis.provider)))
+
+
+def check_bases(bases: tuple[Basis, ...]) -> None:
+    """ValueError unless they are what `bases_of` gives; `private` stands alone."""
+    if not 0 < len(bases) <= MAX_BASES or bases != bases_of(bases):
+        raise ValueError(f"an offer has 1 to {MAX_BASES} bases, sorted, each once")
+    if len(bases) > 1 and any(basis.kind == "private" for basis in bases):
+        raise ValueError("what is private has no other basis")
 
 
 def check_permissions(bases: Iterable[Basis], proofs: tuple[AttestationProof, ...]) -> None:

@@ -19,11 +19,14 @@ import aiohttp
 from doubles.upstream import UpstreamDouble
 from ricochet_network.memory_transport import MemoryNetwork
 from ricochet_network.peers import PeerNetwork
-from ricochet_node.config import ClaimSettings, NodeConfig, Offer
+from ricochet_node.config import ClaimSettings, NodeConfig
 from ricochet_node.direct import DirectUpstream
+from ricochet_node.key_room import Room, Rooms
+from ricochet_node.key_states import KeyStates
 from ricochet_node.ledger import Ledger
 from ricochet_node.log import EventLog
 from ricochet_node.node import Identity, Node
+from ricochet_node.offer import Offer, Source
 from ricochet_node.sharing_watch import Look, nothing_sold
 from ricochet_protocol.advert import ModelOffer
 from ricochet_protocol.eip712 import (
@@ -74,7 +77,7 @@ def offer(**changes: Any) -> Offer:
         "price_out": PricePerMillion(2_000_000),
         "slots": 2,
     }
-    return Offer(shown=ModelOffer(**{**shown, **changes}), upstream_model="real", key="v1")
+    return Offer(ModelOffer(**{**shown, **changes}), (Source("v1", "real"),))
 
 
 def config(**changes: Any) -> NodeConfig:
@@ -83,6 +86,13 @@ def config(**changes: Any) -> NodeConfig:
         "claim": ClaimSettings(minimum=Units(100), ether_price=Units(0)),
     }
     return NodeConfig(**{**settings, **changes})
+
+
+class NoLimits:
+    """The rooms of an owner who limits nothing."""
+
+    def of(self, key: str) -> Room:
+        return Room()
 
 
 @dataclass
@@ -190,7 +200,10 @@ class Bench:
 
 @asynccontextmanager
 async def running(
-    home: Path, settings: NodeConfig | None = None, sharing: Look = nothing_sold
+    home: Path,
+    settings: NodeConfig | None = None,
+    sharing: Look = nothing_sold,
+    rooms: Rooms | None = None,
 ) -> AsyncIterator[Bench]:
     """A node that has joined, and a client on the same network with a running subscription."""
     chain = MemorySettlement()
@@ -199,8 +212,9 @@ async def running(
     wires = MemoryNetwork()
     log_text = io.StringIO()
     ledger = Ledger(home / "node.db")
+    settings = settings or config()
+    states = KeyStates(home / "pool.db", dict.fromkeys(settings.keys, "mark"), chain.now)
     async with UpstreamDouble([PROVIDER_KEY]) as upstream, aiohttp.ClientSession() as http:
-        settings = settings or config()
         node = Node(
             Identity(peer=peer_of(NODE_SEED), operator=OPERATOR, seed=NODE_SEED),
             settings,
@@ -210,6 +224,8 @@ async def running(
             EventLog(log_text),
             lambda: chain.now,
             sharing,
+            states,
+            rooms or NoLimits(),
         )
         network = chain.domain.network
         served = PeerNetwork(
@@ -235,6 +251,7 @@ async def running(
             await calling.stop()
             await served.stop()
             ledger.close()
+            states.close()
 
 
 def run(
@@ -242,11 +259,12 @@ def run(
     scenario: Callable[[Bench], Awaitable[None]],
     settings: NodeConfig | None = None,
     sharing: Look = nothing_sold,
+    rooms: Rooms | None = None,
 ) -> None:
     """Run a scenario on a bench, within a minute."""
 
     async def inner() -> None:
-        async with asyncio.timeout(60), running(home, settings, sharing) as bench:
+        async with asyncio.timeout(60), running(home, settings, sharing, rooms) as bench:
             await scenario(bench)
 
     asyncio.run(inner())

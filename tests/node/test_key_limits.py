@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ricochet_node import config
-from ricochet_node.config import NodeConfig, load, new_offer, write_offer
+from ricochet_node.config import NodeConfig, load, write_offer
 from ricochet_node.key_limits import checked_limits, with_prices
 from ricochet_node.key_rules import Hours, KeyRules
 from ricochet_node.log import EventLog
+from ricochet_node.offer import new_offer
 from ricochet_node.prices import Price
 from ricochet_node.rule_changes import RuleChanges
 from ricochet_protocol.errors import ConfigurationError, LocalFault

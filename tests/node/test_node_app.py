@@ -33,9 +33,10 @@ from ricochet_network.peers import PeerNetwork
 from ricochet_node import owner
 from ricochet_node.admin import settle, status
 from ricochet_node.app import NodeOptions, _check_gas, _until_stopped, run_node
-from ricochet_node.config import new_offer, write_offer
+from ricochet_node.config import write_offer
 from ricochet_node.keystore import Keystore
 from ricochet_node.log import EventLog
+from ricochet_node.offer import new_offer
 from ricochet_node.passphrase import Passphrase
 from ricochet_node.vault_process import VaultProcess
 from ricochet_protocol.eip712 import (

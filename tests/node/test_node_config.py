@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ricochet_node import config
-from ricochet_node.config import ClaimSettings, load, new_offer, write_offer
+from ricochet_node.config import ClaimSettings, load, write_offer
+from ricochet_node.offer import Source, new_offer
 from ricochet_node.prices import Price
 from ricochet_protocol.errors import ConfigurationError, UsageError
 from ricochet_protocol.money import PricePerMillion
@@ -29,7 +30,7 @@ def test_prices_become_units_and_the_rest_has_defaults(tmp_path: Path) -> None:
     read = load(written(tmp_path, GOOD))
     (offer,) = read.offers
     assert (offer.shown.price_in, offer.shown.price_out) == (100_000, 2_000_000)
-    assert (offer.model, offer.upstream_model, offer.key) == ("small", "up", "local")
+    assert (offer.model, offer.sources) == ("small", (Source("local", "up"),))
     assert (offer.shown.context, offer.shown.slots) == (2304, 3)
     assert offer.shown.features == ("stop", "top_p")
     assert read.listen == ("/ip4/127.0.0.1/tcp/0",)
@@ -158,13 +159,11 @@ def test_the_local_door_opens_on_this_machine_only(door: str, tmp_path: Path) ->
 
 
 def test_the_owners_price_goes_before_the_tables() -> None:
-    offer = new_offer(
-        model="m", upstream_model="gpt-4o-mini", key="k", context=9, price_in="1", price_out="1"
-    )
-    assert offer.upstream_cost(10, 10) is None
-    listed = msgspec.structs.replace(offer, provider="openai")
-    assert listed.upstream_cost(1, 0) == 1 and listed.upstream_cost(10**6, 10**6) == 750_000
+    source = Source("k", "gpt-4o-mini")
+    assert source.cost(10, 10) is None
+    listed = msgspec.structs.replace(source, provider="openai")
+    assert listed.cost(1, 0) == 1 and listed.cost(10**6, 10**6) == 750_000
     own = msgspec.structs.replace(listed, price=Price(PricePerMillion(7), PricePerMillion(0)))
-    assert own.upstream_cost(10**6, 10**6) == 7
-    free = msgspec.structs.replace(offer, provider="ollama")
-    assert free.upstream_cost(10**6, 10**6) == 0
+    assert own.cost(10**6, 10**6) == 7
+    free = msgspec.structs.replace(source, provider="ollama")
+    assert free.cost(10**6, 10**6) == 0

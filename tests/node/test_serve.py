@@ -25,6 +25,7 @@ from node_bench import (
 from doubles.upstream import answer_to
 from ricochet_node.admission import meter_ask
 from ricochet_node.chat_body import chat_body
+from ricochet_node.offer import Source
 from ricochet_node.prices import Price
 from ricochet_node.request_log import RequestRecord
 from ricochet_node.serve import meter
@@ -298,6 +299,7 @@ def test_a_fault_of_the_provider_costs_nothing(tmp_path: Path, kind: str, code: 
         assert (await fault_of(bench, ask)).code == code
         assert bench.ledger.account(SUBSCRIBER, ask.period).due == 0
         assert bench.node.book.open_calls == 0
+        bench.chain.now += 7  # what Retry-After says
         _, answered = await bench.client.ask(ask)
         assert answered.receipt.receipt.due == COST
 
@@ -312,7 +314,7 @@ def test_a_refused_key_withdraws_its_offers(tmp_path: Path) -> None:
         assert fault.code == RemoteCode.UPSTREAM_AUTH
         (event,) = bench.events("offer_withdrawn")
         assert event["model"] == MODEL and event["key"] == "v1"
-        assert "ricochet keys add v1" in event["hint"]
+        assert "ricochet keys rotate v1" in event["hint"]
         assert (await fault_of(bench)).code == RemoteCode.NO_MODEL
         await eventually(lambda: not bench.client.network.directory()[0].advert.models)
         assert bench.node.status()["models"][0]["offered"] is False
@@ -530,6 +532,7 @@ def test_the_owners_own_call_is_free_and_otherwise_like_any_other(tmp_path: Path
 PRICE = Price(tokens_in=PricePerMillion(3_000_000), tokens_out=PricePerMillion(1_000_000))
 REPORTED = 3 * 5 + len(WORDS)
 """What the double reports at that price."""
+PRICED = msgspec.structs.replace(offer(), sources=(Source("v1", "real", price=PRICE),))
 
 
 @pytest.mark.parametrize(
@@ -566,7 +569,7 @@ def test_what_the_provider_charges_is_recorded(
         else:
             assert record.upstream_risk == 0
 
-    run(tmp_path, scenario, config(offers=(msgspec.structs.replace(offer(), price=PRICE),)))
+    run(tmp_path, scenario, config(offers=(PRICED,)))
 
 
 def test_what_a_client_who_leaves_may_have_cost_is_recorded(tmp_path: Path) -> None:
@@ -583,7 +586,7 @@ def test_what_a_client_who_leaves_may_have_cost_is_recorded(tmp_path: Path) -> N
         assert (records[0].upstream_cost, records[0].outcome) == (0, "cancelled")
         assert records[0].upstream_risk == 3 * most_prompt_tokens(body, tools=False) + 50
 
-    run(tmp_path, scenario, config(offers=(msgspec.structs.replace(offer(), price=PRICE),)))
+    run(tmp_path, scenario, config(offers=(PRICED,)))
 
 
 def test_a_request_that_reached_no_provider_cost_nothing(tmp_path: Path) -> None:

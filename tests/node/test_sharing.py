@@ -16,11 +16,13 @@ from ricochet_node.attestations import State, keep, load, revoke, state_of
 from ricochet_node.attesting import Statement, end_of_day
 from ricochet_node.keystore import KeyInfo
 from ricochet_node.log import EventLog
+from ricochet_node.offer import Source
 from ricochet_node.policy import Verdict
 from ricochet_node.sharing import Owner, Standing, based, check_sharing
 from ricochet_node.sharing_watch import LOOK, SharingWatch
 from ricochet_protocol.eip712 import (
     Attestation,
+    AttestationProof,
     Domain,
     SignedAttestation,
     sign_attestation,
@@ -89,7 +91,7 @@ def test_an_attestation_lifts_the_refusal_until_it_expires(tmp_path: Path) -> No
     assert standings["v1"].words == "attested until 2027-01-15"
     assert standings["v1"].until == NOW + 100
     (shown,) = based([offer()], standings)
-    assert shown.shown.basis == Basis("attested", "openai")
+    assert shown.shown.bases == (Basis("attested", "openai"),)
     with pytest.raises(ConfigurationError) as caught:
         check_sharing(owner(tmp_path).of_keys([OPENAI], NOW + 100))
     assert "expired" in caught.value.message
@@ -214,7 +216,11 @@ def watch_of(bench: Bench, keys: list[KeyInfo]) -> SharingWatch:
     return SharingWatch(look, bench.node.book, lambda: bench.chain.now, EventLog(bench.log_text))
 
 
-ATTESTED = offer(basis=Basis("attested", "openai"))
+def permissions(bench: Bench) -> tuple[AttestationProof, ...]:
+    return bench.node.book.permissions_of(bench.node.shown)
+
+
+ATTESTED = offer(bases=(Basis("attested", "openai"),))
 
 
 def test_a_node_withdraws_what_expires_and_says_so(tmp_path: Path) -> None:
@@ -223,13 +229,13 @@ def test_a_node_withdraws_what_expires_and_says_so(tmp_path: Path) -> None:
         keep(bench.home, signed(expires=now + 5))
         watch = watch_of(bench, [OPENAI])
         assert watch.check() == 5, "the next look is the moment at which it ends"
-        assert [one.provider for one in bench.node.book.permissions] == ["openai"]
+        assert [one.provider for one in permissions(bench)] == ["openai"]
         keep(bench.home, signed(expires=now + 3600))
         assert watch.check() == LOOK
-        assert bench.node.book.permissions[0].expires == now + 3600, "renewed without a restart"
+        assert permissions(bench)[0].expires == now + 3600, "renewed without a restart"
         bench.chain.now += 3600
         watch.check()
-        assert bench.node.book.shown == () and bench.node.book.permissions == ()
+        assert bench.node.shown == () and permissions(bench) == ()
         (event,) = bench.events("sharing_ended")
         assert (event["model"], event["reason"]) == (
             "m", "refused: terms forbid it, attestation expired",
@@ -256,11 +262,11 @@ def test_a_node_withdraws_what_is_revoked_or_cannot_be_read(tmp_path: Path, how:
         else:
             (bench.home / attestations.FILE_NAME).write_bytes(b"{")
         watch.check()
-        assert [one.id for one in bench.node.book.shown] == ["mine"]
+        assert [one.id for one in bench.node.shown] == ["mine"]
         assert len(bench.events("sharing_unreadable")) == (how == "damaged")
         assert [event["model"] for event in bench.events("sharing_ended")] == ["m"]
 
-    own = msgspec.structs.replace(offer(id="mine"), key="own")
+    own = msgspec.structs.replace(offer(id="mine"), sources=(Source("own", "real"),))
     run(tmp_path, scenario, node_config(offers=(offer(), own)))
 
 
@@ -276,7 +282,7 @@ def test_the_running_node_watches_and_advertises_its_permissions(tmp_path: Path)
 
     async def scenario(bench: Bench) -> None:
         async with asyncio.timeout(10):
-            while bench.node.book.shown:  # noqa: ASYNC110 - the book tells nobody but the advertiser
+            while bench.node.shown:  # noqa: ASYNC110 - the book tells nobody but the advertiser
                 await asyncio.sleep(0.002)
         assert len(bench.events("sharing_ended")) == 1
         assert len(looks) >= 2

@@ -31,7 +31,7 @@ class OnePeer:
 
 def model(name: str, basis: Basis, price: int = 0) -> ModelOffer:
     units = PricePerMillion(price)
-    return ModelOffer(ModelId(name), 2048, units, units, 1, basis=basis)
+    return ModelOffer(ModelId(name), 2048, units, units, 1, bases=(basis,))
 
 
 def permission(key: bytes = KEY, expires: int = NOW + 100) -> AttestationProof:

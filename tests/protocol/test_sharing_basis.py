@@ -72,7 +72,7 @@ def test_a_permission_holds_on_one_network() -> None:
 def test_a_licence_is_believed_only_of_providers_known_to_give_one() -> None:
     assert not LICENSED
     for provider in ("openai", "mistral", "api.example.com"):
-        offer = msgspec.structs.replace(OFFER, basis=Basis("licence", provider))
+        offer = msgspec.structs.replace(OFFER, bases=(Basis("licence", provider),))
         assert advert(offer, None).believed(OFFER.id, DOMAIN, NOW) is None
 
 
@@ -103,7 +103,7 @@ def test_an_advert_has_at_most_eight_permissions() -> None:
     names = [f"host{n}.example" for n in range(9)]
     proofs = tuple(proof(provider=name) for name in names)
     offers = tuple(
-        msgspec.structs.replace(ATTESTED, basis=Basis("attested", name)) for name in names
+        msgspec.structs.replace(ATTESTED, bases=(Basis("attested", name),)) for name in names
     )
     msgspec.structs.replace(ADVERT, models=offers[:8], permissions=proofs[:8])
     with pytest.raises(ValueError, match="at most 8"):
@@ -122,9 +122,11 @@ def test_a_basis_names_a_provider_only_where_its_word_counts(kind: Any, provider
 
 def test_what_is_private_has_no_price() -> None:
     with pytest.raises(ValueError, match="no price"):
-        msgspec.structs.replace(OFFER, basis=Basis("private"))
+        msgspec.structs.replace(OFFER, bases=(Basis("private"),))
     free = PricePerMillion(0)
-    private = msgspec.structs.replace(OFFER, basis=Basis("private"), price_in=free, price_out=free)
+    private = msgspec.structs.replace(
+        OFFER, bases=(Basis("private"),), price_in=free, price_out=free
+    )
     assert advert(private, None).believed(OFFER.id, DOMAIN, NOW) == private
 
 

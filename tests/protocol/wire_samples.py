@@ -67,7 +67,9 @@ ATTESTED = ModelOffer(
     price_in=PricePerMillion(150_000),
     price_out=PricePerMillion(450_000),
     slots=1,
-    basis=Basis("attested", "mistral"),
+    bases=(Basis("attested", "mistral"), Basis("own")),
+    free=1,
+    tokens_left=12_000,
 )
 ADVERT = Advert(
     peer=peer_of(NODE_SEED),

@@ -25,9 +25,10 @@ from ricochet_cli.demo.people import Person, people
 from ricochet_cli.demo.processes import STOP_SECONDS, Child, Children
 from ricochet_cli.demo.report import NodeLine, Report
 from ricochet_node.admin import settle, status
-from ricochet_node.config import new_offer, write_offer
+from ricochet_node.config import write_offer
 from ricochet_node.keystore import Keystore
 from ricochet_node.local_model import CONTEXT
+from ricochet_node.offer import new_offer
 from ricochet_node.weights import MODEL_NAME
 from ricochet_protocol.errors import ExitCode, LocalFault, RicochetError
 from ricochet_protocol.money import UNITS_PER_DOLLAR, Units, dollars
