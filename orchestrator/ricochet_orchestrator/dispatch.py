@@ -3,6 +3,9 @@
 The dispatcher knows the offers, one client for each node, and what has been tried for each step. It
 makes no call itself: it hands out assignments and hears how they ended. A step that was being asked
 when an earlier process ended goes to the same node first, because that node may hold its answer.
+
+A peer that fails before its first token has cost next to nothing, so a step goes on to the next
+peer until all were asked, at most `MAX_PEERS`; other failures count towards `MAX_TRIES`.
 """
 
 import asyncio
@@ -14,19 +17,23 @@ from typing import Final
 import msgspec
 
 from ricochet_orchestrator.checkpoint import Status, StepRecord
-from ricochet_orchestrator.client import NodeClient
+from ricochet_orchestrator.client import NodeClient, Served
+from ricochet_orchestrator.eligible import ELIGIBLE
+from ricochet_orchestrator.memory import Memory
 from ricochet_orchestrator.offers import Offers
 from ricochet_orchestrator.plan import Plan, Step, StepId, needed_window, prompt_of
-from ricochet_orchestrator.route import Candidate, Router
+from ricochet_orchestrator.route import STICKY_CHARACTERS, Candidate, Need, Router
 from ricochet_orchestrator.setting import Setting
 from ricochet_orchestrator.suppliers import Suppliers
 from ricochet_protocol.advert import SignedAdvert
-from ricochet_protocol.errors import BudgetError, LocalFault, RemoteCode, RicochetError
+from ricochet_protocol.errors import BudgetError, LocalFault, RemoteCode, RemoteFault, RicochetError
 from ricochet_protocol.ids import Address, ModelId, PeerId, RequestId
 from ricochet_protocol.ports import Subscription
 
 MAX_TRIES: Final = 6
-"""Calls of one step that may fail before it is given up."""
+"""Calls of one step that may fail before it is given up; see above for what does not count."""
+MAX_PEERS: Final = 24
+"""Peers that one step may be tried at before their failures count: cheap is not free."""
 MAX_BUSY: Final = 120
 """Calls of one step that may meet a full node; each costs half a second of waiting."""
 OFFER_WAIT: Final = 10.0
@@ -46,6 +53,12 @@ class Assignment:
     request_id: RequestId
     earlier: SignedAdvert | None
     attempt: int
+    need: Need
+
+    @property
+    def at(self) -> tuple[PeerId, ModelId]:
+        """Of whom, and of which model's, opinion the call will speak."""
+        return self.client.peer, self.step.model
 
 
 @dataclass
@@ -53,9 +66,11 @@ class _Effort:
     """What has been done for one step."""
 
     tries: int = 0
+    failovers: int = 0
     busy: int = 0
     conflicts: int = 0
     avoid: set[PeerId] = field(default_factory=set)
+    begun: set[PeerId] = field(default_factory=set)
     asked: PeerId | None = None
     terms: SignedAdvert | None = None
     reunion: bool = False
@@ -78,10 +93,12 @@ class Dispatcher:
         self._suppliers = Suppliers(setting, offers, subscription)
         self._plan = plan
         self._windows = windows
-        self._router = Router(setting.seed)
+        self._router = Router(setting.seed, setting.routing.strategy, setting.routing.max_latency)
+        now = asyncio.get_running_loop().time()
+        self._memory = Memory(setting.store, self._router, setting.clock, now)
         self._unaffordable: dict[PeerId, BudgetError] = {}
         self._efforts = {record.id: _effort(record) for record in known}
-        self._began = self._hopeful = asyncio.get_running_loop().time()
+        self._began = self._hopeful = now
 
     def assign(self, step: Step, answers: Mapping[StepId, str], now: float) -> Assignment | None:
         """A call for the step, None while nobody can take it."""
@@ -98,12 +115,14 @@ class Dispatcher:
         wide = [one for one in candidates if one.offer.context >= window]
         if effort.reunion and any(one.peer == effort.asked for one in wide):
             wide = [one for one in wide if one.peer == effort.asked]
-        chosen = self._router.choose(wide, counted, step.max_tokens, now, effort.avoid)
+        need = Need(counted, step.max_tokens, prefix_of(prompt))
+        chosen = self._router.choose(wide, need, now, effort.avoid)
         if chosen is None:
             return None
         self._router.started(chosen.peer)
         earlier = effort.terms if effort.asked == chosen.peer else None
         effort.asked, effort.terms = chosen.peer, chosen.advert
+        effort.begun.discard(chosen.peer)
         return Assignment(
             step=step,
             client=self.client(chosen.advert),
@@ -115,12 +134,24 @@ class Dispatcher:
                 logged=self._setting.allow_logging,
             ),
             earlier=earlier,
-            attempt=effort.tries + effort.busy + 1,
+            attempt=effort.tries + effort.failovers + effort.busy + 1,
+            need=need,
         )
 
-    def served(self, assignment: Assignment, first_token: float) -> None:
+    def served(self, assignment: Assignment, served: Served, now: float) -> None:
         """The call was answered."""
-        self._router.served(assignment.client.peer, first_token)
+        tokens = served.receipt.receipt.tokens_out
+        timing = (served.first_token, served.seconds, tokens)
+        self._router.served(assignment.at, assignment.need, now, timing)
+        self._memory.note(*assignment.at, urgent=False, now=now)
+
+    def close(self, now: float) -> None:
+        """Keep what was learnt."""
+        self._memory.keep(now)
+
+    def begun(self, assignment: Assignment) -> None:
+        """The call's first token has come."""
+        self._efforts[assignment.step.id].begun.add(assignment.client.peer)
 
     def failed(self, assignment: Assignment, error: RicochetError, now: float) -> bool:
         """The call failed; whether the step may be tried again."""
@@ -131,7 +162,9 @@ class Dispatcher:
             self._unaffordable[peer] = error
             self._router.released(peer)
             return True
-        self._router.failed(peer, error.code, now)
+        wait = error.wait if isinstance(error, RemoteFault) else 0
+        self._router.failed(assignment.at, error.code, now, wait)
+        self._memory.note(*assignment.at, urgent=wait > 0, now=now)
         if error.code == RemoteCode.CONFLICT:
             # The node knows this request id with other content (an answer was lost and made anew
             # here, or the period changed): another id makes it another call.
@@ -139,8 +172,12 @@ class Dispatcher:
         if error.code == RemoteCode.BUSY:
             effort.busy += 1
         else:
-            effort.tries += 1
             effort.avoid.add(peer)
+            untried = {one.peer for one in self._candidates(assignment.step.model)} - effort.avoid
+            if untried and peer not in effort.begun and effort.failovers < MAX_PEERS:
+                effort.failovers += 1
+            else:
+                effort.tries += 1
         return effort.tries < MAX_TRIES and effort.busy < MAX_BUSY
 
     def hopeless(self, waiting: list[Step], now: float) -> RicochetError | None:
@@ -168,7 +205,8 @@ class Dispatcher:
         return self._suppliers.client(advert)
 
     def _candidates(self, model: ModelId) -> list[Candidate]:
-        return self._suppliers.candidates(model, without=self._unaffordable)
+        found = self._suppliers.candidates(model, without=self._unaffordable)
+        return [one for one in found if self._router.fit(one) == ELIGIBLE]
 
 
 def request_id_of(
@@ -183,6 +221,13 @@ def request_id_of(
     return RequestId(hashlib.sha256(text.encode()).hexdigest()[:32])
 
 
+def prefix_of(prompt: str) -> str:
+    """What names the beginning of a prompt that is long enough for a provider to cache."""
+    if len(prompt) < STICKY_CHARACTERS:
+        return ""
+    return hashlib.sha256(prompt[:STICKY_CHARACTERS].encode()).hexdigest()
+
+
 def no_peer(model: ModelId | None, offers: Offers) -> LocalFault:
     """The error for a model that nobody offers; None stands for any model at all."""
     offered = offers.models()
@@ -193,6 +238,9 @@ def no_peer(model: ModelId | None, offers: Offers) -> LocalFault:
         else "No registered node answers. Check that nodes are running and that `bootstrap` in "
         "network.json names one, then run the same command again."
     )
+    if offers.routing.excludes:
+        what += ", within your routing settings"
+        hint += f" `ricochet route explain {model or 'MODEL'}` tells who is left out, and why."
     return LocalFault("no_peer", f"No peer offers {what}.", hint)
 
 

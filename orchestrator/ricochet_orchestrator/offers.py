@@ -6,7 +6,8 @@ confirmed pair is kept for the run; one the registry does not know yet is looked
 
 Of a believed advert, a model counts only while its bases hold (`ricochet_protocol.sharing`): a
 permission that is forged or has expired takes its models away and leaves the others. Private offers
-count only where the operator is one of ours; to everybody else they are nothing.
+count only where the operator is one of ours; to everybody else they are nothing. What the settings
+of the run leave out (`eligible`) counts as little.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Final
 
+from ricochet_orchestrator.eligible import why_not
+from ricochet_orchestrator.routing import DEFAULTS, RoutingSettings
 from ricochet_protocol.advert import ModelOffer, SignedAdvert
 from ricochet_protocol.errors import ChainError
 from ricochet_protocol.ids import Address, ModelId, PeerId
@@ -26,7 +29,8 @@ RECHECK: Final = 5.0
 class Offers:
     """The believed part of a directory; `refresh` keeps it current.
 
-    `own` are the operators whose private offers are meant for us; `clock` tells Unix seconds.
+    `own` are the operators whose private offers are meant for us; `clock` tells Unix seconds. What
+    `routing` excludes is not offered.
     """
 
     def __init__(
@@ -35,11 +39,13 @@ class Offers:
         settlement: Settlement,
         clock: Callable[[], float],
         own: Collection[Address],
+        routing: RoutingSettings = DEFAULTS,
     ) -> None:
         self._peers = peers
         self._settlement = settlement
         self._clock = clock
         self._own = own
+        self.routing = routing
         self._confirmed: set[tuple[Address, PeerId]] = set()
         self._doubted: dict[tuple[Address, PeerId], float] = {}
         self.unreachable: ChainError | None = None
@@ -76,10 +82,16 @@ class Offers:
 
     def offer(self, signed: SignedAdvert, model: ModelId) -> ModelOffer | None:
         """What a believed advert offers us of a model now."""
+        return None if self.why_not(signed, model) else signed.advert.offer(model)
+
+    def why_not(self, signed: SignedAdvert, model: ModelId) -> str:
+        """Why a believed advert's offer of a model does not count; empty when it does."""
         offer = signed.advert.believed(model, self._settlement.domain, self._clock())
-        if offer is None or not offer.is_private or signed.advert.operator in self._own:
-            return offer
-        return None
+        if offer is None:
+            return "basis"
+        if offer.is_private and signed.advert.operator not in self._own:
+            return "private"
+        return why_not(signed.advert, offer, self.routing)
 
     def models(self) -> tuple[ModelId, ...]:
         """Models on offer, those that most peers offer first."""

@@ -77,7 +77,7 @@ async def run_document(
     """
     subscription = await paid_period(setting)
     own = {setting.payer.subscriber, *setting.private_nodes}
-    offers = Offers(setting.peers, setting.settlement, setting.clock, own)
+    offers = Offers(setting.peers, setting.settlement, setting.clock, own, setting.routing)
     record, plan, resumed = await _prepare(setting, offers, document, chain, model, stop)
     setting.store.mark_cached(record.id, setting.clock())
     run = _Run(setting, subscription, offers, record, plan, stop)
@@ -229,6 +229,7 @@ class _Run:
                 await self._settle(stopped)
         finally:
             await _end([watcher, stopped, *self._calls, *self._payments])
+            self._dispatcher.close(asyncio.get_running_loop().time())
         if self._schedule.complete:
             return RunStatus.COMPLETED
         return RunStatus.PAUSED if self._stop.is_set() else RunStatus.PARTIAL
@@ -268,9 +269,12 @@ class _Run:
             temperature=step.temperature,
             allow_logging=self._setting.allow_logging,
         )
-        served = await client.ask(
-            ask, assignment.earlier, lambda seconds: tell(FirstToken(step.id, peer, seconds))
-        )
+
+        def begun(seconds: float) -> None:
+            self._dispatcher.begun(assignment)
+            tell(FirstToken(step.id, peer, seconds))
+
+        served = await client.ask(ask, assignment.earlier, begun)
         answer = self._answer(step, client, served)
         pay = client.paying.acceptance(answer.cost, served.counted)
         if not self._store.complete(answer, pay):
@@ -311,7 +315,7 @@ class _Run:
         except (RemoteFault, ChainError, BudgetError) as error:
             self._failed(assignment, error)
             return
-        self._dispatcher.served(assignment, served.first_token)
+        self._dispatcher.served(assignment, served, asyncio.get_running_loop().time())
         self._schedule.completed(step.id)
         self._payments.add(asyncio.create_task(self._pay(assignment.client)))
 

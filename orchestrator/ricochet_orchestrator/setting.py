@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ricochet_orchestrator.account import Payer
 from ricochet_orchestrator.context import Context
 from ricochet_orchestrator.progress import Event
+from ricochet_orchestrator.routing import DEFAULTS, RoutingSettings
 from ricochet_orchestrator.segment import TokenCounter
 from ricochet_orchestrator.store import Store
 from ricochet_protocol.ids import Address
@@ -29,5 +30,6 @@ class Setting:
     clock: Callable[[], float]
     tell: Callable[[Event], None]
     private_nodes: tuple[Address, ...] = ()
+    routing: RoutingSettings = DEFAULTS
     allow_logging: bool = False
     context: Context = field(default_factory=Context)

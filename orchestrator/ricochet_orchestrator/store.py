@@ -12,7 +12,7 @@ well under a millisecond beside model calls of seconds, and cancellation cannot 
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -190,6 +190,10 @@ class Store:
             account = change(_account(session, node, period), _accounts(session, period))
             session.merge(_account_row(account))
             return account
+
+    def transaction(self) -> AbstractContextManager[Session]:
+        """One transaction that holds the write lock, for what other modules keep here."""
+        return self._transaction()
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:

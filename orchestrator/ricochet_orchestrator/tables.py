@@ -85,6 +85,21 @@ class AccountRow(_Base, table=True):
     counted: int = 0
 
 
+class OpinionRow(_Base, table=True):
+    __tablename__: ClassVar[str] = "opinions"
+
+    peer: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    opinion: str
+
+
+class BreakerRow(_Base, table=True):
+    __tablename__: ClassVar[str] = "breakers"
+
+    peer: str = Field(primary_key=True)
+    breaker: str
+
+
 METADATA: Final = _Base.metadata
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
@@ -117,5 +132,11 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
         "ALTER TABLE accounts ADD COLUMN billed INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE accounts ADD COLUMN counted INTEGER NOT NULL DEFAULT 0",
+    ),
+    (
+        """CREATE TABLE opinions (
+            peer VARCHAR NOT NULL, model VARCHAR NOT NULL, opinion VARCHAR NOT NULL,
+            PRIMARY KEY (peer, model))""",
+        "CREATE TABLE breakers (peer VARCHAR NOT NULL PRIMARY KEY, breaker VARCHAR NOT NULL)",
     ),
 )

@@ -48,6 +48,10 @@ OFFER = ModelOffer(
 )
 
 
+WAIT = 40
+"""Seconds a node asks for that wants to be left alone."""
+
+
 class Fault(Enum):
     """What can be wrong with a node."""
 
@@ -55,6 +59,8 @@ class Fault(Enum):
     DIES_AFTER_FIRST_TOKEN = auto()
     GOES_SILENT = auto()
     BUSY = auto()
+    ASKS_TO_WAIT = auto()
+    PROVIDER_FAILS = auto()
     KEY_REFUSED = auto()
     ENDS_WITHOUT_RECEIPT = auto()
     WRONG_REPLY = auto()
@@ -119,6 +125,10 @@ class ScriptedNode:
         self.calls: list[Ask] = []
         """What went to the provider."""
         self.asks = 0
+        self.waits: list[float] = []
+        """Until when it wanted no ask, on the loop's clock."""
+        self.early = 0
+        """Asks that came before that."""
         self.open = self.most_open = 0
         self.due = 0
         self.backed = 0
@@ -216,6 +226,8 @@ class ScriptedNode:
 
     async def _ask(self, ask: Ask) -> AsyncIterator[Reply]:
         self.asks += 1
+        if self.waits and asyncio.get_running_loop().time() < max(self.waits):
+            self.early += 1
         fault = self.faults.popleft() if self.faults else self.always
         stored = self._stored.get(ask.request_id)
         if stored is not None:
@@ -260,6 +272,11 @@ class ScriptedNode:
                 await self._die()
             case Fault.BUSY:
                 raise RemoteFault(RemoteCode.BUSY, "all slots are taken")
+            case Fault.ASKS_TO_WAIT:
+                self.waits.append(asyncio.get_running_loop().time() + WAIT)
+                raise RemoteFault(RemoteCode.BUSY, "the rate is used up", wait=WAIT)
+            case Fault.PROVIDER_FAILS:
+                raise RemoteFault(RemoteCode.UPSTREAM, "the provider failed (500)")
             case Fault.KEY_REFUSED:
                 raise RemoteFault(RemoteCode.UPSTREAM_AUTH, "the provider \x1b[31mrefuses")
             case Fault.GOES_SILENT:
