@@ -3,7 +3,8 @@
 A document is one corpus made of parts, one for each file. A part's text is kept exactly as it was
 decoded or extracted (line ends included), and the document's text is that of its parts, one after
 the other, nothing between them. So an offset in the document leads to a part, an offset in it and,
-through the part's marks, to the page or chapter it came from.
+through the part's marks, to the page or chapter it came from. Where personal data was replaced by
+placeholders, offsets still lead to the source as it was.
 
 Without a file, the document is a chapter of CPython's own language reference, which every Python
 installation carries. Files become documents in `reading`.
@@ -16,6 +17,8 @@ from itertools import accumulate
 from typing import Final
 
 import msgspec
+
+from ricochet_orchestrator.redaction import Cut, source_span
 
 DEFAULT_TOPIC: Final = "compound"
 """About 11k tokens, several times the window of the local model."""
@@ -37,7 +40,10 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One source. `media` is what it was (`pdf`), `form` what its text is; `sha256` of the text."""
+    """One source. `media` is what it was (`pdf`), `form` what its text is; `sha256` of the text.
+
+    `cuts` are where placeholders stand for what the source has; marks are offsets in the source.
+    """
 
     name: str
     media: str
@@ -45,6 +51,7 @@ class Part(msgspec.Struct, frozen=True):
     text: str
     sha256: str
     marks: tuple[Mark, ...] = ()
+    cuts: tuple[Cut, ...] = ()
 
     def places(self, start: int, end: int) -> tuple[str, ...]:
         """Labels of the pages or chapters that the text from `start` to `end` comes from."""
@@ -53,7 +60,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A stretch of one part: its index and name, offsets in its text, pages or chapters."""
+    """A stretch of one part: its index and name, offsets in its source, pages or chapters."""
 
     part: int
     name: str
@@ -85,6 +92,7 @@ class Document(msgspec.Struct, frozen=True):
         for index, (part, begin) in enumerate(zip(self.parts, self.starts, strict=False)):
             low, high = max(start - begin, 0), min(end - begin, len(part.text))
             if low < high:
+                low, high = source_span(part.cuts, low, high)
                 spans.append(Span(index, part.name, low, high, part.places(low, high)))
         return tuple(spans)
 

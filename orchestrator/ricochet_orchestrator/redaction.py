@@ -10,7 +10,7 @@ What is restored is exactly what was replaced: `restore(redact(text).text, value
 import hmac
 import re
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -38,19 +38,21 @@ class Redacted(msgspec.Struct, frozen=True):
     values: dict[str, str]
     cuts: tuple[Cut, ...] = ()
 
-    def source_span(self, start: int, end: int) -> tuple[int, int]:
-        """The span of the source that `text[start:end]` came from; all of a value it touches."""
-        return self._source(start, of_end=False), self._source(end, of_end=True)
 
-    def _source(self, offset: int, of_end: bool) -> int:
-        index = bisect_right(self.cuts, offset, key=lambda cut: cut.at) - 1
-        if index < 0:
-            return offset
-        cut = self.cuts[index]
-        if offset >= cut.until:
-            return cut.end + offset - cut.until
-        # Within a placeholder, or at its beginning, where an end has not touched it yet.
-        return cut.end if of_end and offset > cut.at else cut.start
+def source_span(cuts: Sequence[Cut], start: int, end: int) -> tuple[int, int]:
+    """The span of the source that `start` to `end` came from, with all of a value it touches."""
+    return _source(cuts, start, of_end=False), _source(cuts, end, of_end=True)
+
+
+def _source(cuts: Sequence[Cut], offset: int, of_end: bool) -> int:
+    index = bisect_right(cuts, offset, key=lambda cut: cut.at) - 1
+    if index < 0:
+        return offset
+    cut = cuts[index]
+    if offset >= cut.until:
+        return cut.end + offset - cut.until
+    # Within a placeholder, or at its beginning, where an end has not touched it yet.
+    return cut.end if of_end and offset > cut.at else cut.start
 
 
 def redact(text: str, finder: Finder, key: bytes) -> Redacted:
