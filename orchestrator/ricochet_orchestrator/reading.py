@@ -1,22 +1,27 @@
 """From what a user names to a document: files, folders and standard input, each a part.
 
 What is named is read or refused. What lies in a folder is read if it can be; the rest is listed, so
-that nothing is left out in silence. Text is decoded by `decoding`.
+that nothing is left out in silence. Text is decoded here; other kinds are
+extracted in a process of their own (`extraction`).
 """
 
+import re
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from ricochet_orchestrator.decoding import check_encoding, decode
-from ricochet_orchestrator.document import Document, Part, document_of, part_of
+from ricochet_orchestrator.document import Document, Form, Mark, Part, document_of, part_of
+from ricochet_orchestrator.extraction.process import extract
+from ricochet_orchestrator.extraction.refusal import MAX_TEXT
 from ricochet_orchestrator.media import HEAD, PLAIN, Media, media_of
 from ricochet_orchestrator.source_files import STDIN, STDIN_NAME, Found, Skipped, read, walk
 from ricochet_protocol.errors import UsageError
 
-MAX_TEXT: Final = 32 * 1024 * 1024
-"""Characters of a document: about eight million tokens, thousands of calls."""
+_DECLARED: Final = re.compile(
+    rb"<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)=[\"']?([\w.:-]{1,40})", re.IGNORECASE
+)
 
 
 class Inputs(msgspec.Struct, frozen=True):
@@ -100,16 +105,30 @@ def _part(name: str, data: bytes, inputs: Inputs) -> Part:
     if not data:
         raise _empty(name)
     media = inputs.media or media_of(name, data[:HEAD])
-    if media not in PLAIN:
-        raise UsageError(
-            "document_binary",
-            f"{name} is {media.value}, not text.",
-            "Convert it to text in UTF-8 first, for example with pdftotext or pandoc.",
-        )
-    text = decode(name, data, inputs.encoding)
+    marks: tuple[Mark, ...] = ()
+    if media in PLAIN:
+        text, form = decode(name, data, inputs.encoding), PLAIN[media]
+    else:
+        found = extract(name, media, _in_utf8(name, media, data, inputs.encoding))
+        text, marks = found.text, found.marks
+        form = Form.TEXT if media is Media.PDF else Form.MARKDOWN
     if not text.strip():
         raise _empty(name)
-    return part_of(name, text, media.value, PLAIN[media])
+    return part_of(name, text, media.value, form, marks)
+
+
+def _in_utf8(name: str, media: Media, data: bytes, encoding: str | None) -> bytes:
+    """HTML is text, in the encoding that it declares or its user names; the rest is as it is."""
+    if media is not Media.HTML:
+        return data
+    declared = _DECLARED.search(data[:HEAD])
+    try:
+        text = decode(name, data, encoding)
+    except UsageError:
+        if encoding is not None or declared is None:
+            raise
+        text = decode(name, data, declared[1].decode())
+    return text.encode()
 
 
 def _empty(name: str) -> UsageError:

@@ -1,0 +1,1 @@
+"""Text out of HTML, PDF, DOCX and EPUB, in a process with limits: such files are strangers'."""
