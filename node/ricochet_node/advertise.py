@@ -3,8 +3,8 @@
 Offers come and go with the keys behind them, and every call changes what is free. So that a node
 never floods the network, changes are published at a bounded pace, the newest state each time.
 
-`seq` is Unix milliseconds, so that it also rises across restarts; `current` is the advert that
-receipts cite.
+`seq` is Unix milliseconds, so that it also rises across restarts. Receipts cite the advert that an
+ask went by: the current one, or one that was current lately (`terms`).
 """
 
 import asyncio
@@ -16,12 +16,15 @@ import msgspec
 
 from ricochet_node.offers import OfferBook
 from ricochet_protocol.advert import Advert, ModelOffer
-from ricochet_protocol.ids import Address, NetworkId
+from ricochet_protocol.ids import Address, Hash32, NetworkId
 from ricochet_protocol.ports import Peers
 
 TTL: Final = 300
 REFRESH: Final = 120
 """Below half of the ttl, so that one lost announcement does no harm."""
+HONOURED: Final = float(TTL)
+"""Seconds for which the prices of an advert hold after another was published: as long as those who
+have not heard of that believe in it."""
 LOOK: Final = 2.0
 """Seconds between looks at what time alone changes: windows, waits and active hours."""
 BURST: Final = 3
@@ -47,17 +50,20 @@ class Advertiser:
         self._peers = peers
         self._operator = operator
         self._network = network
-        self._region = region
         self._book = book
         self._shown = shown
         self._clock = clock
         self._seq = 0
+        self.region = region
         self.current: Advert
+        self._earlier: dict[Hash32, tuple[Advert, float]] = {}
 
     async def publish(self) -> None:
         """Sign and spread what is offered now."""
         self._book.changed.clear()
         now, shown = self._clock(), self._shown()
+        if self._seq:
+            self._supersede()
         self._seq = max(self._seq + 1, int(now * 1000))
         self.current = Advert(
             peer=self._peers.peer,
@@ -65,7 +71,7 @@ class Advertiser:
             operator=self._operator,
             network=self._network,
             models=shown,
-            region=self._region,
+            region=self.region,
             version=_version(),
             seq=self._seq,
             issued_at=int(now),
@@ -73,6 +79,18 @@ class Advertiser:
             permissions=self._book.permissions_of(shown),
         )
         await self._peers.publish(self.current)
+
+    def terms(self, digest: bytes) -> Advert | None:
+        """The advert of that digest, if it is current or was within `HONOURED`; "" is current."""
+        if not digest or digest == self.current.digest():
+            return self.current
+        advert, until = self._earlier.get(Hash32(digest), (None, 0.0))
+        return advert if until > asyncio.get_running_loop().time() else None
+
+    def _supersede(self) -> None:
+        now = asyncio.get_running_loop().time()
+        kept = {key: kept for key, kept in self._earlier.items() if kept[1] > now}
+        self._earlier = kept | {self.current.digest(): (self.current, now + HONOURED)}
 
     async def run(self) -> None:
         """Publish what changes, and refresh in time; ends only by cancellation."""

@@ -23,12 +23,14 @@ from ricochet_node import counters, key_states, keystore, ledger_file
 from ricochet_node.admin import Admin
 from ricochet_node.alerts import Alerts
 from ricochet_node.cap_watch import CapWatch
+from ricochet_node.config import NodeConfig
 from ricochet_node.content_log import ContentLog
 from ricochet_node.door_tokens import DoorTokens
 from ricochet_node.key_room import VaultRooms
 from ricochet_node.key_states import KeyStates
 from ricochet_node.ledger import Ledger
 from ricochet_node.listening import host_and_port
+from ricochet_node.live_config import LiveConfig
 from ricochet_node.local_door import LocalDoor, count_request
 from ricochet_node.log import EventLog, open_log
 from ricochet_node.metrics import Metrics
@@ -38,7 +40,6 @@ from ricochet_node.offering import Offering
 from ricochet_node.owner import GAS_KEY, WALLET
 from ricochet_node.passphrase import Passphrase
 from ricochet_node.request_log import RequestLog
-from ricochet_node.rule_changes import RuleChanges
 from ricochet_node.upstreams import Upstreams
 from ricochet_node.vault_process import VaultProcess
 from ricochet_protocol.errors import BudgetError, LocalFault
@@ -156,8 +157,8 @@ async def run_node(
         await stack.enter_async_context(
             admin.running(options.home, network.peer, operator, network.addresses)
         )
-        changes = RuleChanges(options.home, rules, vault, log)
-        await stack.enter_async_context(changes.followed())
+        began = msgspec.structs.replace(config, limits=rules)
+        await _follow_edits(stack, options.home, began, vault, node, rooms, log)
         models = tuple(offer.model for offer in config.offers)
         log.event("started", peer=network.peer, operator=operator, models=len(models))
         notices = offering.notices(config)
@@ -227,6 +228,25 @@ async def _open_door(
     )
     url = await stack.enter_async_context(door.opened(*host_and_port(place)))
     log.event("door", url=url)
+
+
+async def _follow_edits(
+    stack: AsyncExitStack,
+    home: Path,
+    config: NodeConfig,
+    vault: VaultProcess,
+    node: Node,
+    rooms: VaultRooms,
+    log: EventLog,
+) -> None:
+    """Take up edits of node.yaml, as long as `stack` lasts."""
+
+    def apply(new: NodeConfig) -> None:
+        rooms.rules = dict(new.limits)
+        node.change(new)
+
+    live = LiveConfig(home, config, lambda: Offering.of(home).check(), vault, apply, log)
+    await stack.enter_async_context(live.followed())
 
 
 async def _check_gas(deployment: Deployment, account: Address) -> None:

@@ -66,6 +66,15 @@ class Door:
         self._guests = guests
         self._sessions: dict[PeerId, OpenSession] = {}
 
+    def change_guests(self, guests: Guests) -> None:
+        """Let in whom these lists name; sessions of others end, their open calls go on."""
+        self._guests = guests
+        self._sessions = {
+            peer: session
+            for peer, session in self._sessions.items()
+            if guests.welcome(session.subscriber)
+        }
+
     async def __call__(self, peer: PeerId, request: Request) -> AsyncGenerator[Reply, None]:
         """Serve one request of an authenticated peer."""
         try:

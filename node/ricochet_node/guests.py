@@ -28,6 +28,12 @@ class Guests(msgspec.Struct, frozen=True):
     allow: frozenset[Address] = frozenset()
     deny: frozenset[Address] = frozenset()
 
+    def welcome(self, account: Address) -> bool:
+        """Whether the lists let an account in."""
+        if account in self.deny or (self.allow and account not in self.allow):
+            return False
+        return not self.private or account in self.private
+
     def admit(
         self, signed: SignedSession, signer: Address, subscription: Subscription | None, now: float
     ) -> OpenSession:
@@ -36,8 +42,7 @@ class Guests(msgspec.Struct, frozen=True):
         `signer` is who signed the session, `subscription` that of the account it names.
         """
         account = signed.session.subscriber
-        barred = account in self.deny or (self.allow and account not in self.allow)
-        if barred or (self.private and account not in self.private):
+        if not self.welcome(account):
             raise RemoteFault(
                 RemoteCode.REFUSED, "this node does not serve your account", "use another node"
             )

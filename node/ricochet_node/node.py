@@ -82,7 +82,7 @@ class Node:
             ledger,
             standings,
             self._pool,
-            lambda: self._advertiser.current,
+            lambda digest: self._advertiser.terms(digest),
             clock,
             log,
         )
@@ -132,6 +132,12 @@ class Node:
         self.book.open()
         await self._advertiser.publish()
 
+    def change(self, config: NodeConfig) -> None:
+        """Offer, let in and say what this configuration does, from the next call on."""
+        self._advertiser.region = config.region
+        self.door.change_guests(config.guests)
+        self.book.replace(config.offers)
+
     async def run(self) -> None:
         """Claim, advertise, and watch the chain, the keys and what may be shared; ends only by
         cancellation or a defect."""
@@ -180,7 +186,8 @@ class Node:
         sold = {sales.model: sales for sales in self._ledger.sales()}
         offered = {offer.id for offer in self.shown}
         models = []
-        for model in dict.fromkeys((*(o.model for o in self._config.offers), *sold)):
+        configured = (offer.model for offer in (*self.book.offers, *self._config.offers))
+        for model in dict.fromkeys((*configured, *sold)):
             sales = sold.get(model)
             models.append(
                 {

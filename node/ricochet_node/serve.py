@@ -62,6 +62,14 @@ class Terms(msgspec.Struct, frozen=True):
     operator: Address
 
 
+class Sale(msgspec.Struct, frozen=True):
+    """What is sold to an ask: the offer at the prices of `advert`, which the receipt cites."""
+
+    offer: Offer
+    advert: Advert
+    metered: Metered
+
+
 class Bill(msgspec.Struct, frozen=True):
     """What one answer used and costs."""
 
@@ -72,7 +80,7 @@ class Bill(msgspec.Struct, frozen=True):
 
 
 class Server:
-    """Serves asks; `advert` gives the advert that is current, which receipts cite."""
+    """Serves asks; `terms_of` gives the advert of a digest, None when it holds no more."""
 
     def __init__(
         self,
@@ -82,7 +90,7 @@ class Server:
         ledger: Ledger,
         standings: Standings,
         pool: Pool,
-        advert: Callable[[], Advert],
+        terms_of: Callable[[bytes], Advert | None],
         clock: Callable[[], float],
         log: EventLog,
     ) -> None:
@@ -92,7 +100,7 @@ class Server:
         self._ledger = ledger
         self._standings = standings
         self._pool = pool
-        self._advert = advert
+        self._terms_of = terms_of
         self._clock = clock
         self._log = log
         self.listeners: list[Callable[[RequestRecord], None]] = []
@@ -130,15 +138,14 @@ class Server:
                 async for reply in self._replay(stored, ask, session):
                     yield reply
                 return
-            offer = self._book.find(ask.model)
-            if session.free:
-                offer = offer.unpaid()
+            offer, advert = self._on_terms(ask, session)
             note.model = ask.model
             check_supported(ask, offer.shown)
             self._pool.check(offer)
             admission.check_ask(ask, session, self._clock())
             counted_in = await asyncio.to_thread(count_texts, ask.texts())
             metered = admission.meter_ask(ask, offer.shown, counted_in)
+            sale = Sale(offer, advert, metered)
             if demand := self._demand(session, metered):
                 yield demand
                 return
@@ -147,10 +154,29 @@ class Server:
                 self._book.slot(offer),
                 self._standings.open_tab(who, period, metered.worst, metered.opening) as tab,
             ):
-                call = self._call(ask, session, offer, metered, tab, note)
+                call = self._call(ask, session, sale, tab, note)
                 async with aclosing(call) as replies:
                     async for reply in replies:
                         yield reply
+
+    def _on_terms(self, ask: Ask, session: OpenSession) -> tuple[Offer, Advert]:
+        """The offer at the prices of the advert that the ask names, and that advert.
+
+        RemoteFault `busy` when the node does not keep to that advert: its client has not heard of
+        the prices that hold now, and nobody is billed a price that he has not seen.
+        """
+        offer = self._book.find(ask.model)
+        advert = self._terms_of(ask.terms)
+        if advert is None:
+            raise _new_terms()
+        if session.free:
+            return offer.unpaid(), advert
+        if ask.terms:
+            agreed = advert.offer(ask.model)
+            if agreed is None:
+                raise _new_terms()
+            offer = offer.priced(agreed.price_in, agreed.price_out)
+        return offer, advert
 
     def _demand(self, session: OpenSession, metered: Metered) -> PaymentRequired | None:
         who, period = session.subscriber, session.period
@@ -165,18 +191,17 @@ class Server:
         self,
         ask: Ask,
         session: OpenSession,
-        offer: Offer,
-        metered: Metered,
+        sale: Sale,
         tab: Tab,
         note: Note,
     ) -> AsyncGenerator[Reply, None]:
         start = asyncio.get_running_loop().time()
         surplus = self._surplus.get(ask.model, Surplus())
-        release = Release(tab, metered, surplus, start + ask.deadline)
+        release = Release(tab, sale.metered, surplus, start + ask.deadline)
         with self._charging(ask, session, release, tab, note):
             if due := release.foresee():
                 yield due
-            replies = self._answer(ask, session, offer, metered, tab, release, note)
+            replies = self._answer(ask, session, sale, tab, release, note)
             async with aclosing(replies):
                 async for reply in replies:
                     yield reply
@@ -185,13 +210,12 @@ class Server:
         self,
         ask: Ask,
         session: OpenSession,
-        offer: Offer,
-        metered: Metered,
+        sale: Sale,
         tab: Tab,
         release: Release,
         note: Note,
     ) -> AsyncGenerator[Reply, None]:
-        advert = self._advert()
+        offer, metered = sale.offer, sale.metered
         start = asyncio.get_running_loop().time()
         first: float | None = None
         parts = AnswerParts(ask)
@@ -226,7 +250,7 @@ class Server:
         bill = meter(offer, ask, metered.counted_in, counted_out, usage)
         while (due := await release.before_end(bill.cost)) is not None:
             yield due
-        answered = self._promise(ask, session, advert, answer, usage, bill)
+        answered = self._promise(ask, session, sale.advert, answer, usage, bill)
         tab.bill(bill.cost)
         self._learn(ask.model, bill, metered.counted(counted_out))
         self._log.event(
@@ -334,6 +358,15 @@ class Server:
         finally:
             del self._running[key]
             done.set()
+
+
+def _new_terms() -> RemoteFault:
+    return RemoteFault(
+        RemoteCode.BUSY,
+        "the node has new terms",
+        "ask again once its new advert is there",
+        wait=1,
+    )
 
 
 @contextmanager

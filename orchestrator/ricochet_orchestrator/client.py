@@ -142,6 +142,7 @@ class NodeClient:
         if offer is None:
             raise RemoteFault(RemoteCode.NO_MODEL, "the peer no longer offers the model")
         check_supported(ask, offer)
+        ask = msgspec.structs.replace(ask, terms=terms.advert.digest())
         metered = self._metered(ask, offer)
         # An answer that may be replayed is paid for already, as far as the node does not object.
         with self.paying.open(metered, self._count, ahead=earlier is None) as call:

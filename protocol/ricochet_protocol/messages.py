@@ -55,6 +55,8 @@ class Ask(Message, frozen=True, tag="ask"):
     the pieces. `deadline` is in seconds from admission. The same `request_id` with the same content
     replays the stored answer without a second call; with other content it is a conflict.
     `allow_logging` lets the node's owner keep prompt and answer in a log, if he wants that too.
+    `terms` is the digest of the advert whose prices hold for the call; empty takes the node's
+    present ones. A repetition may name newer terms: they are no part of the content.
     """
 
     request_id: RequestId
@@ -71,6 +73,7 @@ class Ask(Message, frozen=True, tag="ask"):
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = ToolChoice()
     allow_logging: bool = False
+    terms: bytes = b""
 
     def __post_init__(self) -> None:
         request_id(self.request_id)
@@ -79,6 +82,8 @@ class Ask(Message, frozen=True, tag="ask"):
         check_stops(self.stop)
         if not 0 < self.max_tokens <= MAX_TOKENS:
             raise ValueError("max_tokens out of range")
+        if len(self.terms) not in (0, 32):
+            raise ValueError("terms are the 32 bytes of an advert's digest, or empty")
         if not 0 < self.deadline <= MAX_DEADLINE:
             raise ValueError("deadline out of range")
         if not 0.0 <= self.temperature <= 2.0:
@@ -112,7 +117,8 @@ class Ask(Message, frozen=True, tag="ask"):
 
     def digest(self) -> Hash32:
         """SHA-256 of the ask: with subscriber and request id it is the key of a replay."""
-        return Hash32(hashlib.sha256(encode(self)).digest())
+        content = msgspec.structs.replace(self, terms=b"") if self.terms else self
+        return Hash32(hashlib.sha256(encode(content)).digest())
 
 
 class Pay(Message, frozen=True, tag="pay"):

@@ -1,7 +1,5 @@
-"""The section `keys:` of node.yaml: what it means, what is wrong with it, edits while running."""
+"""The section `keys:` of node.yaml: what it means, and what is wrong with it."""
 
-import asyncio
-import io
 import json
 from pathlib import Path
 
@@ -13,11 +11,9 @@ from ricochet_node import config
 from ricochet_node.config import NodeConfig, load, write_offer
 from ricochet_node.key_limits import checked_limits, with_prices
 from ricochet_node.key_rules import Hours, KeyRules
-from ricochet_node.log import EventLog
 from ricochet_node.offer import new_offer
 from ricochet_node.prices import Price
-from ricochet_node.rule_changes import RuleChanges
-from ricochet_protocol.errors import ConfigurationError, LocalFault
+from ricochet_protocol.errors import ConfigurationError
 from ricochet_protocol.money import PricePerMillion, Units
 
 FULL = """
@@ -139,45 +135,3 @@ def test_any_section_is_read_or_refused(tmp_path: Path, section: dict[str, objec
         assert error.code == "bad_node_config"
     else:
         assert rules.models == ("real",)
-
-
-class Vault:
-    """Notes the rules it is given; gone when it is told so."""
-
-    def __init__(self) -> None:
-        self.rules: list[dict[str, KeyRules]] = []
-        self.gone = False
-
-    async def change_rules(self, rules: dict[str, KeyRules], /) -> None:
-        if self.gone:
-            raise LocalFault("vault_ended", "gone", "")
-        self.rules.append(rules)
-
-
-def test_edits_reach_the_running_vault_and_mistakes_do_not(tmp_path: Path) -> None:
-    first = home(tmp_path, FULL)
-    vault, text = Vault(), io.StringIO()
-    changes = RuleChanges(tmp_path, first.limits, vault, EventLog(text))
-    path = tmp_path / config.FILE_NAME
-
-    async def scenario() -> None:
-        await changes.look()
-        path.write_text(path.read_text().replace("rpm: 60", "rpm: 6000"))
-        await changes.look()
-        await changes.look()
-        assert [rules["main"].rpm for rules in vault.rules] == [6000]
-        path.write_text(path.read_text().replace("rpm: 6000", "rpm: wrong"))
-        await changes.look()
-        path.unlink()
-        await changes.look()
-        assert len(vault.rules) == 1
-        path.write_text(first_offer + FULL.replace("60", "7"))
-        vault.gone = True
-        with pytest.raises(LocalFault):
-            await changes.look()
-        vault.gone = False
-
-    first_offer = path.read_text().partition("keys:")[0]
-    asyncio.run(scenario())
-    events = [json.loads(line)["event"] for line in text.getvalue().splitlines()]
-    assert events == ["limits_changed", "limits_refused", "limits_refused"]

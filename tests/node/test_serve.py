@@ -31,6 +31,7 @@ from ricochet_node.request_log import RequestRecord
 from ricochet_node.serve import meter
 from ricochet_node.upstream import Usage
 from ricochet_node.vault_request import most_prompt_tokens
+from ricochet_protocol.advert import Advert
 from ricochet_protocol.conversation import Tool, ToolCall
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import Hash32, NetworkId, Period, RequestId
@@ -645,3 +646,87 @@ def test_no_bill_is_above_what_was_reserved_or_what_a_client_believes(
         due=bill.cost,
     )
     check_usage(receipt, shown, *counted, ask.max_tokens, tools=tools)
+
+
+def advert_of(bench: Bench) -> Advert:
+    return bench.client.network.directory()[0].advert
+
+
+def dearer(bench: Bench) -> None:
+    prices = {"price_in": PricePerMillion(9_000_000), "price_out": PricePerMillion(9_000_000)}
+    bench.node.change(config(offers=(offer(**prices),)))
+
+
+async def heard(bench: Bench, seen: Advert) -> Advert:
+    await eventually(lambda: advert_of(bench) != seen)
+    return advert_of(bench)
+
+
+def test_nobody_is_billed_a_price_that_he_has_not_seen(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.client.open_account()
+        await eventually(lambda: bool(bench.client.network.directory()))
+        seen = advert_of(bench)
+        dearer(bench)
+        new = await heard(bench, seen)
+        _, old = await bench.client.ask(bench.client.request(terms=seen.digest()))
+        assert old.receipt.receipt.advert == seen.digest()
+        assert old.receipt.receipt.cost == COST
+        _, now = await bench.client.ask(bench.client.request(terms=new.digest()))
+        assert now.receipt.receipt.advert == new.digest()
+        assert now.receipt.receipt.cost == 9 * (5 + len(WORDS))
+
+    run(tmp_path, scenario)
+
+
+def test_a_price_holds_for_an_ask_that_was_admitted_under_it(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.client.open_account()
+        await eventually(lambda: bool(bench.client.network.directory()))
+        seen = advert_of(bench)
+        bench.upstream.delay = 0.1
+        call = asyncio.create_task(bench.client.ask(bench.client.request(terms=seen.digest())))
+        await bench.upstream.until(lambda counts: counts.open == 1)
+        dearer(bench)
+        await heard(bench, seen)
+        _, answered = await call
+        assert answered.receipt.receipt.cost == COST
+
+    run(tmp_path, scenario)
+
+
+def test_terms_that_hold_no_more_bill_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ricochet_node.advertise.HONOURED", 0.0)
+
+    async def scenario(bench: Bench) -> None:
+        await bench.client.open_account()
+        await eventually(lambda: bool(bench.client.network.directory()))
+        seen = advert_of(bench)
+        dearer(bench)
+        await heard(bench, seen)
+        for terms in (seen.digest(), bytes(32)):
+            fault = await fault_of(bench, bench.client.request(terms=terms))
+            assert (fault.code, fault.wait) == (RemoteCode.BUSY, 1)
+        assert bench.upstream.counts.keys.total() == 0
+        assert bench.ledger.account(SUBSCRIBER, bench.client.period).due == 0
+
+    run(tmp_path, scenario)
+
+
+def test_a_repetition_on_newer_terms_is_the_same_ask(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.client.open_account()
+        await eventually(lambda: bool(bench.client.network.directory()))
+        seen = advert_of(bench)
+        ask = bench.client.request(terms=seen.digest())
+        first = await bench.client.ask(ask)
+        dearer(bench)
+        new = await heard(bench, seen)
+        again = msgspec.structs.replace(ask, terms=new.digest())
+        assert again.digest() == ask.digest()
+        assert await bench.client.ask(again) == first
+        assert bench.upstream.counts.keys[PROVIDER_KEY] == 1
+
+    run(tmp_path, scenario)

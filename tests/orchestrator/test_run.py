@@ -40,7 +40,7 @@ from ricochet_protocol.errors import (
     ExitCode,
     LocalFault,
 )
-from ricochet_protocol.ids import ModelId, Period
+from ricochet_protocol.ids import ModelId, PeerId, Period
 from ricochet_protocol.messages import Ask
 from ricochet_protocol.money import PricePerMillion
 from ricochet_protocol.payer import PROVEN_ANSWERS
@@ -105,6 +105,20 @@ def test_a_result_tells_what_each_peer_did(stage: Stage) -> None:
         assert use.first_token == pytest.approx(2.0, abs=0.2)
     assert result.tokens_in == sum(use.tokens_in for use in result.peers)
     assert result.seconds >= 4.0
+
+
+def test_every_ask_names_the_advert_whose_prices_it_goes_by(stage: Stage) -> None:
+    published: set[tuple[PeerId, bytes]] = set()
+
+    def look(event: object) -> None:
+        for node in stage.nodes:
+            adverts = (signed.advert for signed in node.peers.directory())
+            published.update((advert.peer, advert.digest()) for advert in adverts)
+
+    stage.on_event = look
+    play(stage, numbered(4))
+    asked = {(node.peer, ask.terms) for node in stage.nodes for ask in node.calls}
+    assert asked and asked <= published
 
 
 def test_an_unproven_node_gets_one_call_at_a_time_and_a_proven_one_its_slots(

@@ -119,6 +119,7 @@ ASK_WITH_ALL = Ask(
     tools=(WEATHER,),
     tool_choice=ToolChoice("function", "weather"),
     allow_logging=True,
+    terms=b"\x0e" * 32,
 )
 VOUCHER: SignedVoucher = sign_voucher(KEY, DOMAIN, Voucher(SUBSCRIBER, NODE, Period(1), Units(60)))
 ACCOUNT = AccountState(
