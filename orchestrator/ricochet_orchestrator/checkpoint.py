@@ -34,12 +34,21 @@ class RunStatus(StrEnum):
     COMPLETED = "completed"
 
 
+class Origin(msgspec.Struct, frozen=True, array_like=True):
+    """Where a segment comes from: a file, offsets in its text, in characters, pages or chapters."""
+
+    part: str
+    start: int
+    end: int
+    places: tuple[str, ...] = ()
+
+
 class RunRecord(msgspec.Struct, frozen=True):
     """One run. `key` tells document, chain and models: an unfinished run with it is resumed.
 
     `model` answers the steps that name none; `windows` are what the plan was made for, so that a
     resumed run plans the same steps whoever offers the models by then. The answers of `outputs` are
-    the run's text.
+    the run's text; `sources` are the document's segments, which it `cites` by number, or does not.
     """
 
     id: str
@@ -52,10 +61,16 @@ class RunRecord(msgspec.Struct, frozen=True):
     created_at: float
     outputs: tuple[StepId, ...]
     seconds: float = 0.0
+    sources: tuple[Origin, ...] = ()
+    cites: bool = False
 
 
 class StepRecord(msgspec.Struct, frozen=True):
-    """A step of a run. `peer` and `advert` tell whom it was asked of last, and on what terms."""
+    """A step of a run. `peer` and `advert` tell whom it was asked of last, and on what terms.
+
+    It reads the answers of `inputs` and the `segments`; a later `attempt` asks again for an answer
+    to `slot` that was refused.
+    """
 
     id: StepId
     name: str
@@ -68,6 +83,10 @@ class StepRecord(msgspec.Struct, frozen=True):
     error: str
     started_at: float | None
     completed_at: float | None
+    inputs: tuple[StepId, ...] = ()
+    segments: tuple[int, ...] = ()
+    slot: StepId = StepId("")
+    attempt: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True):

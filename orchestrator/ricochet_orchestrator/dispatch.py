@@ -16,19 +16,26 @@ from typing import Final
 
 import msgspec
 
+from ricochet_orchestrator.answer_schema import canonical
+from ricochet_orchestrator.chain_language import ChainStep
 from ricochet_orchestrator.checkpoint import Status, StepRecord
 from ricochet_orchestrator.client import NodeClient, Served
 from ricochet_orchestrator.eligible import ELIGIBLE
+from ricochet_orchestrator.growth import Growth
 from ricochet_orchestrator.memory import Memory
 from ricochet_orchestrator.offers import Offers
-from ricochet_orchestrator.plan import Plan, Step, StepId, needed_window, prompt_of
+from ricochet_orchestrator.plan import Step, StepId, needed_window
 from ricochet_orchestrator.route import STICKY_CHARACTERS, Candidate, Need, Router
 from ricochet_orchestrator.setting import Setting
+from ricochet_orchestrator.step_budget import StepBudgets
 from ricochet_orchestrator.suppliers import Suppliers
-from ricochet_protocol.advert import SignedAdvert
+from ricochet_protocol.advert import ModelOffer, SignedAdvert
+from ricochet_protocol.conversation import AnswerFormat, Feature, Turn
 from ricochet_protocol.errors import BudgetError, LocalFault, RemoteCode, RemoteFault, RicochetError
 from ricochet_protocol.ids import Address, ModelId, PeerId, RequestId
+from ricochet_protocol.money import Units
 from ricochet_protocol.ports import Subscription
+from ricochet_protocol.steps import Metered
 
 MAX_TRIES: Final = 6
 """Calls of one step that may fail before it is given up; see above for what does not count."""
@@ -49,7 +56,9 @@ class Assignment:
 
     step: Step
     client: NodeClient
-    prompt: str
+    turns: tuple[Turn, ...]
+    form: AnswerFormat
+    worst: Units
     request_id: RequestId
     earlier: SignedAdvert | None
     attempt: int
@@ -84,40 +93,53 @@ class Dispatcher:
         setting: Setting,
         offers: Offers,
         subscription: Subscription,
-        plan: Plan,
+        growth: Growth,
         windows: Mapping[ModelId, int],
         known: tuple[StepRecord, ...],
+        budgets: StepBudgets,
     ) -> None:
         self._setting = setting
         self._offers = offers
         self._suppliers = Suppliers(setting, offers, subscription)
-        self._plan = plan
+        self._growth = growth
         self._windows = windows
         self._router = Router(setting.seed, setting.routing.strategy, setting.routing.max_latency)
         now = asyncio.get_running_loop().time()
         self._memory = Memory(setting.store, self._router, setting.clock, now)
         self._unaffordable: dict[PeerId, BudgetError] = {}
         self._efforts = {record.id: _effort(record) for record in known}
+        self._budgets = budgets
+        self._sizes: dict[StepId, int] = {}
         self._began = self._hopeful = now
 
-    def assign(self, step: Step, answers: Mapping[StepId, str], now: float) -> Assignment | None:
-        """A call for the step, None while nobody can take it."""
-        effort = self._efforts[step.id]
-        candidates = self._candidates(step.model)
+    def can_take(self, step: ChainStep, model: ModelId, now: float) -> bool:
+        """Whether anybody could take a call of the chain step now, and its budget allows one."""
+        if self._budgets.exceeded(step) is not None:
+            return False
+        return any(self._router.ready(one, now) for one in self._candidates(step, model))
+
+    def assign(self, step: Step, now: float) -> Assignment | None:
+        """A call for the step, None while nobody can take it or its budget does not hold it."""
+        effort = self._efforts.setdefault(step.id, _Effort())
+        candidates = self._candidates(step.spec, step.model)
         if effort.reunion and now < self._began + REUNION:
             candidates = [one for one in candidates if one.peer == effort.asked]
-        if not any(self._router.ready(one, now) for one in candidates):
+        size = self._sizes.get(step.id, 0)
+        wide = [one for one in candidates if one.offer.context >= size]
+        if not any(self._router.ready(one, now) for one in wide):
             return None
-        count = self._setting.count
-        prompt = prompt_of(step, self._plan, answers, self._windows[step.model], count)
-        counted = count(prompt)
-        window = needed_window(step.model, counted, step.max_tokens)
-        wide = [one for one in candidates if one.offer.context >= window]
+        turns, counted = self._growth.turns(step, self._windows[step.model])
+        size = self._sizes[step.id] = needed_window(step.model, counted, step.max_tokens)
+        wide = [one for one in wide if one.offer.context >= size]
         if effort.reunion and any(one.peer == effort.asked for one in wide):
             wide = [one for one in wide if one.peer == effort.asked]
-        need = Need(counted, step.max_tokens, prefix_of(prompt))
+        need = Need(counted, step.max_tokens, prefix_of(turns[0].content))
         chosen = self._router.choose(wide, need, now, effort.avoid)
         if chosen is None:
+            return None
+        form = form_of(step.spec, chosen.offer)
+        worst = Metered(chosen.offer, counted, step.max_tokens).worst
+        if not self._budgets.open(step.spec, worst):
             return None
         self._router.started(chosen.peer)
         earlier = effort.terms if effort.asked == chosen.peer else None
@@ -126,7 +148,9 @@ class Dispatcher:
         return Assignment(
             step=step,
             client=self.client(chosen.advert),
-            prompt=prompt,
+            turns=turns,
+            form=form,
+            worst=worst,
             request_id=request_id_of(
                 step.id,
                 self._setting.payer.subscriber,
@@ -144,6 +168,7 @@ class Dispatcher:
         timing = (served.first_token, served.seconds, tokens)
         self._router.served(assignment.at, assignment.need, now, timing)
         self._memory.note(*assignment.at, urgent=False, now=now)
+        self._budgets.close(assignment.step.spec, assignment.worst, served.receipt.receipt.cost)
 
     def close(self, now: float) -> None:
         """Keep what was learnt."""
@@ -158,6 +183,7 @@ class Dispatcher:
         effort = self._efforts[assignment.step.id]
         peer = assignment.client.peer
         effort.reunion = False
+        self._budgets.close(assignment.step.spec, assignment.worst, Units(0))
         if isinstance(error, BudgetError):
             self._unaffordable[peer] = error
             self._router.released(peer)
@@ -173,7 +199,8 @@ class Dispatcher:
             effort.busy += 1
         else:
             effort.avoid.add(peer)
-            untried = {one.peer for one in self._candidates(assignment.step.model)} - effort.avoid
+            step = assignment.step
+            untried = {one.peer for one in self._candidates(step.spec, step.model)} - effort.avoid
             if untried and peer not in effort.begun and effort.failovers < MAX_PEERS:
                 effort.failovers += 1
             else:
@@ -185,10 +212,13 @@ class Dispatcher:
 
         To be asked while no call is out: one that ends may free money for others.
         """
+        affordable = [one for one in waiting if self._budgets.exceeded(one.spec) is None]
+        if not affordable:
+            return self._budgets.exceeded(waiting[0].spec)
         if any(
             one.offer.context >= self._windows[step.model]
-            for step in waiting
-            for one in self._candidates(step.model)
+            for step in affordable
+            for one in self._candidates(step.spec, step.model)
         ):
             self._hopeful = now
             return None
@@ -198,14 +228,17 @@ class Dispatcher:
             return broke[0]
         if now < self._hopeful + OFFER_WAIT:
             return None
-        return self._offers.unreachable or no_peer(waiting[0].model, self._offers)
+        first = affordable[0]
+        needs = needed_features(first.spec)
+        return self._offers.unreachable or no_peer(first.model, self._offers, needs)
 
     def client(self, advert: SignedAdvert) -> NodeClient:
         """The client of the node that signed the advert."""
         return self._suppliers.client(advert)
 
-    def _candidates(self, model: ModelId) -> list[Candidate]:
-        found = self._suppliers.candidates(model, without=self._unaffordable)
+    def _candidates(self, step: ChainStep, model: ModelId) -> list[Candidate]:
+        needs = needed_features(step)
+        found = self._suppliers.candidates(model, needs, self._unaffordable)
         return [one for one in found if self._router.fit(one) == ELIGIBLE]
 
 
@@ -228,10 +261,35 @@ def prefix_of(prompt: str) -> str:
     return hashlib.sha256(prompt[:STICKY_CHARACTERS].encode()).hexdigest()
 
 
-def no_peer(model: ModelId | None, offers: Offers) -> LocalFault:
+def needed_features(step: ChainStep) -> frozenset[Feature]:
+    """What an offer must support for a chain step's calls to mean what they say.
+
+    Not the format of the answer: that is checked here, whoever follows it or does not.
+    """
+    wanted: dict[Feature, bool] = {
+        "top_p": step.top_p != 1.0,
+        "stop": bool(step.stop),
+        "seed": step.seed is not None,
+    }
+    return frozenset(name for name, is_used in wanted.items() if is_used)
+
+
+def form_of(step: ChainStep, offer: ModelOffer) -> AnswerFormat:
+    """The closest form to the step's schema that the offer can hold its model to."""
+    if step.schema is not None and "json_schema" in offer.features:
+        return AnswerFormat(kind="json_schema", name=step.name, schema=canonical(step.schema))
+    if step.schema is not None and step.schema.get("type") == "object":
+        return AnswerFormat(kind="json_object" if "json_object" in offer.features else "text")
+    return AnswerFormat()
+
+
+def no_peer(
+    model: ModelId | None, offers: Offers, needs: frozenset[Feature] = frozenset()
+) -> LocalFault:
     """The error for a model that nobody offers; None stands for any model at all."""
     offered = offers.models()
     what = "a model" if model is None else f"the model {model} with the window the run needs"
+    what += f" and support for {', '.join(sorted(needs))}" if needs else ""
     hint = (
         f"Models on offer now: {', '.join(offered)}. Choose one with --model, or try again later."
         if offered

@@ -1,60 +1,115 @@
-"""Turns a chain and a document into a static graph of calls, before the first one is made.
+"""What a plan is made of: calls, what each reads, and how large that may be.
 
 A step's id is the hash of its model, prompt, parameters and inputs, where an input is a segment's
-hash or another step's id. So ids depend on content alone: a changed paragraph changes its own
-segment's steps and what depends on them, and equal calls (a paragraph that occurs twice) are one
-step, whose answer is used twice.
+hash, another step's id, or the hash of a text that answers yielded. So ids depend on content alone:
+a changed paragraph changes its own segment's steps and what depends on them, and equal calls (a
+paragraph that occurs twice) are one step, whose answer is used twice.
 
 No call can exceed its model's window: prompts are budgeted in tokens of our counter, with a margin
-for the model's own tokenizer, an answer's share in a later prompt is its `max_tokens`, and an
-answer that turns out longer is cut at a sentence. A reduce whose inputs could exceed the window is
-planned in several levels.
+for the model's own tokenizer; an answer's share in a later prompt is its `max_tokens`, and an
+answer that turns out longer is cut at a sentence. `growth` makes steps, `compose` their prompts.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
-from typing import Final, NewType
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NewType
 
 import msgspec
 
-from ricochet_orchestrator.chains import PLACEHOLDER, SEGMENTS, Chain, ChainStep
-from ricochet_orchestrator.segment import MIN_BUDGET, Segment, TokenCounter, pieces
+from ricochet_orchestrator.answer_schema import canonical
+from ricochet_orchestrator.chain_language import ChainStep
+from ricochet_orchestrator.prompt import places
 from ricochet_orchestrator.tokenizers import margin
-from ricochet_protocol.errors import LocalFault, UsageError
 from ricochet_protocol.ids import ModelId
 from ricochet_protocol.usage import TEMPLATE_TOKENS
 
 StepId = NewType("StepId", str)
 """64 hex digits."""
+Spans = tuple[tuple[int, int], ...]
+"""Ranges of segments (first, one behind the last), ascending and apart."""
 
-_JOINT: Final = "\n\n"
-_JOINT_TOKENS: Final = 2
-_SEAM_TOKENS: Final = 8
-"""Tokenizing the pieces of a prompt together may give a few tokens more than apart."""
+JOINT: Final = "\n\n"
+JOINT_TOKENS: Final = 2
+_ATTEMPT_BITS: Final = 3
+_ORDINAL_BITS: Final = 22
+"""Calls of one chain step: 4 million. With 64 chain steps, positions have 31 bits."""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """One input: a segment, another step's answer, or a text that answers yielded.
+
+    `key` stands for it in ids; `tokens` is the most it takes in a prompt; `spans` are the segments
+    it comes from and `part` their file, None for several.
+    """
+
+    key: str
+    tokens: int
+    spans: Spans
+    part: int | None
+    segment: int | None = None
+    step: StepId | None = None
+    text: str = ""
+    label: str = ""
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One call. It reads either segments (by index) or the answers of other steps, in order."""
+    """One call. `slot` is the id that others cite: the step's own, or that of its first attempt.
+
+    `spans` are the segments that reach it, through whatever steps. A later `attempt` follows one
+    whose answer was `refused`, for a reason.
+    """
 
     id: StepId
-    name: str
-    role: str
+    slot: StepId
+    spec: ChainStep
     model: ModelId
-    prompt: str
-    max_tokens: int
-    temperature: float
-    segments: tuple[int, ...] = ()
-    inputs: tuple[StepId, ...] = ()
+    position: int
+    sources: tuple[Source, ...]
+    spans: Spans
+    previous: StepId | None = None
+    named: tuple[tuple[str, StepId], ...] = ()
+    attempt: int = 0
+    refused: StepId | None = None
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """The chain step it is a call of."""
+        return self.spec.name
+
+    @property
+    def role(self) -> str:
+        """The role of the chain step."""
+        return self.spec.role
+
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens its answer has."""
+        return self.spec.max_tokens
+
+    @property
+    def segments(self) -> tuple[int, ...]:
+        """The segments it reads directly."""
+        return tuple(one.segment for one in self.sources if one.segment is not None)
+
+    @property
+    def inputs(self) -> tuple[StepId, ...]:
+        """The steps whose answers it reads, in order."""
+        read = [one.step for one in self.sources if one.step is not None]
+        read += [] if self.previous is None else [self.previous]
+        return (*read, *(step for _, step in self.named))
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """`steps` are in order of dependency; the result is the answers of `outputs`, in order."""
+    """What is known of a run's calls, in order; the result is the answers of `outputs`, in order.
 
-    segments: tuple[Segment, ...]
+    `whole`: no answer can add steps, except by being refused.
+    """
+
     steps: Mapping[StepId, Step]
     outputs: tuple[StepId, ...]
+    whole: bool
 
 
 def room(model: ModelId, window: int, max_tokens: int) -> int:
@@ -67,151 +122,73 @@ def needed_window(model: ModelId, counted: int, max_tokens: int) -> int:
     return -(-counted * margin(model) // 100) + TEMPLATE_TOKENS + max_tokens
 
 
-def segment_budget(
-    chain: Chain, default: ModelId, windows: Mapping[ModelId, int], count: TokenCounter
-) -> int:
-    """Tokens a segment may have, so that every step over segments fits its model's window."""
-    return min(
-        _room_for_text(step, model, windows[model], count)
-        for step in chain.steps
-        for model in (step.model or default,)
-        if step.over == SEGMENTS
-    )
+def position_of(chain_step: int, ordinal: int, attempt: int) -> int:
+    """Where a step stands in its run's order, whenever it became known."""
+    return (chain_step << _ORDINAL_BITS | ordinal) << _ATTEMPT_BITS | attempt
 
 
-def make_plan(
-    chain: Chain,
-    segments: tuple[Segment, ...],
-    default: ModelId,
-    windows: Mapping[ModelId, int],
-    count: TokenCounter,
-) -> Plan:
-    """The graph; UsageError `window_too_small` when two answers of a step cannot be joined."""
-    steps: dict[StepId, Step] = {}
-    answers: dict[str, tuple[Step, ...]] = {}
-    for spec in chain.steps:
-        model = spec.model or default
-        if spec.over == SEGMENTS:
-            made = tuple(_over_segment(spec, model, segment) for segment in segments)
-        elif spec.mode == "map":
-            made = tuple(_over_steps(spec, model, (one,)) for one in answers[spec.over])
+def united(spans: Iterable[Spans]) -> Spans:
+    """All ranges as one."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted({one for group in spans for one in group}):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
-            space = _room_for_text(spec, model, windows[model], count)
-            levels = list(_reduced(spec, model, answers[spec.over], space))
-            for level in levels[:-1]:
-                steps |= {step.id: step for step in level}
-            made = levels[-1]
-        _check_inputs_fit(spec, made, steps, windows[model], count)
-        steps |= {step.id: step for step in made}
-        answers[spec.name] = made
-    outputs = tuple(step.id for step in answers[chain.last.name])
-    return Plan(segments=segments, steps=steps, outputs=outputs)
+            merged.append((start, end))
+    return tuple(merged)
 
 
-def prompt_of(
-    step: Step, plan: Plan, answers: Mapping[StepId, str], window: int, count: TokenCounter
-) -> str:
-    """The text to send; `answers` holds those of the step's inputs."""
-    if step.segments:
-        text = "".join(plan.segments[index].shown for index in step.segments)
-    else:
-        text = _JOINT.join(
-            _within(answers[source].strip(), plan.steps[source].max_tokens, count)
-            for source in step.inputs
-        )
-    prompt = step.prompt.replace(PLACEHOLDER, text)
-    if count(prompt) > room(step.model, window, step.max_tokens):
-        raise LocalFault(
-            "prompt_too_long",
-            f"A call of step {step.name} would exceed the window of {step.model}.",
-            "Use a model with a larger window, or report this with the chain file.",
-        )
-    return prompt
+def text_key(text: str) -> str:
+    """What stands for a text in an id."""
+    return "text:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def _within(text: str, share: int, count: TokenCounter) -> str:
-    """`text`, or as much of it from the start as its share of a prompt allows."""
-    budget = max(share, MIN_BUDGET)
-    return text if count(text) <= budget else pieces(text, budget, count)[0].strip()
-
-
-def _reduced(
-    spec: ChainStep, model: ModelId, inputs: tuple[Step, ...], space: int
-) -> Iterator[tuple[Step, ...]]:
-    """The levels of a reduce: one with `group`, else as many as it takes to reach one answer."""
-    while True:
-        fit = space // (max(max(step.max_tokens for step in inputs), MIN_BUDGET) + _JOINT_TOKENS)
-        size = fit if spec.group is None else min(fit, spec.group)
-        if size < min(2, len(inputs)):
-            raise UsageError(
-                "window_too_small",
-                f"Step {spec.name} cannot join answers of {inputs[0].max_tokens} tokens "
-                f"in the window of {model}.",
-                "Choose a model with a larger window, or lower max_tokens in the chain.",
-            )
-        inputs = tuple(_over_steps(spec, model, group) for group in _groups(inputs, size))
-        yield inputs
-        if spec.group is not None or len(inputs) == 1:
-            return
-
-
-def _groups(inputs: Sequence[Step], size: int) -> list[Sequence[Step]]:
-    """As few groups as `size` allows, as even as they can be, so that none holds a lone answer."""
-    number = -(-len(inputs) // size)
-    bounds = [len(inputs) * index // number for index in range(number + 1)]
-    return [inputs[start:end] for start, end in pairwise(bounds)]
-
-
-def _room_for_text(spec: ChainStep, model: ModelId, window: int, count: TokenCounter) -> int:
-    frame = count(spec.prompt.replace(PLACEHOLDER, ""))
-    return room(model, window, spec.max_tokens) - frame - _SEAM_TOKENS
-
-
-def _check_inputs_fit(
-    spec: ChainStep,
-    made: Sequence[Step],
-    earlier: Mapping[StepId, Step],
-    window: int,
-    count: TokenCounter,
-) -> None:
-    """A map over answers has one input a call, which no planning can make smaller."""
-    if spec.mode != "map" or spec.over == SEGMENTS:
-        return
-    most = max(earlier[source].max_tokens for step in made for source in step.inputs)
-    if max(most, MIN_BUDGET) > _room_for_text(spec, made[0].model, window, count):
-        raise UsageError(
-            "window_too_small",
-            f"An answer of {most} tokens does not fit the window of step {spec.name}'s model.",
-            "Choose a model with a larger window, or lower max_tokens in the chain.",
-        )
-
-
-def _over_segment(spec: ChainStep, model: ModelId, segment: Segment) -> Step:
-    return _step(spec, model, (segment.identity,), segments=(segment.index,))
-
-
-def _over_steps(spec: ChainStep, model: ModelId, inputs: Sequence[Step]) -> Step:
-    sources = tuple(step.id for step in inputs)
-    return _step(spec, model, sources, inputs=sources)
-
-
-def _step(
+def step_id(
     spec: ChainStep,
     model: ModelId,
-    sources: Sequence[str],
-    segments: tuple[int, ...] = (),
-    inputs: tuple[StepId, ...] = (),
-) -> Step:
-    content = ["ricochet/step/1", model, spec.prompt, spec.max_tokens, spec.temperature, *sources]
-    digest = hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
-    return Step(
-        id=StepId(digest),
-        name=spec.name,
-        role=spec.role,
-        model=model,
-        prompt=spec.prompt,
-        max_tokens=spec.max_tokens,
-        temperature=spec.temperature,
-        segments=segments,
-        inputs=inputs,
+    sources: Sequence[Source],
+    previous: StepId | None,
+    named: Sequence[tuple[str, StepId]],
+    parameters: Mapping[str, str],
+) -> StepId:
+    """The id of a first attempt: everything that decides the call and what passes as its answer."""
+    prompt = template_of(spec, previous)
+    used = {*places(prompt), *places(spec.system)}
+    values = {name: parameters[name] for name in sorted(used & set(parameters))}
+    keys: list[Any] = [one.key if not one.label else [one.key, one.label] for one in sources]
+    options: dict[str, Any] = {
+        "system": spec.system,
+        "top_p": spec.top_p,
+        "stop": spec.stop,
+        "seed": spec.seed,
+        "schema": None if spec.schema is None else canonical(spec.schema),
+        "cites": spec.cites,
+        "quotes": spec.quotes,
+        "previous": previous,
+        "named": list(named),
+        "values": values,
+    }
+    # What is left out when it says nothing new keeps the ids of stores that were written before it.
+    said = {name: value for name, value in options.items() if value and value != 1.0}
+    if spec.seed is not None:
+        said["seed"] = spec.seed
+    content = [model, prompt, spec.max_tokens, spec.temperature]
+    plain = not said and not any(isinstance(key, list) for key in keys)
+    return _digest(
+        ["ricochet/step/1", *content, *keys] if plain else ["ricochet/step/2", *content, said, keys]
     )
+
+
+def attempt_id(slot: StepId, attempt: int, refused: StepId, reason: str) -> StepId:
+    """The id of a later attempt, which sees the refused answer and the reason."""
+    return _digest(["ricochet/attempt/1", slot, attempt, refused, reason])
+
+
+def template_of(spec: ChainStep, previous: StepId | None) -> str:
+    """The prompt a call uses: a refine's first call has one of its own."""
+    return spec.first if spec.mode == "refine" and previous is None else spec.prompt
+
+
+def _digest(content: list[Any]) -> StepId:
+    text = json.dumps(content, separators=(",", ":"))
+    return StepId(hashlib.sha256(text.encode()).hexdigest())

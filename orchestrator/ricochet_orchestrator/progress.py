@@ -34,6 +34,12 @@ class RunStarted(msgspec.Struct, frozen=True):
     resumed: bool
 
 
+class PlanGrew(msgspec.Struct, frozen=True):
+    """Answers made more steps known; `steps` are all."""
+
+    steps: int
+
+
 class StepStarted(msgspec.Struct, frozen=True):
     """A call goes out, for the `attempt`-th time in this process."""
 
@@ -73,6 +79,15 @@ class StepRetried(msgspec.Struct, frozen=True):
     name: str
     peer: PeerId
     code: str
+    reason: str
+
+
+class StepRefused(msgspec.Struct, frozen=True):
+    """An answer did not pass its check: it is asked for again, or something stands in for it."""
+
+    step: StepId
+    name: str
+    peer: PeerId
     reason: str
 
 
@@ -116,10 +131,12 @@ class RunFinished(msgspec.Struct, frozen=True):
 
 Event = (
     RunStarted
+    | PlanGrew
     | StepStarted
     | FirstToken
     | StepFinished
     | StepRetried
+    | StepRefused
     | StepFailed
     | Reserved
     | Paid
@@ -145,7 +162,7 @@ class Progress(msgspec.Struct, frozen=True):
         """The progress once `event` has happened."""
         change = msgspec.structs.replace
         match event:
-            case RunStarted():
+            case RunStarted() | PlanGrew():
                 return change(self, total=event.steps)
             case StepStarted():
                 return change(self, running=self.running | {event.step})
@@ -163,6 +180,8 @@ class Progress(msgspec.Struct, frozen=True):
                 )
             case StepRetried():
                 return change(self, retries=self.retries + 1, running=self.running - {event.step})
+            case StepRefused():
+                return change(self, retries=self.retries + 1)
             case StepFailed():
                 return change(self, failed=self.failed + 1, running=self.running - {event.step})
             case _:

@@ -11,38 +11,39 @@ store says where the run stands.
 """
 
 import asyncio
-import hashlib
-import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
-from ricochet_orchestrator.chains import Chain
+from ricochet_orchestrator.chain_language import Chain
 from ricochet_orchestrator.checkpoint import Answer, RunRecord, RunStatus, Status
 from ricochet_orchestrator.client import NodeClient, Served
-from ricochet_orchestrator.context import Context
 from ricochet_orchestrator.dispatch import Assignment, Dispatcher
 from ricochet_orchestrator.document import Document
+from ricochet_orchestrator.growth import Growth
 from ricochet_orchestrator.offers import Offers
-from ricochet_orchestrator.plan import Plan, Step, make_plan, segment_budget
+from ricochet_orchestrator.plan import Step, StepId
+from ricochet_orchestrator.preparation import prepare
 from ricochet_orchestrator.progress import (
+    Event,
     FirstToken,
     PaymentDelayed,
+    PlanGrew,
     RunFinished,
     RunStarted,
     StepFailed,
     StepFinished,
+    StepRefused,
     StepRetried,
     StepStarted,
     printable,
 )
 from ricochet_orchestrator.result import RunResult, summarize
 from ricochet_orchestrator.schedule import Schedule
-from ricochet_orchestrator.segment import segment
 from ricochet_orchestrator.setting import Setting
-from ricochet_orchestrator.terms import models_on_offer, paid_period
-from ricochet_protocol.conversation import Turn
+from ricochet_orchestrator.step_budget import StepBudgets
+from ricochet_orchestrator.terms import paid_period
 from ricochet_protocol.errors import (
     BudgetError,
     ChainError,
@@ -55,6 +56,8 @@ from ricochet_protocol.ports import Subscription
 
 TICK: Final = 0.1
 """Seconds between looks at the directory, and at who has cooled down."""
+LOOK: Final = 32
+"""Calls of a chain step that are looked at for one that a free peer can take: most are alike."""
 DEADLINE: Final = 300
 """Seconds a node may take for one call; part of the ask, so it never varies."""
 SETTLE_WAIT: Final = 15.0
@@ -69,18 +72,21 @@ async def run_document(
     model: ModelId | None,
     stop: asyncio.Event,
     resume_hint: str,
+    parameters: Mapping[str, str] | None = None,
 ) -> RunResult:
     """Run, or go on with, the chain over the document; `model` is for steps that name none.
 
-    Setting `stop` pauses: no further call is started, calls that are out are cut off, and the same
-    run goes on later. Errors that end a run early (budget, no peer, chain) leave it paused too.
+    `parameters` has a value for each of the chain's. Setting `stop` pauses: no further call is
+    started, calls that are out are cut off, and the same run goes on later. Errors that end a run
+    early (budget, no peer, chain) leave it paused too.
     """
     subscription = await paid_period(setting)
     own = {setting.payer.subscriber, *setting.private_nodes}
     offers = Offers(setting.peers, setting.settlement, setting.clock, own, setting.routing)
-    record, plan, resumed = await _prepare(setting, offers, document, chain, model, stop)
+    values = parameters or {}
+    record, growth, resumed = await prepare(setting, offers, document, chain, model, values, stop)
     setting.store.mark_cached(record.id, setting.clock())
-    run = _Run(setting, subscription, offers, record, plan, stop)
+    run = _Run(setting, subscription, offers, record, growth, stop)
     run.announce(resumed)
     loop = asyncio.get_running_loop()
     begin = loop.time()
@@ -92,63 +98,13 @@ async def run_document(
         setting.store.mark_run(record.id, status, seconds)
         setting.store.pause(record.id)
     setting.tell(RunFinished(run=record.id, status=status, seconds=seconds))
-    ended = msgspec.structs.replace(record, status=status, seconds=seconds)
+    ended = msgspec.structs.replace(record, status=status, seconds=seconds, outputs=growth.outputs)
     return summarize(
         ended,
         setting.store.steps(record.id),
         setting.store.answers(record.id),
         resume_hint,
     )
-
-
-async def _prepare(
-    setting: Setting,
-    offers: Offers,
-    document: Document,
-    chain: Chain,
-    model: ModelId | None,
-    stop: asyncio.Event,
-) -> tuple[RunRecord, Plan, bool]:
-    """The run to work on with its plan, and whether it was begun before."""
-    key = _run_key(document, chain, model, setting.context)
-    earlier = setting.store.unfinished(key)
-    if earlier is not None:
-        plan = _plan(setting, document, chain, earlier.model, earlier.windows)
-        if set(plan.steps) == {step.id for step in setting.store.steps(earlier.id)}:
-            return earlier, plan, True
-    default, windows = await models_on_offer(offers, chain, model, stop)
-    plan = _plan(setting, document, chain, default, windows)
-    now = setting.clock()
-    record = RunRecord(
-        id=secrets.token_hex(4),
-        key=key,
-        document=document.name,
-        chain=chain.name,
-        model=default,
-        windows=windows,
-        status=RunStatus.RUNNING,
-        created_at=now,
-        outputs=plan.outputs,
-    )
-    setting.store.create_run(record, tuple(plan.steps.values()))
-    return record, plan, False
-
-
-def _plan(
-    setting: Setting,
-    document: Document,
-    chain: Chain,
-    default: ModelId,
-    windows: dict[ModelId, int],
-) -> Plan:
-    budget = segment_budget(chain, default, windows, setting.count)
-    segments = segment(document, budget, setting.count, setting.context)
-    return make_plan(chain, segments, default, windows, setting.count)
-
-
-def _run_key(document: Document, chain: Chain, model: ModelId | None, context: Context) -> str:
-    content = (document.sha256, chain, model, context)
-    return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
 
 
 class _Run:
@@ -160,47 +116,90 @@ class _Run:
         subscription: Subscription,
         offers: Offers,
         record: RunRecord,
-        plan: Plan,
+        growth: Growth,
         stop: asyncio.Event,
     ) -> None:
         self._setting = setting
         self._store = setting.store
         self._offers = offers
         self._record = record
-        self._plan = plan
+        self._growth = growth
         self._stop = stop
         self._period = subscription.period
+        self._schedule = Schedule()
+        self._outputs = record.outputs
+        self._news: list[Event] = []
         known = self._store.answers(record.id)
-        self._cached = known
-        self._answers = {step: answer.text for step, answer in known.items()}
-        self._schedule = Schedule(plan.steps, self._answers)
+        entered = self._store.steps(record.id)
+        names = {step.id: step.name for step in entered}
+        paid = (answer for answer in known.values() if answer.run == record.id)
         self._dispatcher = Dispatcher(
             setting,
             offers,
             subscription,
-            plan,
+            growth,
             record.windows,
-            self._store.steps(record.id),
+            entered,
+            StepBudgets((names[answer.step], answer.cost) for answer in paid),
         )
-        self._calls: dict[asyncio.Task[Served], Assignment] = {}
+        self._calls: dict[asyncio.Task[tuple[Served, Answer]], Assignment] = {}
         self._payments: set[asyncio.Task[None]] = set()
+        self._grow(known)
 
     def announce(self, resumed: bool) -> None:
         """Tell of the plan and of the answers that are there already."""
-        record, plan = self._record, self._plan
+        record = self._record
+        done = sum(isinstance(event, StepFinished) for event in self._news)
         self._setting.tell(
             RunStarted(
                 run=record.id,
                 document=record.document,
                 chain=record.chain,
-                segments=len(plan.segments),
-                steps=len(plan.steps),
-                done=len(self._cached),
+                segments=len(record.sources),
+                steps=len(self._growth.steps),
+                done=done,
                 resumed=resumed,
             )
         )
-        for step_id, answer in self._cached.items():
-            self._setting.tell(_finished(plan.steps[step_id], answer, cached=True))
+        self._tell_news()
+
+    def _tell_news(self) -> None:
+        news, self._news = self._news, []
+        for event in news:
+            self._setting.tell(event)
+
+    def _grow(self, known: Mapping[StepId, Answer]) -> None:
+        """Take up the steps that became known; answers that are there may make more known."""
+        while fresh := self._growth.fresh():
+            missing = [step for step in fresh if step.id not in known]
+            stored = self._store.add_steps(self._record.id, missing, self._setting.clock())
+            for step in fresh:
+                answer = known.get(step.id) or stored.get(step.id)
+                if answer is None:
+                    self._schedule.add((step,))
+                else:
+                    self._news.append(_finished(step, answer, cached=True))
+                    self._judge(step, answer)
+        if self._outputs != self._growth.outputs:
+            self._outputs = self._growth.outputs
+            self._store.set_outputs(self._record.id, self._outputs)
+
+    def _judge(self, step: Step, answer: Answer) -> None:
+        """An answer is stored: whether it passes, and what becomes ready by it."""
+        verdict = self._growth.answered(step.id, answer.text)
+        if verdict.passed:
+            self._schedule.passed(step.slot)
+        if not verdict.refusal:
+            return
+        reason = f"answer refused: {verdict.refusal}"
+        again = verdict.passed or verdict.retry is not None
+        status = Status.COMPLETED if again else Status.FAILED
+        self._store.mark_step(self._record.id, step.id, status, reason)
+        self._news.append(
+            StepRefused(step.id, step.name, answer.peer, reason)
+            if again
+            else StepFailed(step.id, step.name, "answer_refused", reason)
+        )
 
     async def execute(self) -> RunStatus:
         """Work until all steps are done or none can be; where the run stands then."""
@@ -208,7 +207,7 @@ class _Run:
         watcher = asyncio.create_task(self._watch())
         stopped = asyncio.create_task(self._stop.wait())
         try:
-            while not (self._stop.is_set() or self._schedule.complete):
+            while not (self._stop.is_set() or self._growth.complete):
                 self._start_calls()
                 waiting = self._schedule.ready()
                 if not self._calls:
@@ -230,7 +229,7 @@ class _Run:
         finally:
             await _end([watcher, stopped, *self._calls, *self._payments])
             self._dispatcher.close(asyncio.get_running_loop().time())
-        if self._schedule.complete:
+        if self._growth.complete:
             return RunStatus.COMPLETED
         return RunStatus.PAUSED if self._stop.is_set() else RunStatus.PARTIAL
 
@@ -241,18 +240,26 @@ class _Run:
 
     def _start_calls(self) -> None:
         now = asyncio.get_running_loop().time()
-        for step in self._schedule.ready():
-            assignment = self._dispatcher.assign(step, self._answers, now)
-            if assignment is not None:
-                self._schedule.started(step.id)
-                self._calls[asyncio.create_task(self._call(assignment))] = assignment
+        for lane in self._schedule.lanes():
+            passed_over: list[Step] = []
+            while len(passed_over) < LOOK and (step := self._schedule.take(lane)):
+                if not self._dispatcher.can_take(step.spec, step.model, now):
+                    passed_over.append(step)
+                    break
+                assignment = self._dispatcher.assign(step, now)
+                if assignment is None:
+                    passed_over.append(step)
+                else:
+                    self._calls[asyncio.create_task(self._call(assignment))] = assignment
+            for step in passed_over:
+                self._schedule.put_back(step.id)
 
     def _raise_if_hopeless(self, waiting: list[Step]) -> None:
         error = self._dispatcher.hopeless(waiting, asyncio.get_running_loop().time())
         if error is not None:
             raise error
 
-    async def _call(self, assignment: Assignment) -> Served:
+    async def _call(self, assignment: Assignment) -> tuple[Served, Answer]:
         """One step from ask to checkpoint; cancelled anywhere, it leaves all of it or none."""
         step, client = assignment.step, assignment.client
         peer, tell = client.peer, self._setting.tell
@@ -263,10 +270,14 @@ class _Run:
             request_id=assignment.request_id,
             period=self._period,
             model=step.model,
-            turns=(Turn(role="user", content=assignment.prompt),),
+            turns=assignment.turns,
             max_tokens=step.max_tokens,
             deadline=DEADLINE,
-            temperature=step.temperature,
+            temperature=step.spec.temperature,
+            top_p=step.spec.top_p,
+            stop=step.spec.stop,
+            seed=step.spec.seed,
+            response_format=assignment.form,
             allow_logging=self._setting.allow_logging,
         )
 
@@ -281,9 +292,8 @@ class _Run:
             # Another process has completed the step; what it stored is what later steps read.
             answer = self._store.answers(self._record.id)[step.id]
         client.paying.refresh()
-        self._answers[step.id] = answer.text
         tell(_finished(step, answer, cached=False))
-        return served
+        return served, answer
 
     def _answer(self, step: Step, client: NodeClient, served: Served) -> Answer:
         receipt = served.receipt.receipt
@@ -306,18 +316,23 @@ class _Run:
             completed_at=self._setting.clock(),
         )
 
-    def _finish(self, task: asyncio.Task[Served]) -> None:
+    def _finish(self, task: asyncio.Task[tuple[Served, Answer]]) -> None:
         """Take up a call that has ended, well or not."""
         assignment = self._calls.pop(task)
         step = assignment.step
         try:
-            served = task.result()
+            served, answer = task.result()
         except (RemoteFault, ChainError, BudgetError) as error:
             self._failed(assignment, error)
             return
         self._dispatcher.served(assignment, served, asyncio.get_running_loop().time())
-        self._schedule.completed(step.id)
         self._payments.add(asyncio.create_task(self._pay(assignment.client)))
+        steps = len(self._growth.steps)
+        self._judge(step, answer)
+        self._grow({})
+        if len(self._growth.steps) > steps:
+            self._setting.tell(PlanGrew(steps=len(self._growth.steps)))
+        self._tell_news()
 
     def _failed(self, assignment: Assignment, error: RicochetError) -> None:
         step, peer = assignment.step, assignment.client.peer

@@ -23,7 +23,14 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlmodel import Session, col, create_engine, select, update
 
 from ricochet_orchestrator.account import Account
-from ricochet_orchestrator.checkpoint import Answer, RunRecord, RunStatus, Status, StepRecord
+from ricochet_orchestrator.checkpoint import (
+    Answer,
+    Origin,
+    RunRecord,
+    RunStatus,
+    Status,
+    StepRecord,
+)
 from ricochet_orchestrator.plan import Step, StepId
 from ricochet_orchestrator.spending import Answered
 from ricochet_orchestrator.tables import MIGRATIONS, AccountRow, AnswerRow, RunRow, StepRow
@@ -68,17 +75,29 @@ class Store:
         with self._transaction() as session:
             session.add(RunRow(**_run_columns(run)))
             session.flush()
-            for position, step in enumerate(steps):
-                row = StepRow(
-                    run=run.id,
-                    id=step.id,
-                    position=position,
-                    name=step.name,
-                    role=step.role,
-                    model=step.model,
-                    status=Status.PENDING,
-                )
-                session.add(row)
+            _add_steps(session, run.id, steps)
+
+    def add_steps(self, run_id: str, steps: Sequence[Step], now: float) -> dict[StepId, Answer]:
+        """Enter steps that became known while the run goes on; the answers there are to them.
+
+        Those that were entered before stay as they are.
+        """
+        with self._transaction() as session:
+            new = [step for step in steps if session.get(StepRow, (run_id, step.id)) is None]
+            _add_steps(session, run_id, new)
+            session.flush()
+            found: dict[StepId, Answer] = {}
+            for step in steps:
+                row = session.get(AnswerRow, step.id)
+                if row is not None:
+                    found[step.id] = _answer(row)
+                    _complete(session, run_id, step.id, now)
+            return found
+
+    def set_outputs(self, run_id: str, outputs: Sequence[StepId]) -> None:
+        """Which answers are the run's text, from now on."""
+        with self._transaction() as session:
+            _set_outputs(session, run_id, outputs)
 
     def unfinished(self, key: str) -> RunRecord | None:
         """The latest run with this key, unless it is completed."""
@@ -145,9 +164,7 @@ class Store:
             session.merge(_account_row(account))
             columns = {**msgspec.structs.asdict(answer), "voucher": _encode(account.voucher)}
             session.add(AnswerRow(**columns))
-            step = session.get_one(StepRow, (answer.run, answer.step))
-            step.status, step.error = Status.COMPLETED, ""
-            step.completed_at = answer.completed_at
+            _complete(session, answer.run, answer.step, answer.completed_at)
             return account
 
     def mark_cached(self, run_id: str, now: float) -> None:
@@ -270,10 +287,40 @@ def _engine(path: Path) -> Engine:
     return engine
 
 
+def _add_steps(session: Session, run_id: str, steps: Sequence[Step]) -> None:
+    for step in steps:
+        row = StepRow(
+            run=run_id,
+            id=step.id,
+            position=step.position,
+            name=step.name,
+            role=step.role,
+            model=step.model,
+            status=Status.PENDING,
+            inputs=_json(step.inputs),
+            segments=_json(step.segments),
+            slot=step.slot,
+            attempt=step.attempt,
+        )
+        session.add(row)
+
+
+def _set_outputs(session: Session, run_id: str, outputs: Sequence[StepId]) -> None:
+    where = col(RunRow.id) == run_id
+    session.exec(update(RunRow).where(where).values(outputs=_json(outputs)))
+
+
+def _complete(session: Session, run_id: str, step_id: StepId, now: float) -> None:
+    step = session.get_one(StepRow, (run_id, step_id))
+    step.status, step.error, step.completed_at = Status.COMPLETED, "", now
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
 def _run_columns(run: RunRecord) -> dict[str, Any]:
-    structured = {
-        name: msgspec.json.encode(getattr(run, name)).decode() for name in ("windows", "outputs")
-    }
+    structured = {name: _json(getattr(run, name)) for name in ("windows", "outputs", "sources")}
     return {**msgspec.structs.asdict(run), **structured}
 
 
@@ -289,6 +336,8 @@ def _run(row: RunRow) -> RunRecord:
         created_at=row.created_at,
         outputs=msgspec.json.decode(row.outputs, type=tuple[StepId, ...]),
         seconds=row.seconds,
+        sources=msgspec.json.decode(row.sources, type=tuple[Origin, ...]),
+        cites=row.cites,
     )
 
 
@@ -305,6 +354,10 @@ def _step(row: StepRow) -> StepRecord:
         error=row.error,
         started_at=row.started_at,
         completed_at=row.completed_at,
+        inputs=msgspec.json.decode(row.inputs, type=tuple[StepId, ...]),
+        segments=msgspec.json.decode(row.segments, type=tuple[int, ...]),
+        slot=StepId(row.slot or row.id),
+        attempt=row.attempt,
     )
 
 

@@ -28,6 +28,8 @@ class RunRow(_Base, table=True):
     created_at: float
     outputs: str
     seconds: float
+    sources: str = "[]"
+    cites: bool = False
 
 
 class StepRow(_Base, table=True):
@@ -46,6 +48,10 @@ class StepRow(_Base, table=True):
     error: str = ""
     started_at: float | None = None
     completed_at: float | None = None
+    inputs: str = "[]"
+    segments: str = "[]"
+    slot: str = ""
+    attempt: int = 0
 
 
 class AnswerRow(_Base, table=True):
@@ -138,5 +144,13 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             peer VARCHAR NOT NULL, model VARCHAR NOT NULL, opinion VARCHAR NOT NULL,
             PRIMARY KEY (peer, model))""",
         "CREATE TABLE breakers (peer VARCHAR NOT NULL PRIMARY KEY, breaker VARCHAR NOT NULL)",
+    ),
+    (
+        "ALTER TABLE runs ADD COLUMN sources VARCHAR NOT NULL DEFAULT '[]'",
+        "ALTER TABLE runs ADD COLUMN cites BOOLEAN NOT NULL DEFAULT 0",
+        "ALTER TABLE steps ADD COLUMN inputs VARCHAR NOT NULL DEFAULT '[]'",
+        "ALTER TABLE steps ADD COLUMN segments VARCHAR NOT NULL DEFAULT '[]'",
+        "ALTER TABLE steps ADD COLUMN slot VARCHAR NOT NULL DEFAULT ''",
+        "ALTER TABLE steps ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0",
     ),
 )

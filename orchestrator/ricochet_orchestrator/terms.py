@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from ricochet_orchestrator.chains import Chain
+from ricochet_orchestrator.chain_language import Chain
 from ricochet_orchestrator.dispatch import OFFER_WAIT, no_peer
 from ricochet_orchestrator.offers import Offers
 from ricochet_orchestrator.setting import Setting

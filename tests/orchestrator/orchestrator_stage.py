@@ -1,7 +1,7 @@
 """A whole network in memory for the orchestrator's tests, on a virtual clock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,8 @@ from ricochet_network.memory_transport import MemoryNetwork
 from ricochet_network.peers import PeerNetwork
 from ricochet_network.virtual_time import run_virtual
 from ricochet_orchestrator.account import Payer
-from ricochet_orchestrator.chains import TEMPLATES, Chain, ChainStep, get
+from ricochet_orchestrator.chain_language import Chain, ChainStep
+from ricochet_orchestrator.chains import TEMPLATES, get
 from ricochet_orchestrator.document import Document, document_from
 from ricochet_orchestrator.progress import Event
 from ricochet_orchestrator.result import RunResult
@@ -100,6 +101,7 @@ class Stage:
         model: ModelId | None = None,
         stop: asyncio.Event | None = None,
         seed: int = 0,
+        parameters: Mapping[str, str] | None = None,
     ) -> RunResult:
         """One process's run: a client peer and an open store of its own."""
         bootstrap = [address for node in self.nodes for address in node.peers.addresses]
@@ -125,7 +127,13 @@ class Stage:
                 allow_logging=self.allow_logging,
             )
             return await run_document(
-                setting, document, chain, model, stop or asyncio.Event(), "run it again"
+                setting,
+                document,
+                chain,
+                model,
+                stop or asyncio.Event(),
+                "run it again",
+                parameters,
             )
         finally:
             await peers.stop()

@@ -7,7 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ricochet_orchestrator.chains import TEMPLATES, Chain, available, folders, get, parse
+from ricochet_orchestrator.chain_language import Chain
+from ricochet_orchestrator.chains import TEMPLATES, available, folders, get, parse
 from ricochet_protocol.errors import UsageError
 
 
@@ -68,7 +69,7 @@ def test_yaml_and_json_mean_the_same() -> None:
 @pytest.mark.parametrize(
     ("field", "changes"),
     [
-        ("steps[0].mode", {"mode": "refine"}),
+        ("steps[0].mode", {"mode": "fold"}),
         ("colour", {"colour": "red"}),
         ("steps[0].name", {"name": "Not OK"}),
         ("steps[0].name", {"name": "segments"}),

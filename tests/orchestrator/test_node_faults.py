@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from orchestrator_stage import ADVANCE, MAPPED, Stage, numbered, on, play
 
-from ricochet_orchestrator.chains import Chain
+from ricochet_orchestrator.chain_language import Chain
 from ricochet_orchestrator.checkpoint import RunStatus, Status
 from ricochet_orchestrator.client import STALL
 from ricochet_orchestrator.dispatch import MAX_TRIES

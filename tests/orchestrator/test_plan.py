@@ -1,20 +1,17 @@
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ricochet_orchestrator.chains import TEMPLATES, Chain, ChainStep, get
-from ricochet_orchestrator.document import default_document, document_from
-from ricochet_orchestrator.plan import (
-    Plan,
-    Step,
-    make_plan,
-    needed_window,
-    prompt_of,
-    room,
-    segment_budget,
-)
+from ricochet_orchestrator.chain_language import Chain, ChainStep
+from ricochet_orchestrator.chains import TEMPLATES, get
+from ricochet_orchestrator.document import Document, default_document, document_from
+from ricochet_orchestrator.expansion import segment_budget
+from ricochet_orchestrator.growth import Growth
+from ricochet_orchestrator.material import Material
+from ricochet_orchestrator.plan import Step, needed_window, room
 from ricochet_orchestrator.segment import segment
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.ids import ModelId
@@ -25,19 +22,23 @@ OVERVIEW = get("overview", (TEMPLATES,))
 MAPPED = ChainStep("a", "analyzer", "map", "segments", "{text}\nExplain.", 40)
 
 
-def plan_of(text: str, chain: Chain = OVERVIEW, window: int = 2304) -> Plan:
+def plan_of(text: str, chain: Chain = OVERVIEW, window: int = 2304) -> Growth:
     windows = {MODEL: window}
-    budget = segment_budget(chain, MODEL, windows, count_tokens)
-    return make_plan(
-        chain, segment(document_from("a", text), budget, count_tokens), MODEL, windows, count_tokens
-    )
+    budget = segment_budget(chain, MODEL, windows, count_tokens, {})
+    return planned(chain, document_from("a", text), budget, windows)
 
 
-def named(plan: Plan, name: str) -> list[Step]:
+def planned(chain: Chain, document: Document, budget: int, windows: dict[ModelId, int]) -> Growth:
+    """A plan before there is any answer."""
+    material = Material(document, segment(document, budget, count_tokens))
+    return Growth(chain, material, MODEL, windows, count_tokens, {})
+
+
+def named(plan: Growth, name: str) -> list[Step]:
     return [step for step in plan.steps.values() if step.name == name]
 
 
-def levels(plan: Plan, name: str) -> int:
+def levels(plan: Growth, name: str) -> int:
     """How many steps of this name lie on the longest path."""
     depth: dict[str, int] = {}
     for step in plan.steps.values():
@@ -55,7 +56,7 @@ def test_the_default_document_is_thirteen_analyses_five_summaries_one_overview()
 
 
 def test_segments_leave_the_stated_margin_for_the_models_own_tokenizer() -> None:
-    budget = segment_budget(OVERVIEW, MODEL, {MODEL: 2304}, count_tokens)
+    budget = segment_budget(OVERVIEW, MODEL, {MODEL: 2304}, count_tokens, {})
     assert 1_030 <= budget <= 1_075
     assert budget * 2 + 64 + 90 <= 2304
 
@@ -70,7 +71,7 @@ def test_room_and_needed_window_are_inverse(name: str, window: int, max_tokens: 
 
 def test_a_model_whose_tokenizer_is_known_keeps_most_of_its_window() -> None:
     def budget(name: str) -> int:
-        return segment_budget(OVERVIEW, ModelId(name), {ModelId(name): 128_000}, count_tokens)
+        return segment_budget(OVERVIEW, ModelId(name), {ModelId(name): 128_000}, count_tokens, {})
 
     assert budget("gpt-4") > 0.99 * 128_000
     assert budget("gpt-5") > 0.82 * 128_000
@@ -95,17 +96,21 @@ def test_no_prompt_exceeds_the_window_and_every_segment_reaches_the_result(
     text = "start " + "\n\n".join(parts * 40)
     plan = plan_of(text, window=window)
     # Answers as long as they may be and longer: the plan has to hold for any answer.
-    answers = dict.fromkeys(plan.steps, "word. " * 300)
     seen: set[str] = set()
     for step in plan.steps.values():
         assert seen.issuperset(step.inputs), "a step comes after what it reads"
         seen.add(step.id)
-        prompt = prompt_of(step, plan, answers, window, count_tokens)
-        assert needed_window(step.model, count_tokens(prompt), step.max_tokens) <= window
+        turns, counted = plan.turns(step, window)
+        assert counted == count_tokens(turns[0].content)
+        assert needed_window(step.model, counted, step.max_tokens) <= window
+        plan.answered(step.id, "word. " * 300)
+    assert plan.complete
     used = set(itertools.chain.from_iterable(step.inputs for step in plan.steps.values()))
     assert used | set(plan.outputs) == set(plan.steps)
-    covered = {plan.segments[i].sha256 for step in plan.steps.values() for i in step.segments}
-    assert covered == {part.sha256 for part in plan.segments}
+    covered = {
+        plan.material.segments[i].sha256 for step in plan.steps.values() for i in step.segments
+    }
+    assert covered == {part.sha256 for part in plan.material.segments}
 
 
 def test_a_changed_paragraph_changes_its_own_steps_and_what_depends_on_them() -> None:
@@ -130,8 +135,7 @@ def test_a_step_id_depends_on_each_part_of_the_call(changed: dict[str, object]) 
     def only(step: ChainStep) -> Step:
         windows = {MODEL: 2304, ModelId("other"): 2304}
         chain = Chain("mine", (step,))
-        parts = segment(document_from("a", "some text"), 100, count_tokens)
-        (made,) = make_plan(chain, parts, MODEL, windows, count_tokens).steps.values()
+        (made,) = planned(chain, document_from("a", "some text"), 100, windows).steps.values()
         return made
 
     fields = {name: getattr(MAPPED, name) for name in MAPPED.__struct_fields__}
@@ -143,7 +147,7 @@ def test_equal_segments_are_one_step_used_twice() -> None:
     text = ("Same words here. " * 40).strip() + "\n\n\n"
     both = ChainStep("b", "summarizer", "reduce", "a", "{text}\nJoin.", 40)
     plan = plan_of(text * 2, Chain("mine", (MAPPED, both)), window=550)
-    assert len(plan.segments) == 2
+    assert len(plan.material.segments) == 2
     (analysis,) = named(plan, "a")
     assert named(plan, "b")[0].inputs == (analysis.id, analysis.id)
 
@@ -169,9 +173,8 @@ def test_a_map_over_answers_and_a_map_at_the_end() -> None:
 def test_text_that_looks_like_the_placeholder_is_left_alone() -> None:
     plan = plan_of("braces {text} and {other} stay", Chain("mine", (MAPPED,)))
     (step,) = plan.steps.values()
-    assert prompt_of(step, plan, {}, 2304, count_tokens).startswith(
-        "braces {text} and {other} stay"
-    )
+    (turn,), _ = plan.turns(step, 2304)
+    assert turn.content.startswith("braces {text} and {other} stay")
 
 
 @pytest.mark.parametrize(("mode", "over_tokens"), [("reduce", 700), ("map", 2000)])
@@ -179,16 +182,10 @@ def test_answers_that_cannot_fit_the_next_window_are_refused(mode: str, over_tok
     wide = ChainStep("a", "r", "map", "segments", "{text}\nExplain.", over_tokens)
     then = ChainStep("b", "r", mode, "a", "{text}\nThen.", 40)  # type: ignore[arg-type]  # both modes
     windows = {MODEL: 2304, ModelId("narrow"): 1000}
-    narrow = Chain(
-        "mine",
-        (
-            wide,
-            ChainStep(*[getattr(then, f) for f in then.__struct_fields__[:-1]], ModelId("narrow")),
-        ),
-    )
-    parts = segment(document_from("a", "word " * 900), 200, count_tokens)
+    narrow = Chain("mine", (wide, msgspec.structs.replace(then, model=ModelId("narrow"))))
+    text = document_from("a", "word " * 900)
     with pytest.raises(UsageError) as caught:
-        make_plan(narrow, parts, MODEL, windows, count_tokens)
+        planned(narrow, text, 200, windows)
     assert caught.value.code == "window_too_small"
 
 

@@ -16,7 +16,7 @@ from orchestrator_stage import (
     play,
 )
 
-from ricochet_orchestrator.chains import Chain, ChainStep
+from ricochet_orchestrator.chain_language import Chain, ChainStep
 from ricochet_orchestrator.checkpoint import RunStatus
 from ricochet_orchestrator.dispatch import OFFER_WAIT, request_id_of
 from ricochet_orchestrator.document import default_document, document_from

@@ -7,8 +7,9 @@ from orchestrator_stage import PAYER
 from sqlmodel import create_engine
 
 from ricochet_orchestrator.account import Account, accept
+from ricochet_orchestrator.chain_language import ChainStep
 from ricochet_orchestrator.checkpoint import Answer, RunRecord, RunStatus, Status
-from ricochet_orchestrator.plan import Step, StepId
+from ricochet_orchestrator.plan import Source, Step, StepId
 from ricochet_orchestrator.store import Store
 from ricochet_orchestrator.tables import METADATA, MIGRATIONS
 from ricochet_protocol.errors import ConfigurationError, LocalFault
@@ -18,10 +19,16 @@ from ricochet_protocol.payer import Purse
 from ricochet_protocol.steps import Surplus
 
 NODE = Address("0x" + "aa" * 20)
-STEPS = tuple(
-    Step(StepId(f"{number:064x}"), "a", "analyzer", ModelId("m"), "{text}", 9, 0.0, (number,))
-    for number in range(3)
-)
+SPEC = ChainStep("a", "analyzer", "map", "segments", "{text}", 9)
+
+
+def step_of(number: int) -> Step:
+    step_id = StepId(f"{number:064x}")
+    source = Source("key", 9, ((number, number + 1),), 0, segment=number)
+    return Step(step_id, step_id, SPEC, ModelId("m"), number, (source,), source.spans)
+
+
+STEPS = tuple(step_of(number) for number in range(3))
 
 
 def record(name: str, key: str = "key", status: RunStatus = RunStatus.RUNNING) -> RunRecord:

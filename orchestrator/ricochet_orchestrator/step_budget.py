@@ -1,0 +1,56 @@
+"""What the calls of one chain step may still cost: what is spent, and the worst of what is out.
+
+A call is let through only if the budget holds even where every call that is out costs the most it
+can. Costs of answers that an earlier process of the same run paid for count; answers that another
+run paid for do not.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from ricochet_orchestrator.chain_language import ChainStep
+from ricochet_protocol.errors import BudgetError
+from ricochet_protocol.money import Units, dollars, parse_dollars
+
+
+class StepBudgets:
+    """The budgets of a run's chain steps, by name; `spent` are earlier payments, likewise."""
+
+    def __init__(self, spent: Iterable[tuple[str, Units]]) -> None:
+        self._spent: Counter[str] = Counter()
+        for name, cost in spent:
+            self._spent[name] += cost
+        self._out: Counter[str] = Counter()
+        self._exceeded: dict[str, BudgetError] = {}
+
+    def open(self, spec: ChainStep, worst: Units) -> bool:
+        """Let a call through that costs at most `worst`, unless the budget might not hold it."""
+        name = spec.name
+        if spec.budget is not None:
+            limit = parse_dollars(spec.budget)
+            if self._spent[name] + self._out[name] + worst > limit:
+                self._exceeded[name] = _exceeded(spec, Units(self._spent[name]), worst)
+                return False
+        self._out[name] += worst
+        return True
+
+    def close(self, spec: ChainStep, worst: Units, cost: Units) -> None:
+        """A call that was let through has ended, and cost so much."""
+        self._out[spec.name] -= worst
+        self._spent[spec.name] += cost
+        self._exceeded.pop(spec.name, None)
+
+    def exceeded(self, spec: ChainStep) -> BudgetError | None:
+        """Why no further call of a chain step is let through now."""
+        return self._exceeded.get(spec.name)
+
+
+def _exceeded(spec: ChainStep, spent: Units, worst: Units) -> BudgetError:
+    before = f"after {dollars(spent)} " if spent else ""
+    return BudgetError(
+        "step_budget",
+        f"Step {spec.name} has a budget of {dollars(parse_dollars(spec.budget or '0'))}, which "
+        f"{before}does not hold another call of up to {dollars(worst)} (field `budget`).",
+        f"Raise steps.{spec.name}.budget in the chain, or lower its max_tokens; finished steps are "
+        "kept.",
+    )
