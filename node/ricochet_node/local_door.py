@@ -6,6 +6,7 @@ shows a token made for this door (`door_tokens`); pages in a browser, which reac
 refused by Host and Origin. Errors have the shape and the codes that OpenAI's clients know.
 """
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -35,6 +36,10 @@ DEFAULT_TOKENS: Final = 4096
 NO_PERIOD: Final = Period(0)
 """Nobody's: periods of subscribers begin with 1."""
 
+READ_SECONDS: Final = 30
+"""For a request's body, which comes from this machine."""
+MOST_SECONDS: Final = MAX_DEADLINE + 2 * READ_SECONDS
+"""For a request and its answer: a call ends before, so this is for clients who do not read."""
 _PATIENCE: Final = 8 * MAX_BODY
 """Bytes of an oversized body that are read before the connection is given up."""
 
@@ -51,12 +56,16 @@ class LocalDoor:
         count: Callable[[ChatRequest], int],
         tokens: DoorTokens,
         clock: Callable[[], float],
+        read_seconds: float = READ_SECONDS,
+        most_seconds: float = MOST_SECONDS,
     ) -> None:
         self._serve = serve
         self._offers = offers
         self._count = count
         self._tokens = tokens
         self._clock = clock
+        self._read_seconds = read_seconds
+        self._most_seconds = most_seconds
         self._hosts: frozenset[str] = frozenset()
 
     @asynccontextmanager
@@ -89,7 +98,7 @@ class LocalDoor:
             case "GET", "/v1/models":
                 return _json(200, chat_answer.models(self._names(), "node"))
             case "POST", "/v1/chat/completions":
-                return await self._chat(request)
+                return await self._bounded(request)
             case method, ("/v1/models" | "/v1/chat/completions") as path:
                 return _error(405, f"{path} does not take {method}", "method_not_allowed")
             case _:
@@ -108,10 +117,23 @@ class LocalDoor:
     def _names(self) -> list[ModelId]:
         return [offer.id for offer in self._offers()]
 
+    async def _bounded(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            async with asyncio.timeout(self._most_seconds):
+                return await self._chat(request)
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+
     async def _chat(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            wanted = chat_request_untrusted(await _body(request))
+            async with asyncio.timeout(self._read_seconds):
+                data = await _body(request)
+            wanted = chat_request_untrusted(data)
             ask = self._ask(wanted)
+        except TimeoutError:
+            return _error(408, "the request did not come in time", "request_timeout")
         except BadRequest as bad:
             body = chat_answer.error_body(
                 bad.message, "invalid_request_error", "invalid_request", bad.param

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+import httpx
 import openai
 import pytest
 
@@ -90,11 +91,11 @@ class Opened:
 
 
 @asynccontextmanager
-async def door(home: Path) -> AsyncIterator[Opened]:
+async def door(home: Path, **limits: float) -> AsyncIterator[Opened]:
     tokens = DoorTokens(home)
     token = tokens.new("test", 0)
     pool = Pool()
-    local = LocalDoor(pool.serve, lambda: [OFFER], lambda _: 900, tokens, lambda: 5.0)
+    local = LocalDoor(pool.serve, lambda: [OFFER], lambda _: 900, tokens, lambda: 5.0, **limits)
     async with local.opened("127.0.0.1", 0) as url:
         client = openai.AsyncOpenAI(base_url=url, api_key=token, max_retries=0, timeout=20)
         async with client:
@@ -263,6 +264,45 @@ def test_a_body_without_end_is_refused(tmp_path: Path) -> None:
             assert "bytes" in (await reply.json())["error"]["message"]
 
     run(tmp_path, scenario)
+
+
+def test_a_client_who_sends_slowly_is_not_waited_for_and_hinders_nobody(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with asyncio.timeout(30), door(tmp_path, read_seconds=0.3) as opened:
+            place = opened.url.removeprefix("http://").removesuffix("/v1")
+            host, port = place.split(":")
+            head = (
+                f"POST /v1/chat/completions HTTP/1.1\r\nHost: {place}\r\n"
+                f"Authorization: Bearer {opened.token}\r\nContent-Length: 100\r\n\r\n{{"
+            )
+            slow = [await asyncio.open_connection(host, int(port)) for _ in range(20)]
+            for index, (_, writer) in enumerate(slow):
+                # Half of them do not even end their head.
+                writer.write(head.encode() if index % 2 else head.encode()[:40])
+            answer = await opened.client.chat.completions.create(model="small", messages=HI)  # type: ignore[call-overload]
+            assert answer.choices[0].message.content == "Hello there"
+            for reader, _ in slow[1::2]:
+                assert (await reader.readline()).startswith(b"HTTP/1.1 408")
+            for _, writer in slow:
+                writer.close()
+            assert len(opened.pool.asks) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_client_who_does_not_read_is_cut_off(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with asyncio.timeout(30), door(tmp_path, most_seconds=0.5) as opened:
+            opened.pool.stall = True
+            with pytest.raises(httpx.RemoteProtocolError):
+                stream = await opened.client.chat.completions.create(  # type: ignore[call-overload]
+                    model="small", messages=HI, stream=True
+                )
+                async for _ in stream:
+                    pass
+            await opened.pool.closed.wait()
+
+    asyncio.run(scenario())
 
 
 def test_a_revoked_token_opens_nothing_at_once(tmp_path: Path) -> None:
