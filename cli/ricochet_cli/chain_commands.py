@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ricochet_cli import routing_options as options
 from ricochet_cli.console import print_json, table
 from ricochet_cli.home import AsJson, Home
 from ricochet_orchestrator.media import Media
@@ -62,6 +63,15 @@ def run(
     headings: Annotated[
         bool, typer.Option("--headings", help="Show each call the headings above its text.")
     ] = False,
+    routing: options.Strategy = None,
+    max_price_in: options.MaxPriceIn = None,
+    max_price_out: options.MaxPriceOut = None,
+    max_latency: options.MaxLatency = None,
+    region: options.Regions = None,
+    allow_peer: options.Allow = None,
+    deny_peer: options.Deny = None,
+    policy: options.Policies = None,
+    seed: options.Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Run a chain over a document and print its result.
@@ -84,6 +94,17 @@ def run(
         model,
         tuple(private_node or ()),
         allow_logging=allow_logging,
+        routing=options.flags_of(
+            strategy=routing,
+            max_price_in=max_price_in,
+            max_price_out=max_price_out,
+            max_latency=max_latency,
+            regions=region,
+            allow=allow_peer,
+            deny=deny_peer,
+            policies=policy,
+        ),
+        seed=seed,
     )
     if as_json:
         print_json(run_document(result))

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from pathlib import Path
+from typing import NamedTuple
 
 from ricochet_cli.console import say
 from ricochet_cli.progress_view import ProgressView
@@ -12,7 +13,18 @@ from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.progress import printable
 from ricochet_orchestrator.reading import Inputs, load
 from ricochet_orchestrator.result import RunResult
+from ricochet_orchestrator.routing import RoutingFlags
 from ricochet_protocol.ids import ModelId
+
+
+class Calls(NamedTuple):
+    """How a run's calls are to be made."""
+
+    model: ModelId | None
+    private_nodes: tuple[str, ...]
+    allow_logging: bool
+    routing: RoutingFlags
+    seed: int
 
 
 def run_with_view(
@@ -24,6 +36,8 @@ def run_with_view(
     private_nodes: tuple[str, ...],
     *,
     allow_logging: bool,
+    routing: RoutingFlags,
+    seed: int,
 ) -> RunResult:
     """Run to the end or to an interruption; KeyboardInterrupt when stopped at once."""
     wanted = None if model is None else ModelId(model)
@@ -31,10 +45,10 @@ def run_with_view(
     loaded = load(inputs)
     for one in loaded.skipped:
         say(f"skipped {printable(one.name)}: {printable(one.reason)}")
-    words = (*inputs.words(), *context.words())
-    return asyncio.run(
-        _run(home, loaded.document, context, words, chain, wanted, private_nodes, allow_logging)
-    )
+    words = (*inputs.words(), *context.words(), *routing.words())
+    words += ("--seed", str(seed)) if seed else ()
+    calls = Calls(wanted, private_nodes, allow_logging, routing, seed)
+    return asyncio.run(_run(home, loaded.document, context, words, chain, calls))
 
 
 async def _run(
@@ -43,9 +57,7 @@ async def _run(
     context: Context,
     words: tuple[str, ...],
     chain: str,
-    model: ModelId | None,
-    private_nodes: tuple[str, ...],
-    allow_logging: bool,
+    calls: Calls,
 ) -> RunResult:
     stop = asyncio.Event()
     run = asyncio.ensure_future(
@@ -55,11 +67,13 @@ async def _run(
             chain,
             ProgressView(),
             stop,
-            model=model,
-            private_nodes=private_nodes,
-            allow_logging=allow_logging,
+            model=calls.model,
+            seed=calls.seed,
+            private_nodes=calls.private_nodes,
+            allow_logging=calls.allow_logging,
             context=context,
             inputs=words,
+            routing=calls.routing,
         )
     )
 

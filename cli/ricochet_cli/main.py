@@ -23,7 +23,9 @@ from ricochet_cli import (
     logs_commands,
     network_commands,
     node_commands,
+    peers_commands,
     policy_commands,
+    route_commands,
     subscribe_command,
     subscription_commands,
     wallet_commands,
@@ -45,6 +47,8 @@ app.command("demo")(demo_command.demo)
 app.command("subscribe")(subscribe_command.subscribe)
 app.add_typer(subscription_commands.app, name="subscription")
 app.add_typer(chain_commands.app, name="chain")
+app.add_typer(route_commands.app, name="route")
+app.add_typer(peers_commands.app, name="peers")
 app.add_typer(node_commands.app, name="node")
 app.add_typer(keys_commands.app, name="keys")
 app.add_typer(policy_commands.app, name="policy")

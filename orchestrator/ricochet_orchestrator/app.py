@@ -20,15 +20,27 @@ from ricochet_orchestrator.context import Context
 from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.progress import Event
 from ricochet_orchestrator.result import RunResult, RunState, summarize
+from ricochet_orchestrator.routing import NO_FLAGS, RoutingFlags, files
+from ricochet_orchestrator.routing import load as load_routing
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.ids import Address, ModelId, address
 
 if TYPE_CHECKING:
+    from ricochet_orchestrator.peer_reports import PeerRow, RouteRow
     from ricochet_orchestrator.setting import Setting
     from ricochet_orchestrator.spending import Grouping, Spending
     from ricochet_protocol.ids import Period
 
-__all__ = ["RunResult", "RunState", "find_spending", "list_chains", "run_chain", "run_status"]
+__all__ = [
+    "RunResult",
+    "RunState",
+    "explain_route",
+    "find_spending",
+    "list_chains",
+    "list_peers",
+    "run_chain",
+    "run_status",
+]
 
 STORE_FILE: Final = "runs.db"
 
@@ -45,29 +57,65 @@ async def run_chain(
     allow_logging: bool = False,
     context: Context | None = None,
     inputs: Sequence[str] = (),
+    routing: RoutingFlags = NO_FLAGS,
 ) -> RunResult:
     """Run a chain over a document and pay for it.
 
     `model` answers the steps that name none; without it, the one most peers offer. `private_nodes`
     are operators whose private offers count, besides the payer's own account. `allow_logging` lets
     nodes keep prompts and answers. `context` is shown with each segment. `inputs` are the arguments
-    that the document came from, for the command that goes on with the run. Setting `stop` pauses
+    that the document came from, for the command that goes on with the run. `routing` goes before
+    what `routing.yaml` says. Setting `stop` pauses
     it. Any RicochetError tells what is missing; the same call goes on where it ended.
     """
     chain = chains.get(chain_name, chains.folders(home, Path.cwd()))
     wanted = None if model is None else ModelId(model)
-    try:
-        operators = tuple(address(one) for one in private_nodes)
-    except ValueError as error:
-        raise UsageError(
-            "bad_address", f"private node: {error}", "give the account that `node status` shows"
-        ) from None
+    operators = _operators(private_nodes)
+    settings = load_routing(files(home, Path.cwd()), routing)
     async with _setting(home, on_event, seed, operators, allow_logging) as setting:
         from ricochet_orchestrator.run import run_document
 
-        setting = replace(setting, context=context or Context())
+        setting = replace(setting, context=context or Context(), routing=settings)
         hint = _resume_hint(inputs, chain_name, model, operators, allow_logging)
         return await run_document(setting, document, chain, wanted, stop, hint)
+
+
+async def explain_route(
+    home: Path,
+    model: str,
+    prompt_tokens: int,
+    max_tokens: int,
+    routing: RoutingFlags = NO_FLAGS,
+    private_nodes: Sequence[str] = (),
+) -> "tuple[RouteRow, ...]":
+    """Every peer that offers the model, best first, and why those that are out are out."""
+    operators = _operators(private_nodes)
+    settings = load_routing(files(home, Path.cwd()), routing)
+    async with _setting(home, _unheard, 0, operators, False) as setting:
+        from ricochet_orchestrator.peer_reports import explain
+        from ricochet_orchestrator.route import Need
+
+        setting = replace(setting, routing=settings)
+        return await explain(setting, ModelId(model), Need(prompt_tokens, max_tokens))
+
+
+async def list_peers(home: Path, offline: bool) -> "tuple[PeerRow, ...]":
+    """Peers that are on the network or known from earlier; `offline`: only the latter."""
+    from ricochet_orchestrator.peer_reports import remembered, survey
+
+    if not offline:
+        async with _setting(home, _unheard, 0, (), False) as setting:
+            return await survey(setting)
+    path = home / STORE_FILE
+    if not path.exists():
+        return ()
+    from ricochet_orchestrator.store import Store
+
+    store = Store(path)
+    try:
+        return remembered(store)
+    finally:
+        store.close()
 
 
 def run_status(home: Path, run_id: str | None = None) -> RunState:
@@ -183,6 +231,19 @@ async def _setting(
             await settlement.close()
     finally:
         store.close()
+
+
+def _unheard(_: Event) -> None:
+    """Looking tells of nothing."""
+
+
+def _operators(private_nodes: Sequence[str]) -> tuple[Address, ...]:
+    try:
+        return tuple(address(one) for one in private_nodes)
+    except ValueError as error:
+        raise UsageError(
+            "bad_address", f"private node: {error}", "give the account that `node status` shows"
+        ) from None
 
 
 def _resume_hint(

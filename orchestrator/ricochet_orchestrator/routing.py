@@ -107,6 +107,8 @@ class RoutingFlags(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return words
 
 
+NO_FLAGS: Final = RoutingFlags()
+
 OPTIONS: Final = {
     "strategy": "--routing",
     "max_price_in": "--max-price-in",

@@ -267,3 +267,24 @@ def test_a_node_whose_port_is_taken(kept: Kept, newcomer: Path, phrase: str) -> 
     assert done.returncode == 1, done.stderr
     assert "in use" in done.stderr and "hint:" in done.stderr
     assert processes_of(newcomer) == []
+
+
+def test_routes_and_peers_are_explained(kept: Kept) -> None:
+    home = kept.folder / "subscriber"
+    model = json.loads(ricochet("chain", "status", "--json", home=home).stdout)["run"]["model"]
+    done = ricochet("route", "explain", model, "--max-price-in", "0.000001", "--json", home=home)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["peers"]
+    assert [(row["in"], row["reason"]) for row in rows] == [(False, "price_in")] * 3
+    assert all(row["calls"] > 0 and row["score"]["first_token_seconds"] > 0 for row in rows)
+    shown = ricochet("peers", "show", rows[0]["peer"][-6:], "--offline", home=home)
+    assert shown.returncode == 0, shown.stderr
+    assert rows[0]["peer"] in shown.stdout and model in shown.stdout
+    listed = json.loads(ricochet("peers", "list", "--json", home=home).stdout)
+    assert {row["peer"] for row in rows} == {row["peer"] for row in listed if row["registered"]}
+    table = ricochet("route", "explain", model, "--policy", "attested", home=home)
+    assert table.stdout.count("out: offered on another basis") == 3
+    nobody = ricochet("peers", "show", "nobody", "--offline", "--json", home=home)
+    assert failed(nobody, 2, "peer_unknown")
+    wrong = ricochet("route", "explain", model, "--policy", "x", "--json", home=home)
+    assert failed(wrong, 2, "bad_routing")

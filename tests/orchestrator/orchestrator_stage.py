@@ -16,6 +16,7 @@ from ricochet_orchestrator.chains import TEMPLATES, get
 from ricochet_orchestrator.document import Document, document_from
 from ricochet_orchestrator.progress import Event
 from ricochet_orchestrator.result import RunResult
+from ricochet_orchestrator.routing import DEFAULTS, RoutingSettings
 from ricochet_orchestrator.run import run_document
 from ricochet_orchestrator.setting import Setting
 from ricochet_orchestrator.store import Store
@@ -60,6 +61,7 @@ class Stage:
     on_event: Callable[[Event], None] = lambda _: None
     make_store: Callable[[Path], Store] = Store
     payer: Payer = PAYER
+    routing: RoutingSettings = DEFAULTS
     allow_logging: bool = False
 
     def __post_init__(self) -> None:
@@ -84,6 +86,36 @@ class Stage:
         return sum(len(node.calls) for node in self.nodes)
 
     @asynccontextmanager
+    async def setting(self, seed: int = 0) -> AsyncIterator[Setting]:
+        """What one process works with: a client peer and an open store of its own."""
+        bootstrap = [address for node in self.nodes for address in node.peers.addresses]
+        peers = PeerNetwork(
+            self.network.transport(CLIENT_SEED),
+            CLIENT_SEED,
+            self.settlement.domain.network,
+            bootstrap,
+            clock=lambda: self.settlement.now,
+        )
+        store = self.make_store(self.home / "runs.db")
+        try:
+            await peers.start()
+            yield Setting(
+                peers=peers,
+                settlement=self.settlement,
+                store=store,
+                payer=self.payer,
+                count=count_tokens,
+                seed=seed,
+                clock=lambda: self.settlement.now,
+                tell=self._tell,
+                allow_logging=self.allow_logging,
+                routing=self.routing,
+            )
+        finally:
+            await peers.stop()
+            store.close()
+
+    @asynccontextmanager
     async def up(self) -> AsyncIterator[None]:
         """Start nodes that are not running; stop all at the end."""
         for node in self.nodes:
@@ -103,29 +135,8 @@ class Stage:
         seed: int = 0,
         parameters: Mapping[str, str] | None = None,
     ) -> RunResult:
-        """One process's run: a client peer and an open store of its own."""
-        bootstrap = [address for node in self.nodes for address in node.peers.addresses]
-        peers = PeerNetwork(
-            self.network.transport(CLIENT_SEED),
-            CLIENT_SEED,
-            self.settlement.domain.network,
-            bootstrap,
-            clock=lambda: self.settlement.now,
-        )
-        store = self.make_store(self.home / "runs.db")
-        try:
-            await peers.start()
-            setting = Setting(
-                peers=peers,
-                settlement=self.settlement,
-                store=store,
-                payer=self.payer,
-                count=count_tokens,
-                seed=seed,
-                clock=lambda: self.settlement.now,
-                tell=self._tell,
-                allow_logging=self.allow_logging,
-            )
+        """One process's run."""
+        async with self.setting(seed) as setting:
             return await run_document(
                 setting,
                 document,
@@ -135,9 +146,6 @@ class Stage:
                 "run it again",
                 parameters,
             )
-        finally:
-            await peers.stop()
-            store.close()
 
     def _tell(self, event: Event) -> None:
         self.events.append(event)

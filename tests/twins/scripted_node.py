@@ -110,6 +110,7 @@ class ScriptedNode:
         think: float = 0.0,
         pieces: int = 2,
         wordier: int = 100,
+        region: str = "",
     ) -> None:
         self.operator = Address("0x" + hashlib.sha256(seed).hexdigest()[:40])
         self.settlement = settlement
@@ -120,6 +121,7 @@ class ScriptedNode:
         """In how many an answer comes; a tenth of a second lies between more than two."""
         self.wordier = wordier
         """What its provider's tokenizer counts, in percent of the common one."""
+        self.region = region
         self.faults: deque[Fault | None] = deque()
         self.always: Fault | None = None
         self.calls: list[Ask] = []
@@ -178,7 +180,7 @@ class ScriptedNode:
             operator=self.operator,
             network=self.settlement.domain.network,
             models=offers,
-            region="",
+            region=self.region,
             version="test",
             seq=self._seq,
             issued_at=self.settlement.now,
