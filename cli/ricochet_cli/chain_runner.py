@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,7 +66,7 @@ async def _run(
             home,
             document,
             chain,
-            ProgressView(),
+            ProgressView(sys.stderr),
             stop,
             model=calls.model,
             seed=calls.seed,

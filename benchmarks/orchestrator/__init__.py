@@ -1,0 +1,1 @@
+"""What the orchestrator is measured by; each module prints JSON."""
