@@ -26,6 +26,7 @@ from ricochet_node.cap_watch import CapWatch
 from ricochet_node.config import NodeConfig
 from ricochet_node.content_log import ContentLog
 from ricochet_node.door_tokens import DoorTokens
+from ricochet_node.http_client import HttpClient
 from ricochet_node.key_room import VaultRooms
 from ricochet_node.key_states import KeyStates
 from ricochet_node.ledger import Ledger
@@ -37,6 +38,7 @@ from ricochet_node.metrics import Metrics
 from ricochet_node.monitoring import Monitoring
 from ricochet_node.node import Identity, Node
 from ricochet_node.offering import Offering
+from ricochet_node.open_keys import OpenKeys
 from ricochet_node.owner import GAS_KEY, WALLET
 from ricochet_node.passphrase import Passphrase
 from ricochet_node.request_log import RequestLog
@@ -116,13 +118,11 @@ async def run_node(
             deployment, gas_key, outbox, follow=options.home
         )
         stack.push_async_callback(settlement.close)
-        # One connection a call, as many as there are slots: the vault is the bottleneck's judge.
-        client = await stack.enter_async_context(
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=False)
-        )
         seed = load_or_create(options.home / PEER_KEY)
         caps = CapWatch(time.time, log)
-        upstreams = Upstreams(client, vault, offering.keys, log, caps)
+        open_keys = OpenKeys(vault, rooms)
+        calls = await stack.enter_async_context(HttpClient())
+        upstreams = Upstreams(calls, vault, offering.keys, log, caps, open_keys.origin)
         stack.push_async_callback(upstreams.stop)
         node = Node(
             Identity(peer=peer_of(seed), operator=operator, seed=seed),
@@ -150,7 +150,7 @@ async def run_node(
         await _check_gas(deployment, account_address(gas_key))
         await node.join(network)
         _log_requests(stack, options.home, config.monitoring, node)
-        await _monitor(stack, config.monitoring, node, client, log)
+        await _monitor(stack, config.monitoring, node, log)
         if config.door:
             await _open_door(stack, options.home, config.door, node, log)
         admin = Admin(node)
@@ -204,7 +204,6 @@ async def _monitor(
     stack: AsyncExitStack,
     monitoring: Monitoring,
     node: Node,
-    client: aiohttp.ClientSession,
     log: EventLog,
 ) -> None:
     """Start what the owner wants to be told by; all of it ends with `stack`."""
@@ -214,6 +213,7 @@ async def _monitor(
         url = await stack.enter_async_context(metrics.served(*host_and_port(monitoring.metrics)))
         log.event("metrics", url=url)
     if monitoring.webhook or monitoring.desktop:
+        client = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
         alerts = Alerts(monitoring, client, time.time, log)
         log.listener = alerts.hear
         await stack.enter_async_context(alerts.sending())

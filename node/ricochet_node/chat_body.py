@@ -77,7 +77,7 @@ class _Body(_Struct, frozen=True):
     max_tokens: int
     temperature: float
     stream: bool
-    stream_options: _StreamOptions
+    stream_options: _StreamOptions | None = None
     top_p: float | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
@@ -86,16 +86,19 @@ class _Body(_Struct, frozen=True):
     tool_choice: str | _Choice | None = None
 
 
-def chat_body(model: str, ask: Ask) -> bytes:
-    """JSON of a streamed call of the provider's `model`, with the usage at the end."""
-    return msgspec.json.encode(
+_encode = msgspec.json.Encoder().encode
+
+
+def chat_body(model: str, ask: Ask, *, whole: bool = False) -> bytes:
+    """JSON of a call of the provider's `model`: streamed with the usage at its end, or `whole`."""
+    return _encode(
         _Body(
             model=model,
             messages=tuple(map(_message, ask.turns)),
             max_tokens=ask.max_tokens,
             temperature=ask.temperature,
-            stream=True,
-            stream_options=_StreamOptions(include_usage=True),
+            stream=not whole,
+            stream_options=None if whole else _StreamOptions(include_usage=True),
             top_p=None if ask.top_p == 1.0 else ask.top_p,
             stop=ask.stop,
             seed=ask.seed,

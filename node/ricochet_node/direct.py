@@ -1,14 +1,11 @@
-"""Calls of OpenAI-compatible providers through the vault: one request each, streamed through."""
+"""Calls of OpenAI-compatible providers: through the vault, or straight to one that needs no key."""
 
 import asyncio
-import io
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Final
 
-import aiohttp
-
-from ricochet_node import upstream
+from ricochet_node import sse, upstream
 from ricochet_node.chat_body import chat_body
 from ricochet_node.faults import (
     MAX_ERROR,
@@ -19,89 +16,150 @@ from ricochet_node.faults import (
     fault_of_status,
     seconds_of,
 )
-from ricochet_node.sse import EventDecoder
+from ricochet_node.http_client import STREAM, Answer, BrokenAnswer, HttpClient, Unreachable
 from ricochet_node.upstream import Ending, Piece
 from ricochet_node.vault import REFUSAL
 from ricochet_protocol.messages import Ask, Chunk
 
+_REFUSAL: Final = REFUSAL.lower()
+MAX_ANSWER: Final = 32 * 1024 * 1024
+"""Bytes; the vault lets no more through either."""
 _ERROR_SECONDS: Final = 10
 """For the body of an error: what it says is a nicety."""
 
 
-class DirectUpstream:
-    """Calls through one vault; `client` is shared by all calls and closed by its owner."""
+_OPEN_HEADERS: Final = {
+    "Accept": "text/event-stream, application/json",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+    "User-Agent": "ricochet",
+}
 
-    def __init__(self, client: aiohttp.ClientSession, vault: str, token: str) -> None:
+
+def _none(_: str) -> str:
+    return ""
+
+
+class DirectUpstream:
+    """Calls through one vault; `client` is shared by all calls and closed by its owner.
+
+    `straight` gives the origin of a key that is called without the vault, "" for all others.
+    """
+
+    def __init__(
+        self,
+        client: HttpClient,
+        vault: str,
+        token: str,
+        straight: Callable[[str], str] = _none,
+    ) -> None:
         self._client = client
+        self._straight = straight
         self._vault = vault
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
-    async def stream(self, key_id: str, model: str, ask: Ask) -> AsyncGenerator[Piece, None]:
+    async def stream(
+        self, key_id: str, model: str, ask: Ask, *, whole: bool = False
+    ) -> AsyncGenerator[Piece, None]:
         """As in the port."""
-        decoder, ending = EventDecoder(), Ending()
-        with ending.kept():
-            async with self._post(key_id, model, ask) as response:
-                async for data in _reads(response):
-                    for piece in decoder.feed_untrusted(data):
-                        if piece.text:
-                            yield Chunk(text=piece.text)
-                        for call in piece.calls:
-                            yield ending.call(call)
-                        ending.finish = piece.finish or ending.finish
-                        ending.tokens = piece.tokens or ending.tokens
+        ending = Ending()
+        body = chat_body(model, ask, whole=whole)
+        straight = self._straight(key_id)
+        with ending.kept(), _blamed(straight):
+            with closing(await self._post(straight, key_id, body)) as answer:
+                await (_check_provider if straight else _check_vault)(answer)
+                async for piece in _whole(answer) if whole else _events(answer):
+                    if piece.text:
+                        yield Chunk(text=piece.text)
+                    for call in piece.calls:
+                        yield ending.call(call)
+                    ending.finish = piece.finish or ending.finish
+                    ending.tokens = piece.tokens or ending.tokens
             yield ending.usage()
 
-    @asynccontextmanager
-    async def _post(
-        self, key_id: str, model: str, ask: Ask
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        try:
-            async with self._client.post(
-                f"{self._vault}/{key_id}/chat/completions",
-                data=io.BytesIO(chat_body(model, ask)),
-                headers=self._headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_read=upstream.FIRST_BYTE_SECONDS),
-            ) as response:
-                await _check(response)
-                yield response
-        except TimeoutError:
-            raise ProviderFault(Reason.SILENT) from None
-        except aiohttp.ClientConnectorError:
-            raise ProviderFault(Reason.FAILED, "(no vault)", unbilled=True) from None
-        except (aiohttp.ClientError, OSError):
-            raise broken("an answer that breaks off") from None
+    async def _post(self, straight: str, key_id: str, body: bytes) -> Answer:
+        origin, headers, path = straight, _OPEN_HEADERS, "/chat/completions"
+        if not origin:
+            origin, headers, path = self._vault, self._headers, f"/{key_id}{path}"
+        async with asyncio.timeout(upstream.FIRST_BYTE_SECONDS):
+            return await self._client.send("POST", origin, path, headers, body)
 
 
-async def _reads(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+@contextmanager
+def _blamed(straight: str) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise ProviderFault(Reason.SILENT) from None
+    except Unreachable:
+        if straight:
+            raise fault_of_refusal("unreachable") from None
+        raise ProviderFault(Reason.FAILED, "(no vault)", unbilled=True) from None
+    except BrokenAnswer:
+        raise broken("an answer that breaks off") from None
+
+
+async def _events(answer: Answer) -> AsyncIterator[sse.Piece]:
+    if answer.content_type != STREAM:
+        raise broken("something that is no event stream")
+    decoder = sse.EventDecoder()
+    async for data in _reads(answer):
+        for piece in decoder.feed_untrusted(data):
+            yield piece
+
+
+async def _whole(answer: Answer) -> AsyncIterator[sse.Piece]:
+    if answer.content_type != "application/json":
+        raise broken("something that is no JSON")
+    body = b"".join([data async for data in _reads(answer)])
+    yield sse.completion_untrusted(body)
+
+
+async def _reads(answer: Answer) -> AsyncIterator[bytes]:
     """The bytes as they come; TimeoutError when they stop coming."""
-    patience = upstream.FIRST_BYTE_SECONDS
+    patience, received = upstream.FIRST_BYTE_SECONDS, 0
     while True:
-        async with asyncio.timeout(patience):
-            data = await response.content.readany()
+        data = answer.ready()
+        if data is None:
+            async with asyncio.timeout(patience):
+                data = await answer.read()
         if not data:
             return
+        received += len(data)
+        if received > MAX_ANSWER:
+            raise broken("an answer without end")
         yield data
         patience = upstream.IDLE_SECONDS
 
 
-async def _check(response: aiohttp.ClientResponse) -> None:
-    """ProviderFault unless the response is an event stream."""
-    wait = seconds_of(response.headers.get("Retry-After"))
-    if refusal := response.headers.get(REFUSAL):
-        raise fault_of_refusal(refusal, wait)
-    if response.status != 200:
-        raise fault_of_status(response.status, await _error(response), wait)
-    if response.content_type != "text/event-stream":
-        raise broken("something that is no event stream")
+async def _check_vault(answer: Answer) -> None:
+    """ProviderFault unless vault and provider took the call."""
+    if refusal := answer.headers.get(_REFUSAL):
+        raise fault_of_refusal(refusal, seconds_of(answer.headers.get("retry-after")))
+    await _check_status(answer)
 
 
-async def _error(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
+async def _check_provider(answer: Answer) -> None:
+    """ProviderFault unless the provider took the call: what the vault refuses is refused here."""
+    if 300 <= answer.status < 400:
+        raise fault_of_refusal("redirect")
+    if answer.headers.get("content-encoding", "identity") != "identity":
+        raise fault_of_refusal("encoding")
+    await _check_status(answer)
+
+
+async def _check_status(answer: Answer) -> None:
+    if answer.status != 200:
+        wait = seconds_of(answer.headers.get("retry-after"))
+        raise fault_of_status(answer.status, await _error(answer), wait)
+
+
+async def _error(answer: Answer) -> bytes:
+    body = b""
     try:
         async with asyncio.timeout(_ERROR_SECONDS):
-            while len(body) < MAX_ERROR and (data := await response.content.readany()):
+            while len(body) < MAX_ERROR and (data := await answer.read()):
                 body += data
-    except (TimeoutError, aiohttp.ClientError):
+    except (TimeoutError, BrokenAnswer):
         pass  # what has come says enough
-    return bytes(body)
+    return body

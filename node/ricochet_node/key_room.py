@@ -54,6 +54,10 @@ class VaultRooms:
     def close(self) -> None:
         self._counters.close()
 
+    def is_disabled(self, key: str) -> bool:
+        """Whether the owner has switched it off, at this moment; sqlite3.Error."""
+        return self._counters.is_disabled(key)
+
     def of(self, key: str) -> Room:
         """As in the port."""
         now, rules = self._clock(), self.rules.get(key, KeyRules())

@@ -51,6 +51,12 @@ class KeyRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether what is spent with the key has a bound."""
         return self.per_day is not None or self.per_month is not None
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether anything but the models is for the vault to enforce."""
+        limits = (self.rpm, self.tpm, self.concurrency, self.hours)
+        return self.is_capped or any(limits)
+
     def allows(self, model: str) -> bool:
         """Whether calls of this model are let through."""
         return self.models is None or model in self.models

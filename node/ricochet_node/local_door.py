@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 
@@ -43,7 +43,11 @@ MOST_SECONDS: Final = MAX_DEADLINE + 2 * READ_SECONDS
 _PATIENCE: Final = 8 * MAX_BODY
 """Bytes of an oversized body that are read before the connection is given up."""
 
-Serve = Callable[[Ask], AsyncGenerator[Reply, None]]
+
+class Serve(Protocol):
+    """`Node.serve_owner`."""
+
+    def __call__(self, ask: Ask, /, *, whole: bool) -> AsyncGenerator[Reply, None]: ...
 
 
 class LocalDoor:
@@ -140,7 +144,7 @@ class LocalDoor:
             )
             return _json(400, body)
         head = Head(id=f"chatcmpl-{ask.request_id}", created=int(self._clock()), model=ask.model)
-        async with aclosing(self._serve(ask)) as replies:
+        async with aclosing(self._serve(ask, whole=not wanted.stream)) as replies:
             if wanted.stream:
                 return await _stream(request, head, replies, wanted.include_usage)
             return await _whole(head, ask, replies)

@@ -158,8 +158,11 @@ class Node:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def serve_owner(self, ask: Ask) -> AsyncGenerator[Reply, None]:
-        """The owner's own call, through his local door: for nothing, otherwise like any other."""
+    def serve_owner(self, ask: Ask, *, whole: bool = False) -> AsyncGenerator[Reply, None]:
+        """The owner's own call, through his local door: for nothing, otherwise like any other.
+
+        `whole`: nobody waits for its first piece.
+        """
         operator = self._identity.operator
         session = OpenSession(
             subscriber=operator,
@@ -169,7 +172,7 @@ class Node:
             period_end=_NEVER,
             free=True,
         )
-        return self._server.serve(ask, session, "local")
+        return self._server.serve(ask, session, "local", whole=whole)
 
     async def end_calls(self, seconds: float = DRAIN_SECONDS) -> bool:
         """Admit nothing more and let open calls end; whether they all did in time."""

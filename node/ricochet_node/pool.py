@@ -18,6 +18,7 @@ from contextlib import aclosing, contextmanager
 from typing import Final
 
 from ricochet_node import key_state
+from ricochet_node.deadline import Deadline
 from ricochet_node.faults import Blame, ProviderFault, Reason
 from ricochet_node.key_room import Room, Rooms
 from ricochet_node.key_state import Standing, State
@@ -63,7 +64,7 @@ class Pool:
         self._free(offer, offer.sources, [])
 
     async def stream(
-        self, offer: Offer, ask: Ask, deadline: float, tried: Tried
+        self, offer: Offer, ask: Ask, deadline: float, tried: Tried, *, whole: bool = False
     ) -> AsyncGenerator[Piece, None]:
         """Pieces, then one Usage, as of `Upstream`; until `deadline` on the loop's clock.
 
@@ -76,11 +77,11 @@ class Pool:
             left.remove(source)
             tried(source, faults[-1] if faults else None)
             began, first = self._clock(), True
-            stream = self._upstream.stream(source.key, source.upstream_model, ask)
-            with self._counted(source):
+            stream = self._upstream.stream(source.key, source.upstream_model, ask, whole=whole)
+            with self._counted(source), Deadline(deadline) as until:
                 try:
                     async with aclosing(stream):
-                        while not isinstance(piece := await _next(stream, deadline), Usage):
+                        while not isinstance(piece := await _next(stream, until), Usage):
                             first = False
                             yield piece
                 except ProviderFault as fault:
@@ -234,10 +235,9 @@ def _fault_of(standing: Standing, now: float) -> ProviderFault:
     return ProviderFault(reason, f"(for {seconds} s)", seconds)
 
 
-async def _next(stream: AsyncIterator[Piece], deadline: float) -> Piece:
+async def _next(stream: AsyncIterator[Piece], until: Deadline) -> Piece:
     try:
-        async with asyncio.timeout_at(deadline):
-            return await anext(stream)
+        return await until.wait(anext(stream))
     except TimeoutError:
         raise RemoteFault(RemoteCode.TIMEOUT, "the answer was not ready in time") from None
 

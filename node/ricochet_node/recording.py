@@ -39,6 +39,8 @@ class Note:
     """What only the inside of the node knows of a call; filled in while it is served."""
 
     model: ModelId = UNKNOWN
+    whole: bool = False
+    """Whether nobody waits for its first piece."""
     key: str = ""
     price: Callable[[int, int], Units | None] | None = None
     """What the provider charges for so many tokens; None as long as no provider was asked."""

@@ -11,7 +11,7 @@ what it was sent. A failure of the provider or of this node costs nobody anythin
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Final, Literal
 
@@ -53,6 +53,10 @@ from ricochet_protocol.usage import most_tokens
 
 REPLAY_PIECE: Final = 64 * 1024
 """Characters of a replayed answer in one Chunk."""
+
+
+SHORT: Final = 4096
+"""Characters that are counted in less than two milliseconds."""
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -111,10 +115,13 @@ class Server:
         self._surplus: dict[ModelId, Surplus] = {}
 
     def serve(
-        self, ask: Ask, session: OpenSession, door: Door = "peer"
+        self, ask: Ask, session: OpenSession, door: Door = "peer", *, whole: bool = False
     ) -> AsyncGenerator[Reply, None]:
-        """Chunks and an Answered, or PaymentRequired; RemoteFault otherwise."""
-        note = Note()
+        """Chunks and an Answered, or PaymentRequired; RemoteFault otherwise.
+
+        `whole`: nobody waits for the first Chunk, so that they may come all at the end.
+        """
+        note = Note(whole=whole)
         replies = self._serve(ask, session, note)
         who: Address | Literal[""] = session.subscriber if door == "peer" else ""
         keep = self._keep if ask.allow_logging and self.content_listeners else None
@@ -143,7 +150,7 @@ class Server:
             check_supported(ask, offer.shown)
             self._pool.check(offer)
             admission.check_ask(ask, session, self._clock())
-            counted_in = await asyncio.to_thread(count_texts, ask.texts())
+            counted_in = await _count(ask.texts())
             metered = admission.meter_ask(ask, offer.shown, counted_in)
             sale = Sale(offer, advert, metered)
             if demand := self._demand(session, metered):
@@ -226,7 +233,7 @@ class Server:
                 note.missed.append((note.price, missed))
             note.key, note.price = source.key, source.cost
 
-        stream = self._pool.stream(offer, ask, start + ask.deadline, tried)
+        stream = self._pool.stream(offer, ask, start + ask.deadline, tried, whole=note.whole)
         async with aclosing(stream):
             async for piece in stream:
                 if isinstance(piece, Usage):
@@ -241,7 +248,7 @@ class Server:
         assert usage is not None  # a stream ends with it, or with a fault
         with _blaming_provider():
             answer = parts.whole_untrusted()
-        counted_out = await asyncio.to_thread(count_texts, answer.texts())
+        counted_out = await _count(answer.texts())
         used = usage.tokens or (metered.counted_in, counted_out)
         note.used = used
         if answer.blank or counted_out > most_tokens(ask.max_tokens):
@@ -367,6 +374,14 @@ def _new_terms() -> RemoteFault:
         "ask again once its new advert is there",
         wait=1,
     )
+
+
+async def _count(texts: Iterable[str]) -> int:
+    """Tokens; what takes long is counted in a thread, which costs more than to count a page."""
+    texts = tuple(texts)
+    if sum(map(len, texts)) < SHORT:
+        return count_texts(texts)
+    return await asyncio.to_thread(count_texts, texts)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Server-sent events as OpenAI-compatible providers stream them: bytes in, meanings out.
+"""Answers of OpenAI-compatible providers, streamed or whole: bytes in, meanings out.
 
 A provider is outside our trust like a peer: whatever it sends is parsed here, within bounds, and
 what does not parse is a ProviderFault. Source: WHATWG HTML, "Server-sent events".
@@ -42,10 +42,20 @@ class _Usage(msgspec.Struct, frozen=True):
     completion_tokens: int
 
 
+class _Whole(msgspec.Struct, frozen=True):
+    message: _Delta = _Delta()
+    finish_reason: str | None = None
+
+
 class _Event(msgspec.Struct, frozen=True):
     choices: tuple[_Choice, ...] = ()
     usage: _Usage | None = None
     error: msgspec.Raw = _NOTHING
+
+
+class _Completion(msgspec.Struct, frozen=True):
+    choices: tuple[_Whole, ...]
+    usage: _Usage | None = None
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -79,6 +89,27 @@ class EventDecoder:
 
 
 _decoder = msgspec.json.Decoder(_Event)
+_completions = msgspec.json.Decoder(_Completion)
+
+
+def completion_untrusted(data: bytes) -> Piece:
+    """A whole answer as one piece; ProviderFault for what is none."""
+    try:
+        whole = _completions.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise broken("an unreadable answer") from None
+    choice = whole.choices[0] if whole.choices else _Whole()
+    calls = (
+        # Whole calls are a list, and few providers number what is in order anyway.
+        msgspec.structs.replace(_delta(call), number=number)
+        for number, call in enumerate(choice.message.tool_calls or ())
+    )
+    return Piece(
+        text=choice.message.content or "",
+        calls=tuple(calls),
+        finish=choice.finish_reason,
+        tokens=_tokens(whole.usage),
+    )
 
 
 def _piece_untrusted(data: bytes) -> Piece:
@@ -91,17 +122,21 @@ def _piece_untrusted(data: bytes) -> Piece:
     if (error := bytes(event.error)) not in (b"", b"null"):
         raise fault_in_stream(error)
     choice = event.choices[0] if event.choices else _Choice()
-    tokens = None
-    if event.usage is not None:
-        tokens = (event.usage.prompt_tokens, event.usage.completion_tokens)
-        if not all(0 <= count < 2**40 for count in tokens):
-            raise broken("a usage out of range")
     return Piece(
         text=choice.delta.content or "",
         calls=tuple(map(_delta, choice.delta.tool_calls or ())),
         finish=choice.finish_reason,
-        tokens=tokens,
+        tokens=_tokens(event.usage),
     )
+
+
+def _tokens(usage: _Usage | None) -> tuple[int, int] | None:
+    if usage is None:
+        return None
+    tokens = (usage.prompt_tokens, usage.completion_tokens)
+    if not all(0 <= count < 2**40 for count in tokens):
+        raise broken("a usage out of range")
+    return tokens
 
 
 def _delta(call: _Call) -> CallDelta:

@@ -35,8 +35,13 @@ Piece = Chunk | CallPiece | Usage
 class Upstream(Protocol):
     """A provider, or several, behind the vault."""
 
-    def stream(self, key_id: str, model: str, ask: Ask) -> AsyncGenerator[Piece, None]:
-        """Pieces, then one Usage; ProviderFault. Closing the iterator ends the provider's call."""
+    def stream(
+        self, key_id: str, model: str, ask: Ask, *, whole: bool = False
+    ) -> AsyncGenerator[Piece, None]:
+        """Pieces, then one Usage; ProviderFault. Closing the iterator ends the provider's call.
+
+        `whole`: the pieces may come all at once, at the end, which costs both sides less.
+        """
 
 
 class Ending:

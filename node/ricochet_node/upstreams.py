@@ -4,15 +4,14 @@ OpenAI-compatible providers are asked directly: that streams through at a fracti
 cost, and litellm would estimate Mistral's usage without a word. The key's provider decides.
 """
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from typing import Final
-
-import aiohttp
 
 from ricochet_node.cap_watch import CapWatch
 from ricochet_node.direct import DirectUpstream
 from ricochet_node.faults import ProviderFault
+from ricochet_node.http_client import HttpClient
 from ricochet_node.keystore import KeyInfo
 from ricochet_node.log import EventLog
 from ricochet_node.providers import Dialect, provider_of
@@ -41,15 +40,16 @@ def unsupported(provider: str, features: Iterable[Feature]) -> tuple[Feature, ..
 
 
 class Upstreams:
-    """The port over all keys of a vault. Stopped by its owner."""
+    """The port over all keys of a vault, stopped by its owner; `straight`: see `DirectUpstream`."""
 
     def __init__(
         self,
-        client: aiohttp.ClientSession,
+        client: HttpClient,
         vault: VaultProcess,
         keys: Iterable[KeyInfo],
         log: EventLog,
         caps: CapWatch,
+        straight: Callable[[str], str],
     ) -> None:
         self._caps = caps
         self._channels = {
@@ -57,15 +57,17 @@ class Upstreams:
             for info in keys
             if (dialect := provider_of(info.provider).dialect) in _CHANNELS
         }
-        self._direct = DirectUpstream(client, vault.base_url, vault.token)
+        self._direct = DirectUpstream(client, vault.base_url, vault.token, straight)
         boot = Boot(vault=vault.base_url, token=vault.token)
         self._worker = WorkerUpstream(WorkerProcess.start, self._channels, boot, log)
 
-    async def stream(self, key_id: str, model: str, ask: Ask) -> AsyncGenerator[Piece, None]:
+    async def stream(
+        self, key_id: str, model: str, ask: Ask, *, whole: bool = False
+    ) -> AsyncGenerator[Piece, None]:
         """As in the port."""
         way = self._worker if key_id in self._channels else self._direct
         try:
-            async with aclosing(way.stream(key_id, model, ask)) as pieces:
+            async with aclosing(way.stream(key_id, model, ask, whole=whole)) as pieces:
                 async for piece in pieces:
                     yield piece
         except ProviderFault as fault:

@@ -65,9 +65,13 @@ class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The vault's lines: where it listens, or why it cannot."""
+    """The vault's lines: where it listens, or why it cannot.
+
+    `open` are the sealed origins of the keys that hold no secret, by key id.
+    """
 
     port: int = 0
+    open: dict[str, str] = {}
     code: str = ""
     message: str = ""
     hint: str = ""
@@ -249,7 +253,8 @@ async def _run(boot: Boot) -> None:
         vault = Vault(keys, rules, token, limits, trail, time.time, forwarder)
         ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         stop = asyncio.Event()
-        ready.add_done_callback(lambda port: _say(Ready(port=port.result())))
+        unsealed = {key: route.origin for key, route in keys.items() if not route.secret}
+        ready.add_done_callback(lambda port: _say(Ready(port=port.result(), open=unsealed)))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(vault.serve(ready, stop))
             tasks.create_task(_obey(vault, stop))

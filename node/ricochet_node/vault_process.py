@@ -28,10 +28,12 @@ _BLAME: Final = {ExitCode.CONFIGURATION: ConfigurationError, ExitCode.USAGE: Usa
 class VaultProcess:
     """A running vault; `token` opens the keys it was started for and no others."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int, token: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, ready: Ready, token: str) -> None:
         self._process = process
         self._talking = asyncio.Lock()
-        self.base_url = f"http://127.0.0.1:{port}"
+        self.base_url = f"http://127.0.0.1:{ready.port}"
+        self.open_keys = ready.open
+        """The sealed origins of the keys that hold no secret, by key id."""
         self.token = token
 
     @property
@@ -55,11 +57,11 @@ class VaultProcess:
         process = await start_isolated("ricochet_node.vault")
         try:
             ruled = {key: rules.get(key, KeyRules()) for key in keys}
-            port = await _boot(process, keystore, passphrase, token, ruled)
+            ready = await _boot(process, keystore, passphrase, token, ruled)
         except BaseException:
             await _end(process)
             raise
-        return cls(process, port, token)
+        return cls(process, ready, token)
 
     async def change_rules(self, rules: Mapping[str, KeyRules]) -> None:
         """Make new rules hold from the next call on; LocalFault `vault_ended` when it is gone."""
@@ -93,7 +95,7 @@ async def _boot(
     passphrase: str,
     token: str,
     keys: dict[str, KeyRules],
-) -> int:
+) -> Ready:
     assert process.stdin is not None and process.stdout is not None
     boot = Boot(passphrase=passphrase, token=token, keystore=str(keystore), keys=keys)
     try:
@@ -111,7 +113,7 @@ async def _boot(
     if ready.code:
         blame = _BLAME.get(ExitCode(ready.exit_code), LocalFault)
         raise blame(ready.code, ready.message, ready.hint)
-    return ready.port
+    return ready
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -122,8 +122,10 @@ class WorkerUpstream:
         self._worker: _Worker | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def stream(self, key_id: str, model: str, ask: Ask) -> AsyncGenerator[Piece, None]:
-        """As in the port; `key_id` is one of the channels'."""
+    async def stream(
+        self, key_id: str, model: str, ask: Ask, *, whole: bool = False
+    ) -> AsyncGenerator[Piece, None]:
+        """As in the port; `key_id` is one of the channels'. Always streamed."""
         if any(tool.strict for tool in ask.tools):
             # litellm would leave it out without a word.
             raise ProviderFault(Reason.REFUSED, "(strict tools)", unbilled=True)

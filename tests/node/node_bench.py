@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from doubles.upstream import UpstreamDouble
 from ricochet_network.memory_transport import MemoryNetwork
 from ricochet_network.peers import PeerNetwork
 from ricochet_node.config import ClaimSettings, NodeConfig
 from ricochet_node.direct import DirectUpstream
+from ricochet_node.http_client import HttpClient
 from ricochet_node.key_room import Room, Rooms
 from ricochet_node.key_states import KeyStates
 from ricochet_node.ledger import Ledger
@@ -214,7 +213,7 @@ async def running(
     ledger = Ledger(home / "node.db")
     settings = settings or config()
     states = KeyStates(home / "pool.db", dict.fromkeys(settings.keys, "mark"), chain.now)
-    async with UpstreamDouble([PROVIDER_KEY]) as upstream, aiohttp.ClientSession() as http:
+    async with UpstreamDouble([PROVIDER_KEY]) as upstream, HttpClient() as http:
         node = Node(
             Identity(peer=peer_of(NODE_SEED), operator=OPERATOR, seed=NODE_SEED),
             settings,

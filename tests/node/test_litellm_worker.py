@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from doubles.native import NativeDouble
 from ricochet_node.cap_watch import CapWatch
 from ricochet_node.faults import ProviderFault, Reason
+from ricochet_node.http_client import HttpClient
 from ricochet_node.keystore import Keystore
 from ricochet_node.log import EventLog
 from ricochet_node.upstream import Usage
@@ -68,14 +68,14 @@ class Bench:
 
 @contextlib.asynccontextmanager
 async def running(home: Path) -> AsyncIterator[Bench]:
-    async with NativeDouble(KEY) as double, aiohttp.ClientSession() as client:
+    async with NativeDouble(KEY) as double, HttpClient() as client:
         store = Keystore(home / "keys.json")
         store.add("words", "claude", "anthropic", double.origin, KEY)
         store.add("words", "gemini", "google", double.origin, KEY)
         vault = await VaultProcess.start(home / "keys.json", "words", KEYS)
         log = EventLog(io.StringIO())
         caps = CapWatch(time.time, log)
-        upstreams = Upstreams(client, vault, store.list(), log, caps)
+        upstreams = Upstreams(client, vault, store.list(), log, caps, lambda key: "")
         try:
             yield Bench(double, upstreams)
         finally:

@@ -61,7 +61,7 @@ class Pool:
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     stall: bool = False
 
-    async def serve(self, ask: Ask) -> AsyncGenerator[Reply, None]:
+    async def serve(self, ask: Ask, *, whole: bool) -> AsyncGenerator[Reply, None]:
         self.asks.append(ask)
         try:
             if ask.model != OFFER.id:

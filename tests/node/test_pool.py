@@ -49,7 +49,9 @@ class Script:
     asked: list[str] = field(default_factory=list)
     hold: asyncio.Event | None = None
 
-    async def stream(self, key_id: str, model: str, ask: Ask) -> AsyncGenerator[Piece, None]:
+    async def stream(
+        self, key_id: str, model: str, ask: Ask, *, whole: bool = False
+    ) -> AsyncGenerator[Piece, None]:
         self.asked.append(key_id)
         fault = self.faults.get(key_id)
         if fault and not self.late:

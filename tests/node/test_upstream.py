@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from doubles.upstream import UpstreamDouble, answer_to
 from ricochet_node import upstream as upstream_module
 from ricochet_node.direct import DirectUpstream
 from ricochet_node.faults import ProviderFault, Reason
+from ricochet_node.http_client import HttpClient
 from ricochet_node.keystore import Keystore
 from ricochet_node.upstream import Upstream, Usage
 from ricochet_node.vault_process import VaultProcess
@@ -40,7 +40,7 @@ Scenario = Callable[[UpstreamDouble, Upstream], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def running(home: Path) -> AsyncIterator[tuple[UpstreamDouble, Upstream]]:
-    async with UpstreamDouble([KEY]) as double, aiohttp.ClientSession() as client:
+    async with UpstreamDouble([KEY]) as double, HttpClient() as client:
         Keystore(home / "keys.json").add("words", "main", "double", double.base_url, KEY)
         vault = await VaultProcess.start(home / "keys.json", "words", ["main"])
         try:
@@ -223,7 +223,7 @@ def test_closing_the_stream_ends_the_call(bench: Callable[[Scenario], None]) -> 
 
 def test_without_a_vault_the_fault_is_the_nodes(bench: Callable[[Scenario], None]) -> None:
     async def scenario(double: UpstreamDouble, upstream: Upstream) -> None:
-        async with aiohttp.ClientSession() as client:
+        async with HttpClient() as client:
             gone = DirectUpstream(client, "http://127.0.0.1:9", "token")
             with pytest.raises(RemoteFault) as caught:
                 await collect(gone, ask())

@@ -1,0 +1,55 @@
+"""One timer for all the waits of one call: a timer for each piece of a stream costs more than it.
+
+Waits come one after the other, possibly from different tasks; between them nothing is cancelled.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+
+
+class Deadline:
+    """At `when` on the loop's clock every wait, open or to come, ends with TimeoutError."""
+
+    def __init__(self, when: float) -> None:
+        self._when = when
+        self._passed = False
+        self._waiting: asyncio.Task[Any] | None = None
+
+    def __enter__(self) -> Self:
+        self._timer = asyncio.get_running_loop().call_at(self._when, self._pass)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+
+    def _pass(self) -> None:
+        self._passed = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def wait(self, awaitable: Awaitable[T]) -> T:
+        """What `awaitable` gives; TimeoutError when the deadline comes first."""
+        task = asyncio.current_task()
+        assert task is not None
+        asked_to_end = task.cancelling()
+        self._waiting = task
+        try:
+            if self._passed:
+                task.cancel()
+            return await awaitable
+        except asyncio.CancelledError:
+            # Somebody else's wish to end the task goes before ours.
+            if self._passed and task.uncancel() <= asked_to_end:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._waiting = None

@@ -1,0 +1,321 @@
+"""HTTP/1.1 calls of providers and of the vault, one after the other on connections that are kept.
+
+A general client costs half of what a node may spend on a call. This one does what the node needs:
+one request, its answer as it comes, no redirects, cookies, proxies or decompression. Parsing is
+llhttp's. What is not HTTP, or ends before its end, is a BrokenAnswer; a connection that never stood
+is Unreachable, and then nothing was sent.
+
+A connection is kept only after an answer that ended in order and was not a stream: llama.cpp closes
+its socket after a stream without saying so. It is used again within two seconds, less than any
+server's own patience. Nothing is ever sent twice.
+"""
+
+import asyncio
+import re
+import ssl
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self, cast
+from urllib.parse import urlsplit
+
+import httptools
+
+CONNECT_SECONDS: Final = 10
+KEEP_SECONDS: Final = 2.0
+MAX_HEAD: Final = 64 * 1024
+"""Bytes of all headers of one answer, or of its 1xx ones."""
+_MOST_WAITING: Final = 256 * 1024
+"""Bytes that wait for their reader before the other side is held back."""
+_UNSAFE: Final = re.compile(r"[\r\n\0]")
+STREAM: Final = "text/event-stream"
+
+
+class Unreachable(ConnectionError):
+    """No connection stood; nothing was sent."""
+
+
+class BrokenAnswer(ConnectionError):
+    """The answer ended before its end, or is no HTTP."""
+
+
+class _Place(NamedTuple):
+    host: str
+    port: int
+    tls: bool
+    netloc: str
+    path: str
+
+
+@cache
+def _place(origin: str) -> _Place:
+    parts = urlsplit(origin)
+    tls = parts.scheme == "https"
+    return _Place(
+        parts.hostname or "", parts.port or (443 if tls else 80), tls, parts.netloc, parts.path
+    )
+
+
+class Answer:
+    """One answer; names of headers are in lower case, of equal ones the first counts."""
+
+    def __init__(self, link: "_Link", release: Callable[[], None]) -> None:
+        self._link = link
+        self._release: Callable[[], None] | None = release
+        self._parts: deque[bytes] = deque()
+        self._waiting = 0
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.done = False
+        self.framed = False
+        self._error: BrokenAnswer | None = None
+        self._reader: asyncio.Future[None] | None = None
+
+    @property
+    def content_type(self) -> str:
+        """Without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    async def begun(self) -> None:
+        """Wait for status and headers; BrokenAnswer."""
+        while not self.status:
+            await self._more()
+
+    def ready(self) -> bytes | None:
+        """What `read` would give without waiting, None when it would wait."""
+        if not self._parts:
+            return b"" if self.done else None
+        data = self._parts.popleft() if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        self._waiting = 0
+        self._link.hold_back(False)
+        return data
+
+    async def read(self) -> bytes:
+        """The next bytes of the body, b"" at its end; BrokenAnswer."""
+        while (data := self.ready()) is None:
+            await self._more()
+        return data
+
+    def close(self) -> None:
+        """Hang up, unless it has ended; may be called twice."""
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+    async def _more(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self._reader = asyncio.get_running_loop().create_future()
+        try:
+            await self._reader
+        finally:
+            self._reader = None
+
+    def add(self, data: bytes) -> None:
+        """The link has got a part of the body."""
+        self._parts.append(data)
+        self._waiting += len(data)
+        if self._waiting > _MOST_WAITING:
+            self._link.hold_back(True)
+        self.wake()
+
+    def fail(self, error: BrokenAnswer) -> None:
+        """The link can get no more of it."""
+        self._error = self._error or error
+        self.wake()
+
+    def wake(self) -> None:
+        """Something has changed."""
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+
+class _Link(asyncio.Protocol):
+    """One connection; it carries one answer at a time."""
+
+    def __init__(self) -> None:
+        self.lost = False
+        self.kept_at = 0.0
+        self._answer: Answer | None = None
+        self._may_follow = False
+        self._paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # libuv's are transports by what they do, not by their class.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost = True
+        answer = self._answer
+        if answer is None or answer.done:
+            return
+        if answer.status and not answer.framed and error is None:
+            answer.done = True  # a body without a length ends with its connection
+            answer.wake()
+        else:
+            answer.fail(BrokenAnswer("the connection ended"))
+
+    def data_received(self, data: bytes) -> None:
+        answer = self._answer
+        if answer is None or answer.done:
+            self.abort()  # nobody asked for that
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            answer.fail(BrokenAnswer("no HTTP"))
+            self.abort()
+
+    def send(self, request: bytes, release: Callable[[], None]) -> Answer:
+        """Send a request; `release` is called when its answer is closed."""
+        self._answer = Answer(self, release)
+        self._head = 0
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._transport.write(request)
+        return self._answer
+
+    def hold_back(self, wanted: bool) -> None:
+        """Read on, or not for now."""
+        if wanted != self._paused and not self.lost:
+            self._paused = wanted
+            if wanted:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def keep(self) -> bool:
+        """Whether another request may follow."""
+        answer, self._answer = self._answer, None
+        if self.lost or self._transport.is_closing() or answer is None or not answer.done:
+            return False
+        return answer.framed and self._may_follow and answer.content_type != STREAM
+
+    def abort(self) -> None:
+        """End it at once."""
+        self._transport.abort()
+
+    @property
+    def usable(self) -> bool:
+        """Whether the other side has not gone yet, as far as is known."""
+        return not self.lost and not self._transport.is_closing()
+
+    # What the parser calls.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        assert self._answer is not None
+        self._head += len(name) + len(value)
+        if self._head > MAX_HEAD:
+            raise ValueError("too many headers")
+        key = name.decode("latin-1").lower()
+        self._answer.headers.setdefault(key, value.decode("latin-1"))
+
+    def on_headers_complete(self) -> None:
+        assert self._answer is not None
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._answer.headers.clear()
+            return
+        headers = self._answer.headers
+        chunked = headers.get("transfer-encoding", "").lower().endswith("chunked")
+        self._answer.framed = chunked or "content-length" in headers or status in (204, 304)
+        self._answer.status = status
+        self._answer.wake()
+
+    def on_body(self, data: bytes) -> None:
+        assert self._answer is not None
+        self._answer.add(data)
+
+    def on_message_complete(self) -> None:
+        assert self._answer is not None
+        if self._answer.status:
+            self._may_follow = bool(self._parser.should_keep_alive())
+            self._answer.done = True
+            self._answer.wake()
+
+
+class HttpClient:
+    """A context; leaving it closes what is kept. Certificates are verified."""
+
+    def __init__(self) -> None:
+        self._kept: dict[_Place, list[_Link]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for links in self._kept.values():
+            for link in links:
+                link.abort()
+        self._kept.clear()
+
+    async def send(
+        self, method: str, origin: str, path: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> Answer:
+        """An answer whose headers have come, to be closed by the caller.
+
+        `path` continues the origin's own, as it is. Unreachable, BrokenAnswer; other OSErrors do
+        not occur. There is no limit on time but for connecting.
+        """
+        place = _place(origin)
+        request = _request(method, place, path, headers, body)
+        link = self._take(place) or await _connected(place)
+        answer = link.send(request, lambda: self._release(place, link))
+        try:
+            await answer.begun()
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    def _release(self, place: _Place, link: _Link) -> None:
+        if link.keep():
+            link.kept_at = asyncio.get_running_loop().time()
+            self._kept.setdefault(place, []).append(link)
+        else:
+            link.abort()
+
+    def _take(self, place: _Place) -> _Link | None:
+        links = self._kept.get(place)
+        since = asyncio.get_running_loop().time() - KEEP_SECONDS
+        while links:
+            link = links.pop()
+            if link.usable and link.kept_at > since:
+                return link
+            link.abort()
+        return None
+
+
+def _request(
+    method: str, place: _Place, path: str, headers: Mapping[str, str], body: bytes
+) -> bytes:
+    lines = [f"{method} {place.path}{path} HTTP/1.1", f"Host: {place.netloc}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if body or method == "POST":
+        lines.append(f"Content-Length: {len(body)}")
+    if any(map(_UNSAFE.search, lines)):
+        raise ValueError("a header that would be two")
+    return "\r\n".join((*lines, "\r\n")).encode("latin-1") + body
+
+
+async def _connected(place: _Place) -> _Link:
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, link = await loop.create_connection(
+                _Link, place.host, place.port, ssl=_verified() if place.tls else None
+            )
+    except (TimeoutError, OSError) as error:
+        raise Unreachable(type(error).__name__) from None
+    return link
+
+
+@cache
+def _verified() -> ssl.SSLContext:
+    return ssl.create_default_context()
