@@ -19,9 +19,10 @@ from gateways.load import Target
 from gateways.peers import answers
 from gateways.processes import SIDE, process
 from ricochet_cli.demo.people import Person, person
-from ricochet_node.config import new_offer, write_offer
+from ricochet_node.config import write_offer
 from ricochet_node.door_tokens import DoorTokens
 from ricochet_node.keystore import Keystore
+from ricochet_node.offer import new_offer
 from ricochet_protocol.money import Units
 from ricochet_protocol.signing import account_address
 from ricochet_settlement.deploy import deploy
