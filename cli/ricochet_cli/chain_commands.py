@@ -71,6 +71,7 @@ def run(
     allow_peer: options.Allow = None,
     deny_peer: options.Deny = None,
     policy: options.Policies = None,
+    hedge: options.Hedge = None,
     seed: options.Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -103,6 +104,7 @@ def run(
             allow=allow_peer,
             deny=deny_peer,
             policies=policy,
+            hedge=hedge,
         ),
         seed=seed,
     )

@@ -22,6 +22,7 @@ from ricochet_orchestrator.checkpoint import Status, StepRecord
 from ricochet_orchestrator.client import NodeClient, Served
 from ricochet_orchestrator.eligible import ELIGIBLE
 from ricochet_orchestrator.growth import Growth
+from ricochet_orchestrator.hedge import Hedge
 from ricochet_orchestrator.memory import Memory
 from ricochet_orchestrator.offers import Offers
 from ricochet_orchestrator.plan import Step, StepId, needed_window
@@ -105,6 +106,7 @@ class Dispatcher:
         self._windows = windows
         self._router = Router(setting.seed, setting.routing.strategy, setting.routing.max_latency)
         now = asyncio.get_running_loop().time()
+        self._hedge = Hedge(setting.routing.hedge)
         self._memory = Memory(setting.store, self._router, setting.clock, now)
         self._unaffordable: dict[PeerId, BudgetError] = {}
         self._efforts = {record.id: _effort(record) for record in known}
@@ -133,23 +135,62 @@ class Dispatcher:
         wide = [one for one in wide if one.offer.context >= size]
         if effort.reunion and any(one.peer == effort.asked for one in wide):
             wide = [one for one in wide if one.peer == effort.asked]
-        need = Need(counted, step.max_tokens, prefix_of(turns[0].content))
+        text = "".join(turn.content for turn in turns)
+        need = Need(counted, step.max_tokens, prefix_of(text))
         chosen = self._router.choose(wide, need, now, effort.avoid)
         if chosen is None:
             return None
-        form = form_of(step.spec, chosen.offer)
-        worst = Metered(chosen.offer, counted, step.max_tokens).worst
+        earlier = effort.terms if effort.asked == chosen.peer else None
+        assignment = self._open(step, turns, need, chosen, earlier)
+        if assignment is not None:
+            self._hedge.earn(self._router.parts(chosen, need).cost)
+            effort.asked, effort.terms = chosen.peer, chosen.advert
+        return assignment
+
+    def may_race(self, assignment: Assignment) -> bool:
+        """Whether the call may ever have a rival."""
+        # What may be replayed is paid already, and comes when the node is found.
+        return self._hedge.on and assignment.earlier is None
+
+    def late_after(self, assignment: Assignment) -> float | None:
+        """Seconds after which its first token is late; None while too little is known."""
+        return self._hedge.late_after(assignment.step.model)
+
+    def rival(self, assignment: Assignment, now: float) -> Assignment | None:
+        """The same call of another peer, None when nobody can take it or it would cost too much."""
+        step, need = assignment.step, assignment.need
+        effort = self._efforts[step.id]
+        size = self._sizes[step.id]
+        others = [
+            one
+            for one in self._candidates(step.spec, step.model)
+            if one.offer.context >= size and one.peer not in {assignment.client.peer, *effort.avoid}
+        ]
+        chosen = self._router.choose(others, need, now)
+        if chosen is None or not self._hedge.afford(self._router.parts(chosen, need).cost):
+            return None
+        return self._open(step, assignment.turns, need, chosen, None)
+
+    def _open(
+        self,
+        step: Step,
+        turns: tuple[Turn, ...],
+        need: Need,
+        chosen: Candidate,
+        earlier: SignedAdvert | None,
+    ) -> Assignment | None:
+        """A call of the step to this peer, None when the step's budget does not hold it."""
+        worst = Metered(chosen.offer, need.counted, need.max_tokens).worst
         if not self._budgets.open(step.spec, worst):
             return None
+        effort = self._efforts[step.id]
         self._router.started(chosen.peer)
-        earlier = effort.terms if effort.asked == chosen.peer else None
-        effort.asked, effort.terms = chosen.peer, chosen.advert
         effort.begun.discard(chosen.peer)
         return Assignment(
             step=step,
             client=self.client(chosen.advert),
             turns=turns,
-            form=form,
+            form=form_of(step.spec, chosen.offer),
             worst=worst,
             request_id=request_id_of(
                 step.id,
@@ -167,8 +208,15 @@ class Dispatcher:
         tokens = served.receipt.receipt.tokens_out
         timing = (served.first_token, served.seconds, tokens)
         self._router.served(assignment.at, assignment.need, now, timing)
+        self._hedge.saw(assignment.step.model, served.first_token)
         self._memory.note(*assignment.at, urgent=False, now=now)
         self._budgets.close(assignment.step.spec, assignment.worst, served.receipt.receipt.cost)
+
+    def outrun(self, assignment: Assignment, waited: float) -> None:
+        """The call was cut off without a first token, because its rival's had come."""
+        self._router.outrun(assignment.at, waited)
+        # What its node keeps is settled with the account; the step's budget is for answers.
+        self._budgets.close(assignment.step.spec, assignment.worst, Units(0))
 
     def close(self, now: float) -> None:
         """Keep what was learnt."""
@@ -177,6 +225,14 @@ class Dispatcher:
     def begun(self, assignment: Assignment) -> None:
         """The call's first token has come."""
         self._efforts[assignment.step.id].begun.add(assignment.client.peer)
+
+    def moved(self, assignment: Assignment) -> bool:
+        """Whether a rival has taken the call over: the step is its to be asked of from now on."""
+        effort = self._efforts[assignment.step.id]
+        if effort.asked == assignment.client.peer:
+            return False
+        effort.asked, effort.terms = assignment.client.peer, assignment.client.advert
+        return True
 
     def failed(self, assignment: Assignment, error: RicochetError, now: float) -> bool:
         """The call failed; whether the step may be tried again."""

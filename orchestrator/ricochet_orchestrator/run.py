@@ -11,7 +11,7 @@ store says where the run stands.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -39,13 +39,13 @@ from ricochet_orchestrator.progress import (
     StepStarted,
     printable,
 )
+from ricochet_orchestrator.race import Lost, Won, race
 from ricochet_orchestrator.result import RunResult, summarize
 from ricochet_orchestrator.schedule import Schedule
 from ricochet_orchestrator.setting import Setting
 from ricochet_orchestrator.step_budget import StepBudgets
 from ricochet_orchestrator.terms import paid_period
 from ricochet_protocol.errors import (
-    BudgetError,
     ChainError,
     RemoteFault,
     RicochetError,
@@ -142,7 +142,7 @@ class _Run:
             entered,
             StepBudgets((names[answer.step], answer.cost) for answer in paid),
         )
-        self._calls: dict[asyncio.Task[tuple[Served, Answer]], Assignment] = {}
+        self._calls: dict[asyncio.Task[tuple[Won, Answer]], Assignment] = {}
         self._payments: set[asyncio.Task[None]] = set()
         self._grow(known)
 
@@ -259,12 +259,30 @@ class _Run:
         if error is not None:
             raise error
 
-    async def _call(self, assignment: Assignment) -> tuple[Served, Answer]:
+    async def _call(self, first: Assignment) -> tuple[Won, Answer]:
         """One step from ask to checkpoint; cancelled anywhere, it leaves all of it or none."""
+        self._asked_of(first)
+        won = await race(first, self._dispatcher, self._ask)
+        step, client, served = first.step, won.assignment.client, won.served
+        answer = self._answer(step, client, served)
+        pay = client.paying.acceptance(answer.cost, served.counted)
+        if not self._store.complete(answer, pay):
+            # Another process has completed the step; what it stored is what later steps read.
+            answer = self._store.answers(self._record.id)[step.id]
+        client.paying.refresh()
+        self._setting.tell(_finished(step, answer, cached=False))
+        return won, answer
+
+    def _asked_of(self, assignment: Assignment) -> None:
+        """Note where the step's answer is, or may be after a crash."""
+        step, client = assignment.step, assignment.client
+        advert, now = _encode(client.advert), self._setting.clock()
+        self._store.asking(self._record.id, step.id, client.peer, advert, now)
+
+    async def _ask(self, assignment: Assignment, leads: Callable[[], bool]) -> Served:
+        """Make one call; `leads` hears of its first token, and tells whether it is the first."""
         step, client = assignment.step, assignment.client
         peer, tell = client.peer, self._setting.tell
-        advert = _encode(client.advert)
-        self._store.asking(self._record.id, step.id, peer, advert, self._setting.clock())
         tell(StepStarted(step.id, step.name, step.role, step.model, peer, assignment.attempt))
         ask = Ask(
             request_id=assignment.request_id,
@@ -283,17 +301,12 @@ class _Run:
 
         def begun(seconds: float) -> None:
             self._dispatcher.begun(assignment)
-            tell(FirstToken(step.id, peer, seconds))
+            if leads():
+                if self._dispatcher.moved(assignment):
+                    self._asked_of(assignment)
+                tell(FirstToken(step.id, peer, seconds))
 
-        served = await client.ask(ask, assignment.earlier, begun)
-        answer = self._answer(step, client, served)
-        pay = client.paying.acceptance(answer.cost, served.counted)
-        if not self._store.complete(answer, pay):
-            # Another process has completed the step; what it stored is what later steps read.
-            answer = self._store.answers(self._record.id)[step.id]
-        client.paying.refresh()
-        tell(_finished(step, answer, cached=False))
-        return served, answer
+        return await client.ask(ask, assignment.earlier, begun)
 
     def _answer(self, step: Step, client: NodeClient, served: Served) -> Answer:
         receipt = served.receipt.receipt
@@ -316,17 +329,16 @@ class _Run:
             completed_at=self._setting.clock(),
         )
 
-    def _finish(self, task: asyncio.Task[tuple[Served, Answer]]) -> None:
+    def _finish(self, task: asyncio.Task[tuple[Won, Answer]]) -> None:
         """Take up a call that has ended, well or not."""
-        assignment = self._calls.pop(task)
-        step = assignment.step
+        step = self._calls.pop(task).step
         try:
-            served, answer = task.result()
-        except (RemoteFault, ChainError, BudgetError) as error:
-            self._failed(assignment, error)
+            won, answer = task.result()
+        except Lost as lost:
+            self._failed(lost.assignment, lost.error)
             return
-        self._dispatcher.served(assignment, served, asyncio.get_running_loop().time())
-        self._payments.add(asyncio.create_task(self._pay(assignment.client)))
+        self._dispatcher.served(won.assignment, won.served, asyncio.get_running_loop().time())
+        self._payments.add(asyncio.create_task(self._pay(won.assignment.client)))
         steps = len(self._growth.steps)
         self._judge(step, answer)
         self._grow({})
