@@ -1,17 +1,15 @@
-"""`ricochet chain`: run chains of models over documents, and see how runs stand."""
+"""`ricochet chain`: run chains of models over documents; `run_commands` has what follows."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ricochet_cli import routing_options as options
+from ricochet_cli import routing_options, run_commands
 from ricochet_cli.console import print_json, table
 from ricochet_cli.home import AsJson, Home
 from ricochet_orchestrator.media import Media
-
-if TYPE_CHECKING:
-    from ricochet_orchestrator.app import RunResult
+from ricochet_protocol.ids import ModelId
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,16 +61,19 @@ def run(
     headings: Annotated[
         bool, typer.Option("--headings", help="Show each call the headings above its text.")
     ] = False,
-    routing: options.Strategy = None,
-    max_price_in: options.MaxPriceIn = None,
-    max_price_out: options.MaxPriceOut = None,
-    max_latency: options.MaxLatency = None,
-    region: options.Regions = None,
-    allow_peer: options.Allow = None,
-    deny_peer: options.Deny = None,
-    policy: options.Policies = None,
-    hedge: options.Hedge = None,
-    seed: options.Seed = 0,
+    routing: routing_options.Strategy = None,
+    max_price_in: routing_options.MaxPriceIn = None,
+    max_price_out: routing_options.MaxPriceOut = None,
+    max_latency: routing_options.MaxLatency = None,
+    region: routing_options.Regions = None,
+    allow_peer: routing_options.Allow = None,
+    deny_peer: routing_options.Deny = None,
+    policy: routing_options.Policies = None,
+    hedge: routing_options.Hedge = None,
+    seed: routing_options.Seed = 0,
+    max_cost: run_commands.MaxCost = None,
+    max_time: run_commands.MaxTime = None,
+    detach: run_commands.Detach = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a chain over a document and print its result.
@@ -80,40 +81,41 @@ def run(
     Folders are read in the order of names, without hidden files and what .gitignore excludes; what
     is left out is listed.
 
-    Finished steps are kept: after an interruption the same command goes on where it stopped, and
-    no finished step is paid twice. Ctrl-C once stops in order, twice at once.
+    Finished steps are kept: after an interruption the same command, or `chain resume`, goes on
+    where it stopped, and no finished step is paid twice. Ctrl-C once stops in order, twice at once.
     """
-    from ricochet_cli.chain_runner import run_with_view
+    from ricochet_cli.chain_runner import read_document, run_with_view, show_result
+    from ricochet_cli.values import account
+    from ricochet_orchestrator.app import Options, Task, enter_run
     from ricochet_orchestrator.context import Context
     from ricochet_orchestrator.reading import Inputs
 
-    result = run_with_view(
-        home,
-        Inputs(tuple(files), media, encoding),
-        Context(overlap, headings),
-        chain,
-        model,
-        tuple(private_node or ()),
+    options = Options(
+        model=None if model is None else ModelId(model),
+        private_nodes=tuple(account(one, "--private-node") for one in private_node or ()),
         allow_logging=allow_logging,
-        routing=options.flags_of(
-            strategy=routing,
-            max_price_in=max_price_in,
-            max_price_out=max_price_out,
-            max_latency=max_latency,
-            regions=region,
-            allow=allow_peer,
-            deny=deny_peer,
-            policies=policy,
-            hedge=hedge,
-        ),
+        context=Context(overlap, headings),
+        max_cost=None if max_cost is None else run_commands.amount(max_cost),
+        max_time=max_time,
         seed=seed,
     )
-    if as_json:
-        print_json(run_document(result))
+    flags = routing_options.flags_of(
+        strategy=routing,
+        max_price_in=max_price_in,
+        max_price_out=max_price_out,
+        max_latency=max_latency,
+        regions=region,
+        allow=allow_peer,
+        deny=deny_peer,
+        policies=policy,
+        hedge=hedge,
+    )
+    text = read_document(Inputs(tuple(files), media, encoding))
+    task = Task(text, chain, options, flags)
+    if detach:
+        run_commands.detached(home, enter_run(home, task), as_json)
     else:
-        typer.echo(result.output)
-    if result.exit_code:
-        raise typer.Exit(result.exit_code)
+        show_result(run_with_view(home, task), as_json)
 
 
 @app.command("list")
@@ -140,49 +142,4 @@ def list_chains(home: Home, as_json: AsJson = False) -> None:
     typer.echo(table(("chain", "roles", "what it does"), rows))
 
 
-@app.command("status")
-def status(
-    home: Home,
-    run_id: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="The run's id. [default: the latest]")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show how a run stands: steps, peers, tokens and cost."""
-    from ricochet_cli.chain_status import status_document, status_text
-    from ricochet_orchestrator.app import run_status
-
-    state = run_status(home, run_id)
-    if as_json:
-        print_json(status_document(state))
-    else:
-        typer.echo(status_text(state))
-
-
-def run_document(result: "RunResult") -> dict[str, object]:
-    """A run's result as the JSON that `chain run --json` prints."""
-    return {
-        "run": {
-            "id": result.run_id,
-            "status": result.status,
-            "steps": result.steps,
-            "calls": result.calls,
-            "tokens_in": result.tokens_in,
-            "tokens_out": result.tokens_out,
-            "cost": result.cost,
-            "seconds": round(result.seconds, 3),
-        },
-        "peers": [
-            {
-                "peer": peer.peer,
-                "operator": peer.operator,
-                "calls": peer.calls,
-                "tokens_in": peer.tokens_in,
-                "tokens_out": peer.tokens_out,
-                "cost": peer.cost,
-                "first_token_seconds": peer.first_token,
-            }
-            for peer in result.peers
-        ],
-        "output": result.output,
-    }
+run_commands.register(app)

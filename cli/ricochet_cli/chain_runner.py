@@ -3,80 +3,54 @@
 import asyncio
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import NamedTuple
 
-from ricochet_cli.console import say
+import typer
+
+from ricochet_cli.console import print_json, say
 from ricochet_cli.progress_view import ProgressView
-from ricochet_orchestrator.app import run_chain
-from ricochet_orchestrator.context import Context
+from ricochet_orchestrator.app import Options, RunResult, Task, resume_run, run_chain
 from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.progress import printable
 from ricochet_orchestrator.reading import Inputs, load
-from ricochet_orchestrator.result import RunResult
-from ricochet_orchestrator.routing import RoutingFlags
-from ricochet_protocol.ids import ModelId
+
+Work = Callable[[ProgressView, asyncio.Event], Awaitable[RunResult]]
 
 
-class Calls(NamedTuple):
-    """How a run's calls are to be made."""
-
-    model: ModelId | None
-    private_nodes: tuple[str, ...]
-    allow_logging: bool
-    routing: RoutingFlags
-    seed: int
-
-
-def run_with_view(
-    home: Path,
-    inputs: Inputs,
-    context: Context,
-    chain: str,
-    model: str | None,
-    private_nodes: tuple[str, ...],
-    *,
-    allow_logging: bool,
-    routing: RoutingFlags,
-    seed: int,
-) -> RunResult:
-    """Run to the end or to an interruption; KeyboardInterrupt when stopped at once."""
-    wanted = None if model is None else ModelId(model)
-    # Read before the loop starts: from then on Ctrl-C asks a run to stop.
+def read_document(inputs: Inputs) -> Document:
+    """What the inputs make, before any loop starts; what of folders is left out is told."""
     loaded = load(inputs)
     for one in loaded.skipped:
         say(f"skipped {printable(one.name)}: {printable(one.reason)}")
-    words = (*inputs.words(), *context.words(), *routing.words())
-    words += ("--seed", str(seed)) if seed else ()
-    calls = Calls(wanted, private_nodes, allow_logging, routing, seed)
-    return asyncio.run(_run(home, loaded.document, context, words, chain, calls))
+    return loaded.document
 
 
-async def _run(
-    home: Path,
-    document: Document,
-    context: Context,
-    words: tuple[str, ...],
-    chain: str,
-    calls: Calls,
+def run_with_view(home: Path, task: Task) -> RunResult:
+    """Run to the end or to an interruption; KeyboardInterrupt when stopped at once."""
+    return asyncio.run(_watched(lambda view, stop: run_chain(home, task, view, stop)))
+
+
+def resume_with_view(
+    home: Path, run_id: str | None, change: Callable[[Options], Options]
 ) -> RunResult:
+    """Go on with a run in the same way."""
+    return asyncio.run(_watched(lambda view, stop: resume_run(home, run_id, view, stop, change)))
+
+
+def show_result(result: RunResult, as_json: bool) -> None:
+    """Print what a run has come to; ends the command unless it is complete."""
+    if as_json:
+        print_json(run_document(result))
+    else:
+        typer.echo(result.output)
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
+
+
+async def _watched(work: Work) -> RunResult:
     stop = asyncio.Event()
-    run = asyncio.ensure_future(
-        run_chain(
-            home,
-            document,
-            chain,
-            ProgressView(sys.stderr),
-            stop,
-            model=calls.model,
-            seed=calls.seed,
-            private_nodes=calls.private_nodes,
-            allow_logging=calls.allow_logging,
-            context=context,
-            inputs=words,
-            routing=calls.routing,
-        )
-    )
+    run = asyncio.ensure_future(work(ProgressView(sys.stderr), stop))
 
     def interrupted() -> None:
         if stop.is_set():
@@ -95,3 +69,32 @@ async def _run(
     if result.hint:
         say(result.hint)
     return result
+
+
+def run_document(result: RunResult) -> dict[str, object]:
+    """A run's result as the JSON that `chain run --json` prints."""
+    return {
+        "run": {
+            "id": result.run_id,
+            "status": result.status,
+            "steps": result.steps,
+            "calls": result.calls,
+            "tokens_in": result.tokens_in,
+            "tokens_out": result.tokens_out,
+            "cost": result.cost,
+            "seconds": round(result.seconds, 3),
+        },
+        "peers": [
+            {
+                "peer": peer.peer,
+                "operator": peer.operator,
+                "calls": peer.calls,
+                "tokens_in": peer.tokens_in,
+                "tokens_out": peer.tokens_out,
+                "cost": peer.cost,
+                "first_token_seconds": peer.first_token,
+            }
+            for peer in result.peers
+        ],
+        "output": result.output,
+    }

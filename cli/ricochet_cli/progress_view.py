@@ -29,16 +29,19 @@ _CLEAR = "\r\x1b[2K"
 
 
 class ProgressView:
-    """Shows each event once; call it from one thread."""
+    """Shows each event once; call it from one thread. `at` is the time of an earlier event."""
 
     def __init__(self, out: TextIO = sys.stderr) -> None:
         self._out = out
         self._bar = out.isatty() and os.environ.get("TERM") != "dumb"
         self._progress = Progress()
-        self._start = time.monotonic()
+        self._start = self._now = time.time()
         self._waits: dict[str, float] = {}
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event, at: float | None = None) -> None:
+        self._now = time.time() if at is None else at
+        if isinstance(event, RunStarted):
+            self._start = self._now
         self._progress = self._progress.after(event)
         line = self._line(event)
         if self._bar:
@@ -63,9 +66,10 @@ class ProgressView:
             case StepFinished(cached=False):
                 return self._finished(event)
             case StepRetried():
-                return f"        {event.name:<12} {short(event.peer)}  again: {event.reason}"
+                why = event.reason or event.code
+                return f"        {event.name:<12} {short(event.peer)}  again: {why}"
             case StepFailed():
-                return f"        {event.name:<12} given up: {event.reason}"
+                return f"        {event.name:<12} given up: {event.reason or event.code}"
             case PaymentDelayed():
                 return f"        voucher for {short(event.peer)} goes out later: {event.reason}"
             case RunFinished():
@@ -83,7 +87,7 @@ class ProgressView:
         )
 
     def _left(self) -> str:
-        left = self._progress.seconds_left(time.monotonic() - self._start)
+        left = self._progress.seconds_left(self._now - self._start)
         return "" if left is None else f"  ETA {left:.0f} s"
 
     def _bar_text(self) -> str:

@@ -6,23 +6,24 @@ this module, or listing chains, stays quick.
 """
 
 import asyncio
-import shlex
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from ricochet_orchestrator import chains
 from ricochet_orchestrator.chains import list_chains
-from ricochet_orchestrator.context import Context
+from ricochet_orchestrator.checkpoint import RunRecord
 from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.progress import Event
-from ricochet_orchestrator.result import RunResult, RunState, summarize
+from ricochet_orchestrator.request import Options, Request
+from ricochet_orchestrator.result import RunResult, RunState
 from ricochet_orchestrator.routing import NO_FLAGS, RoutingFlags, files
 from ricochet_orchestrator.routing import load as load_routing
-from ricochet_protocol.errors import UsageError
+from ricochet_protocol.errors import LocalFault, RicochetError, UsageError
 from ricochet_protocol.ids import Address, ModelId, address
 
 if TYPE_CHECKING:
@@ -32,52 +33,139 @@ if TYPE_CHECKING:
     from ricochet_protocol.ids import Period
 
 __all__ = [
+    "Options",
     "RunResult",
     "RunState",
+    "Task",
+    "enter_run",
     "explain_route",
     "find_spending",
     "list_chains",
     "list_peers",
+    "resume_run",
     "run_chain",
     "run_status",
+    "take_up",
+    "work",
 ]
 
 STORE_FILE: Final = "runs.db"
 
 
+class Task(msgspec.Struct, frozen=True):
+    """What `chain run` is told; `routing` goes before what `routing.yaml` says."""
+
+    document: Document
+    chain: str
+    options: Options = Options()
+    routing: RoutingFlags = NO_FLAGS
+
+
+def enter_run(home: Path, task: Task) -> RunRecord:
+    """Enter a run, to be worked on here or by another process, once all that a person can have got
+    wrong is checked. A run of the same request that has not ended is gone on with."""
+    chain = chains.get(task.chain, chains.folders(home, Path.cwd()))
+    settings = load_routing(files(home, Path.cwd()), task.routing)
+    options = msgspec.structs.replace(task.options, routing=settings)
+    _check_home(home)
+    from ricochet_orchestrator.run import enter
+    from ricochet_orchestrator.store import Store
+
+    store = Store(home / STORE_FILE)
+    try:
+        record, _ = enter(store, task.document, chain, options, time.time())
+    finally:
+        store.close()
+    return record
+
+
 async def run_chain(
-    home: Path,
-    document: Document,
-    chain_name: str,
-    on_event: Callable[[Event], None],
-    stop: asyncio.Event,
-    model: str | None = None,
-    seed: int = 0,
-    private_nodes: Sequence[str] = (),
-    allow_logging: bool = False,
-    context: Context | None = None,
-    inputs: Sequence[str] = (),
-    routing: RoutingFlags = NO_FLAGS,
+    home: Path, task: Task, on_event: Callable[[Event], None], stop: asyncio.Event
 ) -> RunResult:
     """Run a chain over a document and pay for it.
 
-    `model` answers the steps that name none; without it, the one most peers offer. `private_nodes`
-    are operators whose private offers count, besides the payer's own account. `allow_logging` lets
-    nodes keep prompts and answers. `context` is shown with each segment. `inputs` are the arguments
-    that the document came from, for the command that goes on with the run. `routing` goes before
-    what `routing.yaml` says. Setting `stop` pauses
-    it. Any RicochetError tells what is missing; the same call goes on where it ended.
+    Setting `stop` pauses the run. Any RicochetError tells what is missing; the same call goes on
+    where it ended.
     """
-    chain = chains.get(chain_name, chains.folders(home, Path.cwd()))
-    wanted = None if model is None else ModelId(model)
-    operators = _operators(private_nodes)
-    settings = load_routing(files(home, Path.cwd()), routing)
-    async with _setting(home, on_event, seed, operators, allow_logging) as setting:
-        from ricochet_orchestrator.run import run_document
+    record = enter_run(home, task)
+    return await work(home, record.id, on_event, stop)
 
-        setting = replace(setting, context=context or Context(), routing=settings)
-        hint = _resume_hint(inputs, chain_name, model, operators, allow_logging)
-        return await run_document(setting, document, chain, wanted, stop, hint)
+
+async def resume_run(
+    home: Path,
+    run_id: str | None,
+    on_event: Callable[[Event], None],
+    stop: asyncio.Event,
+    change: Callable[[Options], Options] = lambda options: options,
+) -> RunResult:
+    """Go on with a run, the latest one for None; what was given up is tried again."""
+    record = take_up(home, run_id, change)
+    return await work(home, record.id, on_event, stop)
+
+
+def take_up(
+    home: Path,
+    run_id: str | None,
+    change: Callable[[Options], Options] = lambda options: options,
+) -> RunRecord:
+    """Have a run ready to be worked on again, here or by another process."""
+    from ricochet_orchestrator.control import Runs
+
+    def changed(request: Request) -> Request:
+        return msgspec.structs.replace(request, options=change(request.options))
+
+    with Runs(home) as runs:
+        return runs.take_up(run_id, changed)
+
+
+async def work(
+    home: Path, run_id: str, on_event: Callable[[Event], None], stop: asyncio.Event
+) -> RunResult:
+    """Work on an entered run, as its only process, until it ends for now or for good."""
+    from ricochet_orchestrator.control import resume_hint
+    from ricochet_orchestrator.event_log import EventLog
+    from ricochet_orchestrator.ownership import owning, run_file
+    from ricochet_orchestrator.run import work_on
+
+    with owning(home, run_id):
+        log = EventLog(run_file(home, run_id, "events.jsonl"), time.time)
+
+        def tell(event: Event) -> None:
+            log(event)
+            on_event(event)
+
+        try:
+            async with _setting(home, tell, _options(home, run_id)) as setting:
+                return await work_on(setting, run_id, stop, resume_hint(run_id))
+        except RicochetError as error:
+            _note(home, run_id, error)
+            raise
+        finally:
+            log.close()
+
+
+def _options(home: Path, run_id: str) -> Options:
+    """How the run is to be done; its process reads the rest from its own store."""
+    from ricochet_orchestrator.store import Store
+
+    store = Store(home / STORE_FILE)
+    try:
+        request = store.request(run_id)
+    finally:
+        store.close()
+    return Options() if request is None else request.options
+
+
+def _note(home: Path, run_id: str, error: RicochetError) -> None:
+    """Leave word in the run's record why nobody works on it, for those who did not see it."""
+    from ricochet_orchestrator.progress import printable
+    from ricochet_orchestrator.store import Store
+
+    store = Store(home / STORE_FILE)
+    try:
+        store.stopped(run_id, f"{error.code}: {printable(error.message)}")
+    finally:
+        store.close()
 
 
 async def explain_route(
@@ -89,13 +177,14 @@ async def explain_route(
     private_nodes: Sequence[str] = (),
 ) -> "tuple[RouteRow, ...]":
     """Every peer that offers the model, best first, and why those that are out are out."""
-    operators = _operators(private_nodes)
-    settings = load_routing(files(home, Path.cwd()), routing)
-    async with _setting(home, _unheard, 0, operators, False) as setting:
+    options = Options(
+        private_nodes=_operators(private_nodes),
+        routing=load_routing(files(home, Path.cwd()), routing),
+    )
+    async with _setting(home, _unheard, options) as setting:
         from ricochet_orchestrator.peer_reports import explain
         from ricochet_orchestrator.route import Need
 
-        setting = replace(setting, routing=settings)
         return await explain(setting, ModelId(model), Need(prompt_tokens, max_tokens))
 
 
@@ -104,7 +193,7 @@ async def list_peers(home: Path, offline: bool) -> "tuple[PeerRow, ...]":
     from ricochet_orchestrator.peer_reports import remembered, survey
 
     if not offline:
-        async with _setting(home, _unheard, 0, (), False) as setting:
+        async with _setting(home, _unheard, Options()) as setting:
             return await survey(setting)
     path = home / STORE_FILE
     if not path.exists():
@@ -120,28 +209,18 @@ async def list_peers(home: Path, offline: bool) -> "tuple[PeerRow, ...]":
 
 def run_status(home: Path, run_id: str | None = None) -> RunState:
     """How a run stands, the latest one for None; UsageError when there is no such run."""
-    path = home / STORE_FILE
-    if not path.exists():
-        raise UsageError(
-            "no_runs", "No chain has been run here yet.", "Run one: ricochet chain run FILE"
-        )
-    from ricochet_orchestrator.store import Store
+    from ricochet_orchestrator.control import Runs
 
-    store = Store(path)
-    try:
-        run = store.run(run_id)
-        if run is None:
-            latest = store.run(None)
-            raise UsageError(
-                "run_unknown" if run_id else "no_runs",
-                f"There is no run {run_id!r}." if run_id else "No chain has been run here yet.",
-                f"The latest run is {latest.id}." if latest else "ricochet chain run FILE",
-            )
-        steps = store.steps(run.id)
-        result = summarize(run, steps, store.answers(run.id), "Run the same command again.")
-        return RunState(run=run, steps=steps, result=result)
-    finally:
-        store.close()
+    with Runs(home) as runs:
+        return runs.state(run_id)
+
+
+def _check_home(home: Path) -> None:
+    """ConfigurationError when the home has joined no network, or has no wallet."""
+    from ricochet_settlement import deployment, wallet
+
+    deployment.load(home)
+    wallet.address_of(home / "wallet.json")
 
 
 async def find_spending(home: Path, by: "Grouping", period: "Period | None" = None) -> "Spending":
@@ -178,11 +257,7 @@ async def find_spending(home: Path, by: "Grouping", period: "Period | None" = No
 
 @asynccontextmanager
 async def _setting(
-    home: Path,
-    on_event: Callable[[Event], None],
-    seed: int,
-    private_nodes: tuple[Address, ...],
-    allow_logging: bool,
+    home: Path, tell: Callable[[Event], None], options: Options
 ) -> "AsyncIterator[Setting]":
     """Everything a run works with, connected; closed in reverse order whatever happens."""
     from random import SystemRandom
@@ -201,36 +276,50 @@ async def _setting(
     network = deployment.load(home)
     subscriber = wallet.address_of(home / "wallet.json")
     session_key = load_or_create(home / SESSION_FILE)
-    peer_key = load_or_create(home / "peer.key")
-    store = Store(home / STORE_FILE)
-    try:
+    async with AsyncExitStack() as opened:
+        peer_key = opened.enter_context(_peer_key(home))
+        store = Store(home / STORE_FILE)
+        opened.callback(store.close)
         # The orchestrator only reads the chain, so any key will do for gas it never spends.
         settlement = await ContractSettlement.connect(network, session_key, follow=home)
+        opened.push_async_callback(settlement.close)
+        bootstrap = (*network.bootstrap, *await settlement.first_peers(SystemRandom()))
+        peers = PeerNetwork(Libp2pTransport(peer_key), peer_key, network.domain.network, bootstrap)
+        opened.push_async_callback(peers.stop)
+        await peers.start()
+        yield Setting(
+            peers=peers,
+            settlement=settlement,
+            store=store,
+            payer=Payer(subscriber, network.domain, session_key, former_sessions(home)),
+            count=count_tokens,
+            seed=options.seed,
+            clock=time.time,
+            tell=tell,
+            private_nodes=options.private_nodes,
+            routing=options.routing,
+            allow_logging=options.allow_logging,
+            context=options.context,
+        )
+
+
+@contextmanager
+def _peer_key(home: Path) -> Iterator[bytes]:
+    """The home's peer identity, or one of its own for a run beside another: nodes keep one
+    connection a peer, so two processes with one identity would cut each other off."""
+    from ricochet_settlement.file_lock import locked
+    from ricochet_settlement.hot_key import load_or_create, new_key
+
+    path = home / "peer.key"
+    with ExitStack() as held:
         try:
-            bootstrap = (*network.bootstrap, *await settlement.first_peers(SystemRandom()))
-            peers = PeerNetwork(
-                Libp2pTransport(peer_key), peer_key, network.domain.network, bootstrap
-            )
-            try:
-                await peers.start()
-                yield Setting(
-                    peers=peers,
-                    settlement=settlement,
-                    store=store,
-                    payer=Payer(subscriber, network.domain, session_key, former_sessions(home)),
-                    count=count_tokens,
-                    seed=seed,
-                    clock=time.time,
-                    tell=on_event,
-                    private_nodes=private_nodes,
-                    allow_logging=allow_logging,
-                )
-            finally:
-                await peers.stop()
-        finally:
-            await settlement.close()
-    finally:
-        store.close()
+            held.enter_context(locked(path, wait=0))
+        except LocalFault as error:
+            if error.code != "file_busy":
+                raise
+            yield new_key()
+            return
+        yield load_or_create(path)
 
 
 def _unheard(_: Event) -> None:
@@ -244,19 +333,3 @@ def _operators(private_nodes: Sequence[str]) -> tuple[Address, ...]:
         raise UsageError(
             "bad_address", f"private node: {error}", "give the account that `node status` shows"
         ) from None
-
-
-def _resume_hint(
-    inputs: Sequence[str],
-    chain: str,
-    model: str | None,
-    private_nodes: Sequence[Address],
-    allow_logging: bool,
-) -> str:
-    if not inputs:
-        return "Run the same command again; finished steps are kept."
-    words = ["ricochet", "chain", "run", *inputs, "--chain", chain]
-    words += [] if model is None else ["--model", model]
-    words += [word for one in private_nodes for word in ("--private-node", one)]
-    words += ["--allow-logging"] if allow_logging else []
-    return f"Go on with: {shlex.join(words)}"

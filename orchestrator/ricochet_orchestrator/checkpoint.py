@@ -5,6 +5,7 @@ database library. Times are Unix seconds, durations seconds, amounts units of th
 """
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -26,12 +27,26 @@ class Status(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """Where a run stands; `partial`: some steps failed for good, the same command tries again."""
+    """Where a run stands: `pending` waits for a process, in `partial` some steps were given up."""
 
+    PENDING = "pending"
     RUNNING = "running"
     PAUSED = "paused"
     PARTIAL = "partial"
     COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+
+ENDED: Final = frozenset({RunStatus.COMPLETED, RunStatus.CANCELLED})
+"""Runs that nobody goes on with."""
+
+
+class Wish(StrEnum):
+    """What somebody wants of a run, whoever works on it."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    CANCEL = "cancel"
 
 
 class Origin(msgspec.Struct, frozen=True, array_like=True):
@@ -49,6 +64,9 @@ class RunRecord(msgspec.Struct, frozen=True):
     `model` answers the steps that name none; `windows` are what the plan was made for, so that a
     resumed run plans the same steps whoever offers the models by then. The answers of `outputs` are
     the run's text; `sources` are the document's segments, which it `cites` by number, or does not.
+    Before there is a plan, these are empty. `digest` names the document. `wish` is what was last
+    asked of the run, `worker` names the process that worked on it last, `error` says why it
+    stopped.
     """
 
     id: str
@@ -63,6 +81,10 @@ class RunRecord(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     sources: tuple[Origin, ...] = ()
     cites: bool = False
+    digest: str = ""
+    wish: Wish = Wish.RUN
+    worker: str = ""
+    error: str = ""
 
 
 class StepRecord(msgspec.Struct, frozen=True):
@@ -87,6 +109,7 @@ class StepRecord(msgspec.Struct, frozen=True):
     segments: tuple[int, ...] = ()
     slot: StepId = StepId("")
     attempt: int = 0
+    max_tokens: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True):

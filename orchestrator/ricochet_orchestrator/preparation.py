@@ -1,25 +1,22 @@
 """What a run starts from: its record in the store, and its plan as far as it is known.
 
-A run of the same document, chain, models and parameters is the same run until it is completed: its
-plan is grown again from the answers in the store, with the windows it was planned for.
+The plan of a run that goes on is grown again from the answers in the store, with the windows it was
+planned for.
 """
 
 import asyncio
-import hashlib
-import secrets
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from ricochet_orchestrator.chain_language import Chain
-from ricochet_orchestrator.checkpoint import Answer, RunRecord, RunStatus, StepRecord
-from ricochet_orchestrator.context import Context
+from ricochet_orchestrator.checkpoint import Answer, RunRecord, StepRecord
 from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.expansion import segment_budget
 from ricochet_orchestrator.growth import Growth
 from ricochet_orchestrator.material import Material
 from ricochet_orchestrator.offers import Offers
 from ricochet_orchestrator.plan import StepId
+from ricochet_orchestrator.request import Request
 from ricochet_orchestrator.segment import segment
 from ricochet_orchestrator.setting import Setting
 from ricochet_orchestrator.terms import models_on_offer
@@ -29,51 +26,44 @@ from ricochet_protocol.ids import ModelId
 async def prepare(
     setting: Setting,
     offers: Offers,
+    record: RunRecord,
+    request: Request,
     document: Document,
-    chain: Chain,
-    model: ModelId | None,
-    parameters: Mapping[str, str],
     stop: asyncio.Event,
-) -> tuple[RunRecord, Growth, bool]:
-    """The run to work on with its plan, and whether it was begun before."""
-    key = _run_key(document, chain, model, parameters, setting.context)
-    earlier = setting.store.unfinished(key)
-    if earlier is not None:
-        growth = _growth(setting, document, chain, earlier.model, earlier.windows, parameters)
-        if _is_grown(growth, setting.store.steps(earlier.id), setting.store.answers(earlier.id)):
-            growth = _growth(setting, document, chain, earlier.model, earlier.windows, parameters)
-            return earlier, growth, True
-    default, windows = await models_on_offer(offers, chain, model, stop)
-    growth = _growth(setting, document, chain, default, windows, parameters)
-    now = setting.clock()
-    record = RunRecord(
-        id=secrets.token_hex(4),
-        key=key,
-        document=document.name,
-        chain=chain.name,
+) -> tuple[RunRecord, Growth]:
+    """The run with its plan: the stored one, or one for the models on offer now."""
+    store = setting.store
+    if record.windows:
+        growth = _growth(setting, document, request, record.model, record.windows)
+        if _is_grown(growth, store.steps(record.id), store.answers(record.id)):
+            growth = _growth(setting, document, request, record.model, record.windows)
+            return record, growth
+    wanted = request.options.model
+    default, windows = await models_on_offer(offers, request.chain, wanted, stop)
+    growth = _growth(setting, document, request, default, windows)
+    planned = msgspec.structs.replace(
+        record,
         model=default,
         windows=windows,
-        status=RunStatus.RUNNING,
-        created_at=now,
         outputs=growth.outputs,
         sources=growth.material.origins,
-        cites=chain.last.cites,
+        cites=request.chain.last.cites,
     )
-    setting.store.create_run(record, tuple(growth.steps.values()))
-    return record, growth, False
+    store.plan_run(planned, growth.steps.values())
+    return planned, growth
 
 
 def _growth(
     setting: Setting,
     document: Document,
-    chain: Chain,
+    request: Request,
     default: ModelId,
     windows: dict[ModelId, int],
-    parameters: Mapping[str, str],
 ) -> Growth:
-    budget = segment_budget(chain, default, windows, setting.count, parameters)
+    chain, values = request.chain, request.options.parameters
+    budget = segment_budget(chain, default, windows, setting.count, values)
     segments = segment(document, budget, setting.count, setting.context)
-    return Growth(chain, Material(document, segments), default, windows, setting.count, parameters)
+    return Growth(chain, Material(document, segments), default, windows, setting.count, values)
 
 
 def _is_grown(
@@ -85,14 +75,3 @@ def _is_grown(
             if step.id in answers:
                 growth.answered(step.id, answers[step.id].text)
     return {step.id for step in entered} <= growth.steps.keys()
-
-
-def _run_key(
-    document: Document,
-    chain: Chain,
-    model: ModelId | None,
-    parameters: Mapping[str, str],
-    context: Context,
-) -> str:
-    content = (document.sha256, chain, model, sorted(parameters.items()), context)
-    return hashlib.sha256(msgspec.json.encode(content)).hexdigest()

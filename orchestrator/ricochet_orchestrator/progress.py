@@ -6,6 +6,7 @@ a peer passes through `printable` before it leaves the orchestrator, because a t
 control characters.
 """
 
+import re
 import unicodedata
 from typing import Final
 
@@ -22,7 +23,16 @@ _DIRECTIONS: Final = frozenset(
 )
 
 
-class RunStarted(msgspec.Struct, frozen=True):
+def _tag(name: str) -> str:
+    """`StepStarted` as `step_started`, which is how it is written down."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+class Happening(msgspec.Struct, frozen=True, tag_field="event", tag=_tag):
+    """Base of all events."""
+
+
+class RunStarted(Happening, frozen=True):
     """The plan is made; `done` of its `steps` have answers already."""
 
     run: str
@@ -34,13 +44,13 @@ class RunStarted(msgspec.Struct, frozen=True):
     resumed: bool
 
 
-class PlanGrew(msgspec.Struct, frozen=True):
+class PlanGrew(Happening, frozen=True):
     """Answers made more steps known; `steps` are all."""
 
     steps: int
 
 
-class StepStarted(msgspec.Struct, frozen=True):
+class StepStarted(Happening, frozen=True):
     """A call goes out, for the `attempt`-th time in this process."""
 
     step: StepId
@@ -51,7 +61,7 @@ class StepStarted(msgspec.Struct, frozen=True):
     attempt: int
 
 
-class FirstToken(msgspec.Struct, frozen=True):
+class FirstToken(Happening, frozen=True):
     """The answer begins, `seconds` after the ask."""
 
     step: StepId
@@ -59,7 +69,7 @@ class FirstToken(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class StepFinished(msgspec.Struct, frozen=True):
+class StepFinished(Happening, frozen=True):
     """An answer is stored. `cached`: it was there already and cost nothing now."""
 
     step: StepId
@@ -72,7 +82,7 @@ class StepFinished(msgspec.Struct, frozen=True):
     cached: bool
 
 
-class StepRetried(msgspec.Struct, frozen=True):
+class StepRetried(Happening, frozen=True):
     """A call failed and will be made again, elsewhere if possible."""
 
     step: StepId
@@ -82,7 +92,7 @@ class StepRetried(msgspec.Struct, frozen=True):
     reason: str
 
 
-class StepRefused(msgspec.Struct, frozen=True):
+class StepRefused(Happening, frozen=True):
     """An answer did not pass its check: it is asked for again, or something stands in for it."""
 
     step: StepId
@@ -91,7 +101,7 @@ class StepRefused(msgspec.Struct, frozen=True):
     reason: str
 
 
-class StepFailed(msgspec.Struct, frozen=True):
+class StepFailed(Happening, frozen=True):
     """A step has used up its attempts."""
 
     step: StepId
@@ -100,28 +110,28 @@ class StepFailed(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Reserved(msgspec.Struct, frozen=True):
+class Reserved(Happening, frozen=True):
     """A reservation was signed: `total` units of the budget are the node's to earn."""
 
     peer: PeerId
     total: Units
 
 
-class Paid(msgspec.Struct, frozen=True):
+class Paid(Happening, frozen=True):
     """The node has acknowledged a voucher for `cumulative` units in this period."""
 
     peer: PeerId
     cumulative: Units
 
 
-class PaymentDelayed(msgspec.Struct, frozen=True):
+class PaymentDelayed(Happening, frozen=True):
     """A voucher could not be delivered; it goes out at the next contact."""
 
     peer: PeerId
     reason: str
 
 
-class RunFinished(msgspec.Struct, frozen=True):
+class RunFinished(Happening, frozen=True):
     """The run has ended for now."""
 
     run: str

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from ricochet_orchestrator.checkpoint import Answer, RunRecord, RunStatus, Status, StepRecord
+from ricochet_orchestrator.checkpoint import ENDED, Answer, RunRecord, RunStatus, Status, StepRecord
 from ricochet_orchestrator.plan import StepId
 from ricochet_orchestrator.progress import printable
 from ricochet_protocol.errors import ExitCode
@@ -55,11 +55,12 @@ class RunResult(msgspec.Struct, frozen=True):
 
 
 class RunState(msgspec.Struct, frozen=True):
-    """A run as the store knows it, for `chain status`."""
+    """A run as the store knows it. `owned`: a process is working on it now."""
 
     run: RunRecord
     steps: tuple[StepRecord, ...]
     result: RunResult
+    owned: bool = False
 
     @property
     def done(self) -> int:
@@ -71,7 +72,9 @@ _EXIT_CODES: Final = {
     RunStatus.COMPLETED: ExitCode.OK,
     RunStatus.PARTIAL: ExitCode.PARTIAL,
     RunStatus.PAUSED: ExitCode.INTERRUPTED,
+    RunStatus.CANCELLED: ExitCode.INTERRUPTED,
     RunStatus.RUNNING: ExitCode.FAILURE,
+    RunStatus.PENDING: ExitCode.FAILURE,
 }
 
 
@@ -94,7 +97,7 @@ def summarize(
         cost=Units(sum(answer.cost for answer in paid)),
         seconds=run.seconds,
         peers=_by_peer(paid),
-        hint="" if run.status is RunStatus.COMPLETED else hint,
+        hint="" if run.status in ENDED else hint,
     )
 
 

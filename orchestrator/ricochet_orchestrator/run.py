@@ -1,16 +1,17 @@
 """Runs a chain over a document; the only place that knows the order of things.
 
 segment → plan → checkpoint → (route → ask → checkpoint → pay) for each step. What is stored is
-never asked again: a run of the same document, chain and models goes on where the last one stopped,
+never asked again: a run goes on where it stopped, in whatever process, from what its record holds,
 and a step that was being asked goes to the same node under the same request id, which replays the
 answer it has. A step that fails is routed around a bounded number of times; then it is given up,
 and the run ends `partial` once nothing else can be done.
 
-`run_document` owns every task it starts: however it ends, calls are cancelled and awaited, and the
+`work_on` owns every task it starts: however it ends, calls are cancelled and awaited, and the
 store says where the run stands.
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -22,7 +23,9 @@ from ricochet_orchestrator.client import NodeClient, Served
 from ricochet_orchestrator.dispatch import Assignment, Dispatcher
 from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.growth import Growth
+from ricochet_orchestrator.listening import close, listening
 from ricochet_orchestrator.offers import Offers
+from ricochet_orchestrator.ownership import worker_name
 from ricochet_orchestrator.plan import Step, StepId
 from ricochet_orchestrator.preparation import prepare
 from ricochet_orchestrator.progress import (
@@ -40,15 +43,18 @@ from ricochet_orchestrator.progress import (
     printable,
 )
 from ricochet_orchestrator.race import Lost, Won, race
+from ricochet_orchestrator.request import Options, Request, request_for
 from ricochet_orchestrator.result import RunResult, summarize
 from ricochet_orchestrator.schedule import Schedule
 from ricochet_orchestrator.setting import Setting
 from ricochet_orchestrator.step_budget import StepBudgets
+from ricochet_orchestrator.store import Store
 from ricochet_orchestrator.terms import paid_period
 from ricochet_protocol.errors import (
     ChainError,
     RemoteFault,
     RicochetError,
+    UsageError,
 )
 from ricochet_protocol.ids import ModelId
 from ricochet_protocol.messages import Ask
@@ -65,46 +71,89 @@ SETTLE_WAIT: Final = 15.0
 _encode = msgspec.msgpack.Encoder().encode
 
 
-async def run_document(
-    setting: Setting,
-    document: Document,
-    chain: Chain,
-    model: ModelId | None,
-    stop: asyncio.Event,
-    resume_hint: str,
-    parameters: Mapping[str, str] | None = None,
-) -> RunResult:
-    """Run, or go on with, the chain over the document; `model` is for steps that name none.
+def enter(
+    store: Store, document: Document, chain: Chain, options: Options, now: float
+) -> tuple[RunRecord, bool]:
+    """The run to work on for a request, and whether it was there already.
 
-    `parameters` has a value for each of the chain's. Setting `stop` pauses: no further call is
-    started, calls that are out are cut off, and the same run goes on later. Errors that end a run
-    early (budget, no peer, chain) leave it paused too.
+    A run of the same text, chain and model that has not ended is gone on with, with these options.
     """
+    request = request_for(document, chain, options)
+    earlier = store.unfinished(request.key)
+    if earlier is not None and store.document(request.source) is not None:
+        store.take_up(earlier.id, request)
+        return earlier, True
+    record = RunRecord(
+        id=secrets.token_hex(4),
+        key=request.key,
+        document=document.name,
+        chain=chain.name,
+        model=options.model or ModelId(""),
+        windows={},
+        status=RunStatus.PENDING,
+        created_at=now,
+        outputs=(),
+        digest=request.source,
+    )
+    store.enter(record, request, document)
+    return record, False
+
+
+async def work_on(
+    setting: Setting, run_id: str, stop: asyncio.Event, resume_hint: str
+) -> RunResult:
+    """Work on an entered run until it ends, for now or for good; its caller owns it.
+
+    Setting `stop` pauses it, and so does a wish in the store: no further call is started, calls
+    that are out are cut off. Errors that end a run early (budget, no peer, chain) leave it paused
+    too.
+    """
+    store = setting.store
+    record, request, document = _entered(store, run_id)
+    store.begin(run_id, worker_name())
+    status = RunStatus.PAUSED
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    try:
+        async with listening(store, run_id, stop):
+            status = await _work(setting, record, request, document, stop)
+    finally:
+        worked = record.seconds + loop.time() - begin
+        status = close(store, run_id, status, worked)
+        setting.tell(RunFinished(run=run_id, status=status, seconds=worked))
+    ended = store.run(run_id)
+    assert ended is not None, "a run is never deleted"
+    return summarize(ended, store.steps(run_id), store.answers(run_id), resume_hint)
+
+
+def _entered(store: Store, run_id: str) -> tuple[RunRecord, Request, Document]:
+    """All that was stored of a run; UsageError when it cannot be gone on with."""
+    record, request = store.run(run_id), store.request(run_id)
+    document = None if request is None else store.document(request.source)
+    if record is None or request is None or document is None:
+        raise UsageError(
+            "run_too_old",
+            f"Run {run_id} was made by a version that kept no document with it.",
+            "Give the document again: `ricochet chain run FILE`; answers that are stored count.",
+        )
+    return record, request, document
+
+
+async def _work(
+    setting: Setting,
+    record: RunRecord,
+    request: Request,
+    document: Document,
+    stop: asyncio.Event,
+) -> RunStatus:
     subscription = await paid_period(setting)
     own = {setting.payer.subscriber, *setting.private_nodes}
     offers = Offers(setting.peers, setting.settlement, setting.clock, own, setting.routing)
-    values = parameters or {}
-    record, growth, resumed = await prepare(setting, offers, document, chain, model, values, stop)
+    planned, growth = await prepare(setting, offers, record, request, document, stop)
     setting.store.mark_cached(record.id, setting.clock())
-    run = _Run(setting, subscription, offers, record, growth, stop)
-    run.announce(resumed)
-    loop = asyncio.get_running_loop()
-    begin = loop.time()
-    status = RunStatus.PAUSED
-    try:
-        status = await run.execute()
-    finally:
-        seconds = record.seconds + loop.time() - begin
-        setting.store.mark_run(record.id, status, seconds)
-        setting.store.pause(record.id)
-    setting.tell(RunFinished(run=record.id, status=status, seconds=seconds))
-    ended = msgspec.structs.replace(record, status=status, seconds=seconds, outputs=growth.outputs)
-    return summarize(
-        ended,
-        setting.store.steps(record.id),
-        setting.store.answers(record.id),
-        resume_hint,
-    )
+    run = _Run(setting, subscription, offers, planned, growth, stop)
+    run.announce(resumed=bool(record.windows))
+    return await run.execute()
 
 
 class _Run:

@@ -10,42 +10,58 @@ write lock, so two runs in one home cannot sign over each other. Calls are synch
 well under a millisecond beside model calls of seconds, and cancellation cannot cut one in half.
 """
 
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from sqlalchemy import Engine, event, text
-from sqlalchemy.engine import Connection
+from sqlalchemy import PoolProxiedConnection, text
 from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlmodel import Session, col, create_engine, select, update
+from sqlmodel import Session, col, delete, select, update
 
 from ricochet_orchestrator.account import Account
 from ricochet_orchestrator.checkpoint import (
+    ENDED,
     Answer,
-    Origin,
     RunRecord,
     RunStatus,
     Status,
     StepRecord,
+    Wish,
 )
+from ricochet_orchestrator.database import open_engine
+from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.plan import Step, StepId
+from ricochet_orchestrator.request import Request
+from ricochet_orchestrator.rows import (
+    account_of,
+    account_row,
+    answer_of,
+    answered_of,
+    json_of,
+    run_columns,
+    run_of,
+    step_of,
+    step_row,
+)
 from ricochet_orchestrator.spending import Answered
-from ricochet_orchestrator.tables import MIGRATIONS, AccountRow, AnswerRow, RunRow, StepRow
-from ricochet_protocol.eip712 import SignedVoucher
+from ricochet_orchestrator.tables import (
+    MIGRATIONS,
+    AccountRow,
+    AnswerRow,
+    DocumentRow,
+    RunRow,
+    StepRow,
+)
 from ricochet_protocol.errors import ConfigurationError, LocalFault
-from ricochet_protocol.ids import Address, ModelId, PeerId, Period
-from ricochet_protocol.money import Units
-from ricochet_protocol.steps import Surplus
+from ricochet_protocol.ids import Address, PeerId, Period
 
-LOCK_WAIT: Final = 10.0
-"""Seconds to wait for another process's transaction; each takes milliseconds."""
 # Runs of the same clock tick come in the order in which they were entered.
 _LATEST_FIRST: Final = (col(RunRow.created_at).desc(), text("rowid DESC"))
 _encode = msgspec.msgpack.Encoder().encode
-_decode_voucher = msgspec.msgpack.Decoder(SignedVoucher).decode
+_decode_request = msgspec.msgpack.Decoder(Request).decode
+_decode_document = msgspec.msgpack.Decoder(Document).decode
 
 Change = Callable[[Account, tuple[Account, ...]], Account]
 """An account's next state; all accounts of its period are in view, for limits they share."""
@@ -57,7 +73,9 @@ class Store:
     def __init__(self, path: Path) -> None:
         """Open, and create or migrate; LocalFault when that is impossible."""
         self._path = path
-        self._engine = _engine(path)
+        self._engine = open_engine(path)
+        self._glance: PoolProxiedConnection | None = None
+        self._reader = self._engine.execution_options(reading=True)
         try:
             self._migrate()
         except BaseException:
@@ -66,16 +84,35 @@ class Store:
 
     def close(self) -> None:
         """Release the file."""
+        if self._glance is not None:
+            self._glance.close()
         self._engine.dispose()
 
     # Runs and steps.
 
-    def create_run(self, run: RunRecord, steps: Sequence[Step]) -> None:
-        """Enter a run with all its steps, pending."""
+    def enter(self, run: RunRecord, request: Request, document: Document) -> None:
+        """Enter a run that has no plan yet, with what going on with it takes."""
         with self._transaction() as session:
-            session.add(RunRow(**_run_columns(run)))
-            session.flush()
-            _add_steps(session, run.id, steps)
+            if session.get(DocumentRow, document.sha256) is None:
+                encoded = _encode(document)
+                session.add(DocumentRow(sha256=document.sha256, document=encoded))
+            session.add(RunRow(**run_columns(run), request=_encode(request)))
+
+    def plan_run(self, run: RunRecord, steps: Iterable[Step]) -> None:
+        """Enter the run's plan, as far as it is known: its steps, pending.
+
+        Steps of an earlier plan stay where their answers were paid for; what was paid is history.
+        """
+        with self._transaction() as session:
+            columns = run_columns(run)
+            names = ("model", "windows", "outputs", "sources", "cites")
+            values = {name: columns[name] for name in names}
+            session.exec(update(RunRow).where(col(RunRow.id) == run.id).values(values))
+            paid = select(AnswerRow.step).where(AnswerRow.run == run.id)
+            old = col(StepRow.run) == run.id
+            session.exec(delete(StepRow).where(old, col(StepRow.id).not_in(paid)))
+            kept = set(session.exec(select(StepRow.id).where(old)))
+            session.add_all(step_row(run.id, step) for step in steps if step.id not in kept)
 
     def add_steps(self, run_id: str, steps: Sequence[Step], now: float) -> dict[StepId, Answer]:
         """Enter steps that became known while the run goes on; the answers there are to them.
@@ -84,49 +121,110 @@ class Store:
         """
         with self._transaction() as session:
             new = [step for step in steps if session.get(StepRow, (run_id, step.id)) is None]
-            _add_steps(session, run_id, new)
+            session.add_all(step_row(run_id, step) for step in new)
             session.flush()
             found: dict[StepId, Answer] = {}
             for step in steps:
                 row = session.get(AnswerRow, step.id)
                 if row is not None:
-                    found[step.id] = _answer(row)
+                    found[step.id] = answer_of(row)
                     _complete(session, run_id, step.id, now)
             return found
 
     def set_outputs(self, run_id: str, outputs: Sequence[StepId]) -> None:
         """Which answers are the run's text, from now on."""
         with self._transaction() as session:
-            _set_outputs(session, run_id, outputs)
+            where = col(RunRow.id) == run_id
+            session.exec(update(RunRow).where(where).values(outputs=json_of(outputs)))
+
+    def request(self, run_id: str) -> Request | None:
+        """What the run was entered for; None for a run of an older version, which kept less."""
+        with self._reading() as session:
+            row = session.get(RunRow, run_id)
+            return None if row is None or row.request is None else _decode_request(row.request)
+
+    def document(self, sha256: str) -> Document | None:
+        """A stored document."""
+        with self._reading() as session:
+            row = session.get(DocumentRow, sha256)
+            return None if row is None else _decode_document(row.document)
+
+    def wish(self, run_id: str) -> Wish:
+        """What is wanted of the run; waits for nobody's transaction, and takes 10 µs."""
+        with self._translated():
+            if self._glance is None:
+                self._glance = self._engine.raw_connection()
+            cursor = self._glance.cursor()
+            cursor.execute("SELECT wish FROM runs WHERE id = ?", (run_id,))
+            found = cursor.fetchone()
+            cursor.close()
+        return Wish.RUN if found is None else Wish(found[0])
+
+    def set_wish(self, run_id: str, wish: Wish) -> None:
+        """Say what is wanted of the run."""
+        with self._transaction() as session:
+            where = col(RunRow.id) == run_id
+            session.exec(update(RunRow).where(where).values(wish=wish))
+
+    def runs(self, limit: int) -> tuple[RunRecord, ...]:
+        """The latest runs, latest first."""
+        with self._reading() as session:
+            rows = session.exec(select(RunRow).order_by(*_LATEST_FIRST).limit(limit))
+            return tuple(run_of(row) for row in rows)
 
     def unfinished(self, key: str) -> RunRecord | None:
-        """The latest run with this key, unless it is completed."""
-        with self._transaction() as session:
+        """The latest run with this key, unless it has ended."""
+        with self._reading() as session:
             query = select(RunRow).where(RunRow.key == key)
             row = session.exec(query.order_by(*_LATEST_FIRST)).first()
-            return None if row is None or row.status == RunStatus.COMPLETED else _run(row)
+            return None if row is None or row.status in ENDED else run_of(row)
 
     def run(self, run_id: str | None) -> RunRecord | None:
         """A run, the latest one for None."""
-        with self._transaction() as session:
+        with self._reading() as session:
             query = select(RunRow).order_by(*_LATEST_FIRST)
             if run_id is not None:
                 query = query.where(RunRow.id == run_id)
             row = session.exec(query).first()
-            return None if row is None else _run(row)
+            return None if row is None else run_of(row)
 
     def steps(self, run_id: str) -> tuple[StepRecord, ...]:
         """A run's steps in order of dependency."""
-        with self._transaction() as session:
+        with self._reading() as session:
             query = select(StepRow).where(StepRow.run == run_id)
             rows = session.exec(query.order_by(col(StepRow.position)))
-            return tuple(_step(row) for row in rows)
+            return tuple(step_of(row) for row in rows)
+
+    def take_up(self, run_id: str, request: Request | None) -> None:
+        """Have the run wait for a process; steps that were given up are to be tried again."""
+        with self._transaction() as session:
+            values: dict[str, object] = {"status": RunStatus.PENDING, "wish": Wish.RUN, "error": ""}
+            values |= {} if request is None else {"request": _encode(request)}
+            session.exec(update(RunRow).where(col(RunRow.id) == run_id).values(values))
+            given_up = col(StepRow.status).in_((Status.FAILED, Status.CANCELLED))
+            query = update(StepRow).where(col(StepRow.run) == run_id, given_up)
+            session.exec(query.values(status=Status.PENDING))
+
+    def stopped(self, run_id: str, error: str) -> None:
+        """Say why nobody works on the run any more, wherever it got to."""
+        with self._transaction() as session:
+            where = col(RunRow.id) == run_id
+            session.exec(update(RunRow).where(where).values(error=error))
+            begun = col(RunRow.status).in_((RunStatus.PENDING, RunStatus.RUNNING))
+            query = update(RunRow).where(where, begun)
+            session.exec(query.values(status=RunStatus.PAUSED))
+
+    def begin(self, run_id: str, worker: str) -> None:
+        """A process has taken up the run."""
+        with self._transaction() as session:
+            values = {"status": RunStatus.RUNNING, "worker": worker, "error": ""}
+            session.exec(update(RunRow).where(col(RunRow.id) == run_id).values(values))
 
     def mark_run(self, run_id: str, status: RunStatus, seconds: float) -> None:
         """Where the run stands; `seconds` is the time spent on it in all."""
         with self._transaction() as session:
-            where = col(RunRow.id) == run_id
-            session.exec(update(RunRow).where(where).values(status=status, seconds=seconds))
+            values = {"status": status, "seconds": seconds}
+            session.exec(update(RunRow).where(col(RunRow.id) == run_id).values(values))
 
     def mark_step(self, run_id: str, step: StepId, status: Status, error: str = "") -> None:
         """Where a step stands; `error` tells why it failed."""
@@ -145,10 +243,10 @@ class Store:
 
     def answers(self, run_id: str) -> dict[StepId, Answer]:
         """Every answer there is to this run's steps, whichever run paid for it."""
-        with self._transaction() as session:
+        with self._reading() as session:
             query = select(AnswerRow).join(StepRow, col(StepRow.id) == col(AnswerRow.step))
             rows = session.exec(query.where(StepRow.run == run_id))
-            return {StepId(row.step): _answer(row) for row in rows}
+            return {StepId(row.step): answer_of(row) for row in rows}
 
     def complete(self, answer: Answer, pay: Change) -> Account | None:
         """Write answer, receipt, voucher and account in one transaction.
@@ -161,7 +259,7 @@ class Store:
                 return None
             accounts = _accounts(session, answer.period)
             account = pay(_account(session, answer.operator, answer.period), accounts)
-            session.merge(_account_row(account))
+            session.merge(account_row(account))
             columns = {**msgspec.structs.asdict(answer), "voucher": _encode(account.voucher)}
             session.add(AnswerRow(**columns))
             _complete(session, answer.run, answer.step, answer.completed_at)
@@ -175,37 +273,38 @@ class Store:
             query = update(StepRow).where(col(StepRow.run) == run_id, answered, waiting)
             session.exec(query.values(status=Status.COMPLETED, completed_at=now))
 
-    def pause(self, run_id: str) -> None:
-        """Mark steps paused whose calls were cut off; whom they were asked of stays known."""
+    def close_steps(self, run_id: str, was: Collection[Status], status: Status) -> None:
+        """Mark the run's steps that stand at one of `was`."""
         with self._transaction() as session:
-            running = col(StepRow.status) == Status.RUNNING
-            query = update(StepRow).where(col(StepRow.run) == run_id, running)
-            session.exec(query.values(status=Status.PAUSED))
+            query = update(StepRow).where(
+                col(StepRow.run) == run_id, col(StepRow.status).in_(list(was))
+            )
+            session.exec(query.values(status=status))
 
     # Accounts.
 
     def account(self, node: Address, period: Period) -> Account:
         """The account with a node; a new one when there was none."""
-        with self._transaction() as session:
+        with self._reading() as session:
             return _account(session, node, period)
 
     def accounts(self, period: Period | None = None) -> tuple[Account, ...]:
         """All accounts of a period, or of all."""
-        with self._transaction() as session:
+        with self._reading() as session:
             return _accounts(session, period)
 
     def payments(self) -> tuple[Answered, ...]:
         """Every answer that was paid for, of all runs and periods, with the model that gave it."""
-        with self._transaction() as session:
+        with self._reading() as session:
             asked = (col(StepRow.run) == AnswerRow.run) & (col(StepRow.id) == AnswerRow.step)
             rows = session.exec(select(AnswerRow, StepRow.model).join(StepRow, asked))
-            return tuple(_answered(row, model) for row, model in rows)
+            return tuple(answered_of(row, model) for row, model in rows)
 
     def change_account(self, node: Address, period: Period, change: Change) -> Account:
         """Read, change and write an account as one; what `change` raises leaves it as it was."""
         with self._transaction() as session:
             account = change(_account(session, node, period), _accounts(session, period))
-            session.merge(_account_row(account))
+            session.merge(account_row(account))
             return account
 
     def transaction(self) -> AbstractContextManager[Session]:
@@ -217,6 +316,12 @@ class Store:
         with self._translated(), Session(self._engine, expire_on_commit=False) as session:
             yield session
             session.commit()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
+        """One consistent look, without the write lock: nobody waits for it, and it for nobody."""
+        with self._translated(), Session(self._reader, expire_on_commit=False) as session:
+            yield session
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -257,160 +362,26 @@ class Store:
                 connection.exec_driver_sql(f"PRAGMA user_version = {number}")
 
 
-def _engine(path: Path) -> Engine:
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Answers are private: the file is made for its owner only, and SQLite's own files beside it
-        # take its mode.
-        path.touch(mode=0o600)
-    except OSError as error:
-        raise LocalFault(
-            "store_failed",
-            f"{path} cannot be created: {error.strerror}.",
-            "Check free space and permissions, or choose another folder with --home.",
-        ) from None
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": LOCK_WAIT})
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: Any) -> None:
-        # The driver would open transactions late and close them early; `begin` below does it.
-        connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # Immediate: a transaction that reads first and writes later must not lose the lock between.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _add_steps(session: Session, run_id: str, steps: Sequence[Step]) -> None:
-    for step in steps:
-        row = StepRow(
-            run=run_id,
-            id=step.id,
-            position=step.position,
-            name=step.name,
-            role=step.role,
-            model=step.model,
-            status=Status.PENDING,
-            inputs=_json(step.inputs),
-            segments=_json(step.segments),
-            slot=step.slot,
-            attempt=step.attempt,
-        )
-        session.add(row)
-
-
-def _set_outputs(session: Session, run_id: str, outputs: Sequence[StepId]) -> None:
-    where = col(RunRow.id) == run_id
-    session.exec(update(RunRow).where(where).values(outputs=_json(outputs)))
-
-
 def _complete(session: Session, run_id: str, step_id: StepId, now: float) -> None:
     step = session.get_one(StepRow, (run_id, step_id))
     step.status, step.error, step.completed_at = Status.COMPLETED, "", now
 
 
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _run_columns(run: RunRecord) -> dict[str, Any]:
-    structured = {name: _json(getattr(run, name)) for name in ("windows", "outputs", "sources")}
-    return {**msgspec.structs.asdict(run), **structured}
-
-
-def _run(row: RunRow) -> RunRecord:
-    return RunRecord(
-        id=row.id,
-        key=row.key,
-        document=row.document,
-        chain=row.chain,
-        model=ModelId(row.model),
-        windows=msgspec.json.decode(row.windows, type=dict[ModelId, int]),
-        status=RunStatus(row.status),
-        created_at=row.created_at,
-        outputs=msgspec.json.decode(row.outputs, type=tuple[StepId, ...]),
-        seconds=row.seconds,
-        sources=msgspec.json.decode(row.sources, type=tuple[Origin, ...]),
-        cites=row.cites,
-    )
-
-
-def _step(row: StepRow) -> StepRecord:
-    return StepRecord(
-        id=StepId(row.id),
-        name=row.name,
-        role=row.role,
-        model=ModelId(row.model),
-        status=Status(row.status),
-        peer=None if row.peer is None else PeerId(row.peer),
-        advert=row.advert,
-        attempts=row.attempts,
-        error=row.error,
-        started_at=row.started_at,
-        completed_at=row.completed_at,
-        inputs=msgspec.json.decode(row.inputs, type=tuple[StepId, ...]),
-        segments=msgspec.json.decode(row.segments, type=tuple[int, ...]),
-        slot=StepId(row.slot or row.id),
-        attempt=row.attempt,
-    )
-
-
-def _answer(row: AnswerRow) -> Answer:
-    return Answer(**{name: getattr(row, name) for name in Answer.__struct_fields__})
-
-
-def _answered(row: AnswerRow, model: str) -> Answered:
-    return Answered(
-        period=Period(row.period),
-        node=Address(row.operator),
-        model=ModelId(model),
-        completed_at=row.completed_at,
-        cost=Units(row.cost),
-    )
-
-
 def _account(session: Session, node: Address, period: Period) -> Account:
     row = session.get(AccountRow, (node, period))
     if row is not None:
-        return _account_of(row)
+        return account_of(row)
     # Trust earned in earlier periods counts on, and so does what was learnt of bills.
     query = select(AccountRow).where(AccountRow.node == node)
     earlier = session.exec(query.order_by(col(AccountRow.period).desc())).first()
     if earlier is None:
         return Account(node=node, period=period)
-    known = _account_of(earlier)
+    known = account_of(earlier)
     return Account(node=node, period=period, answers=known.answers, surplus=known.surplus)
-
-
-def _account_of(row: AccountRow) -> Account:
-    return Account(
-        node=Address(row.node),
-        period=Period(row.period),
-        reserved=Units(row.reserved),
-        committed=Units(row.committed),
-        accepted=Units(row.accepted),
-        acknowledged=Units(row.acknowledged),
-        answers=row.answers,
-        voucher=None if row.voucher is None else _decode_voucher(row.voucher),
-        surplus=Surplus(billed=row.billed, counted=row.counted),
-    )
-
-
-def _account_row(account: Account) -> AccountRow:
-    columns = msgspec.structs.asdict(account) | msgspec.structs.asdict(account.surplus)
-    del columns["surplus"]
-    columns["voucher"] = None if account.voucher is None else _encode(account.voucher)
-    return AccountRow(**columns)
 
 
 def _accounts(session: Session, period: Period | None) -> tuple[Account, ...]:
     query = select(AccountRow)
     if period is not None:
         query = query.where(AccountRow.period == period)
-    return tuple(_account_of(row) for row in session.exec(query))
+    return tuple(account_of(row) for row in session.exec(query))

@@ -30,6 +30,11 @@ class RunRow(_Base, table=True):
     seconds: float
     sources: str = "[]"
     cites: bool = False
+    digest: str = ""
+    request: bytes | None = None
+    wish: str = "run"
+    worker: str = ""
+    error: str = ""
 
 
 class StepRow(_Base, table=True):
@@ -52,6 +57,16 @@ class StepRow(_Base, table=True):
     segments: str = "[]"
     slot: str = ""
     attempt: int = 0
+    max_tokens: int = 0
+
+
+class DocumentRow(_Base, table=True):
+    """A document, encoded, by its digest."""
+
+    __tablename__: ClassVar[str] = "documents"
+
+    sha256: str = Field(primary_key=True)
+    document: bytes
 
 
 class AnswerRow(_Base, table=True):
@@ -152,5 +167,14 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE steps ADD COLUMN segments VARCHAR NOT NULL DEFAULT '[]'",
         "ALTER TABLE steps ADD COLUMN slot VARCHAR NOT NULL DEFAULT ''",
         "ALTER TABLE steps ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0",
+    ),
+    (
+        "ALTER TABLE runs ADD COLUMN digest VARCHAR NOT NULL DEFAULT ''",
+        "ALTER TABLE runs ADD COLUMN request BLOB",
+        "ALTER TABLE runs ADD COLUMN wish VARCHAR NOT NULL DEFAULT 'run'",
+        "ALTER TABLE runs ADD COLUMN worker VARCHAR NOT NULL DEFAULT ''",
+        "ALTER TABLE runs ADD COLUMN error VARCHAR NOT NULL DEFAULT ''",
+        "ALTER TABLE steps ADD COLUMN max_tokens INTEGER NOT NULL DEFAULT 0",
+        "CREATE TABLE documents (sha256 VARCHAR NOT NULL PRIMARY KEY, document BLOB NOT NULL)",
     ),
 )

@@ -13,6 +13,7 @@ from ricochet_cli.logs_view import bar, chart, moment
 from ricochet_cli.main import main
 from ricochet_node.content_log import ContentLog, content_of
 from ricochet_node.request_log import RequestLog, RequestRecord, read
+from ricochet_orchestrator.app import Task
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.ids import Address, ModelId, Period, RequestId
 from ricochet_protocol.messages import Ask, Chunk, Turn
@@ -151,10 +152,12 @@ def test_a_run_allows_logging_only_when_it_is_told_to(
 ) -> None:
     asked: list[bool] = []
 
-    async def run_chain(*_: object, allow_logging: bool, **__: object) -> None:
-        asked.append(allow_logging)
+    async def run_chain(_home: Path, task: Task, *_: object) -> None:
+        asked.append(task.options.allow_logging)
         raise UsageError("enough", "that is all this test wants to know")
 
     monkeypatch.setattr(chain_runner, "run_chain", run_chain)
-    assert main(["chain", "run", "x.txt", *flags, "--home", str(tmp_path)]) == 2
+    file = tmp_path / "x.txt"
+    file.write_text("text")
+    assert main(["chain", "run", str(file), *flags, "--home", str(tmp_path)]) == 2
     assert asked == [bool(flags)]

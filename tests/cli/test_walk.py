@@ -12,6 +12,8 @@ import pytest
 
 from demo_report import NODE, SHAPE, check_money, has_shape
 from live import COMMAND_SECONDS, KEYS, Kept, failed, processes_of, ricochet, start, until
+from ricochet_orchestrator.control import Runs
+from ricochet_protocol.errors import LocalFault
 from ricochet_settlement.transaction_store import read_transactions
 
 pytestmark = pytest.mark.timeout(180)
@@ -288,3 +290,30 @@ def test_routes_and_peers_are_explained(kept: Kept) -> None:
     assert failed(nobody, 2, "peer_unknown")
     wrong = ricochet("route", "explain", model, "--policy", "x", "--json", home=home)
     assert failed(wrong, 2, "bad_routing")
+
+
+def test_a_detached_run_is_watched_paused_and_resumed_by_its_id(kept: Kept, tmp_path: Path) -> None:
+    home = kept.folder / "subscriber"
+    file = document(tmp_path, 60, "detachment")
+    started = ricochet("chain", "run", str(file), "--detach", home=home)
+    assert started.returncode == 0, started.stderr
+    run_id = started.stdout.strip()
+    with Runs(home) as runs:
+        until(lambda: len(runs.answers(run_id)) >= 4, "four answers")
+        with pytest.raises(LocalFault, match="Another process"):
+            runs.take_up(run_id, lambda request: request)
+        paused = ricochet("chain", "pause", run_id, "--json", home=home)
+        assert json.loads(paused.stdout)["status"] == "paused", paused.stderr
+        stored = runs.state(run_id)
+    assert 4 <= stored.done < len(stored.steps)
+    file.unlink()
+    resumed = ricochet("chain", "resume", run_id, "--detach", "--json", home=home)
+    assert json.loads(resumed.stdout)["id"] == run_id
+    beside = ricochet("chain", "run", str(document(tmp_path, 3, "company")), home=home)
+    assert beside.returncode == 0, "another run in this home works beside it: " + beside.stderr
+    watched = ricochet("chain", "watch", run_id, home=home)
+    assert watched.returncode == 0 and "resuming overview" in watched.stderr
+    assert f"run {run_id} completed" in watched.stderr
+    hint = failed(ricochet("chain", "resume", run_id, "--json", home=home), 2, "run_ended")
+    assert run_id in hint
+    until(lambda: not [p for p in processes_of(home) if "worker" in p], "the worker to end")

@@ -1,6 +1,7 @@
 """A process to kill: runs a chain in memory, tells of finished steps, logs provider calls."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from ricochet_protocol.messages import Ask
 from twins.scripted_node import echo
 
 PARAGRAPHS = 6
-THINK = 0.05
+THINK = float(os.environ.get("THINK", "0.05"))
 """Seconds a call takes, so that there is a middle to be killed in."""
 
 

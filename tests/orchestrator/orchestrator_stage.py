@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,10 +14,12 @@ from ricochet_orchestrator.account import Payer
 from ricochet_orchestrator.chain_language import Chain, ChainStep
 from ricochet_orchestrator.chains import TEMPLATES, get
 from ricochet_orchestrator.document import Document, document_from
+from ricochet_orchestrator.ownership import owning
 from ricochet_orchestrator.progress import Event
+from ricochet_orchestrator.request import Options
 from ricochet_orchestrator.result import RunResult
 from ricochet_orchestrator.routing import DEFAULTS, RoutingSettings
-from ricochet_orchestrator.run import run_document
+from ricochet_orchestrator.run import enter, work_on
 from ricochet_orchestrator.setting import Setting
 from ricochet_orchestrator.store import Store
 from ricochet_protocol.ids import Address, ModelId
@@ -134,18 +136,37 @@ class Stage:
         stop: asyncio.Event | None = None,
         seed: int = 0,
         parameters: Mapping[str, str] | None = None,
+        options: Options | None = None,
     ) -> RunResult:
-        """One process's run."""
-        async with self.setting(seed) as setting:
-            return await run_document(
+        """One process's run: a client peer and an open store of its own."""
+        options = options or Options(
+            model,
+            seed,
+            allow_logging=self.allow_logging,
+            parameters=dict(parameters or {}),
+            routing=self.routing,
+        )
+        store = self.make_store(self.home / "runs.db")
+        try:
+            run, _ = enter(store, document, chain, options, self.settlement.now)
+        finally:
+            store.close()
+        return await self.work(run.id, stop)
+
+    async def work(self, run_id: str, stop: asyncio.Event | None = None) -> RunResult:
+        """One process's work on a run that was entered."""
+        async with self.setting() as setting:
+            request = setting.store.request(run_id)
+            options = Options() if request is None else request.options
+            setting = replace(
                 setting,
-                document,
-                chain,
-                model,
-                stop or asyncio.Event(),
-                "run it again",
-                parameters,
+                seed=options.seed,
+                routing=options.routing,
+                allow_logging=options.allow_logging,
+                context=options.context,
             )
+            with owning(self.home, run_id):
+                return await work_on(setting, run_id, stop or asyncio.Event(), "run it again")
 
     def _tell(self, event: Event) -> None:
         self.events.append(event)

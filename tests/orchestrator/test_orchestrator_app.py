@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from orchestrator_stage import Stage, numbered, play
 
-from ricochet_orchestrator.app import list_chains, run_chain, run_status
+from ricochet_orchestrator.app import Task, list_chains, run_chain, run_status
 from ricochet_orchestrator.checkpoint import RunStatus, Status
 from ricochet_orchestrator.document import default_document
 from ricochet_orchestrator.progress import Event
@@ -18,7 +18,8 @@ def attempt(home: Path, chain: str = "overview") -> RicochetError:
     events: list[Event] = []
 
     async def main() -> None:
-        await run_chain(home, default_document(), chain, events.append, asyncio.Event())
+        task = Task(default_document(), chain)
+        await run_chain(home, task, events.append, asyncio.Event())
 
     with pytest.raises(RicochetError) as caught:
         asyncio.run(main())

@@ -445,7 +445,7 @@ def test_a_model_that_leaves_the_network_ends_the_run_in_a_bounded_time(stage: S
 
 def test_no_secret_is_in_the_store(stage: Stage) -> None:
     play(stage, numbered(2))
-    content = b"".join(path.read_bytes() for path in stage.home.iterdir())
+    content = b"".join(path.read_bytes() for path in stage.home.rglob("*") if path.is_file())
     assert SESSION_KEY not in content and SESSION_KEY.hex().encode() not in content
 
 

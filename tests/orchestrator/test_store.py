@@ -7,9 +7,11 @@ from orchestrator_stage import PAYER
 from sqlmodel import create_engine
 
 from ricochet_orchestrator.account import Account, accept
-from ricochet_orchestrator.chain_language import ChainStep
+from ricochet_orchestrator.chain_language import Chain, ChainStep
 from ricochet_orchestrator.checkpoint import Answer, RunRecord, RunStatus, Status
+from ricochet_orchestrator.document import document_from
 from ricochet_orchestrator.plan import Source, Step, StepId
+from ricochet_orchestrator.request import Options, request_for
 from ricochet_orchestrator.store import Store
 from ricochet_orchestrator.tables import METADATA, MIGRATIONS
 from ricochet_protocol.errors import ConfigurationError, LocalFault
@@ -29,6 +31,8 @@ def step_of(number: int) -> Step:
 
 
 STEPS = tuple(step_of(number) for number in range(3))
+DOCUMENT = document_from("d.txt", "x" * 30)
+REQUEST = request_for(DOCUMENT, Chain("c", (SPEC,)), Options())
 
 
 def record(name: str, key: str = "key", status: RunStatus = RunStatus.RUNNING) -> RunRecord:
@@ -55,6 +59,11 @@ def answer(step: Step, cost: int = 5, run: str = "one") -> Answer:
         advert=b"advert",
         completed_at=3.0,
     )
+
+
+def entered(store: Store, run: RunRecord) -> None:
+    store.enter(run, REQUEST, DOCUMENT)
+    store.plan_run(run, STEPS)
 
 
 def paid(cost: int):  # type: ignore[no-untyped-def]  # a closure for `complete`
@@ -100,7 +109,7 @@ def test_migrations_make_the_tables_that_the_classes_describe(tmp_path: Path) ->
 
 def test_a_run_and_its_steps_come_back_as_they_were(store: Store) -> None:
     run = msgspec.structs.replace(record("one"), seconds=2.5)
-    store.create_run(run, STEPS)
+    entered(store, run)
     assert store.run("one") == store.run(None) == run
     assert [step.id for step in store.steps("one")] == [step.id for step in STEPS]
     assert {step.status for step in store.steps("one")} == {Status.PENDING}
@@ -108,9 +117,9 @@ def test_a_run_and_its_steps_come_back_as_they_were(store: Store) -> None:
 
 
 def test_the_latest_unfinished_run_of_a_key_is_found(store: Store) -> None:
-    store.create_run(record("one"), STEPS)
-    store.create_run(record("two"), STEPS)
-    store.create_run(record("three", key="other"), STEPS)
+    entered(store, record("one"))
+    entered(store, record("two"))
+    entered(store, record("three", key="other"))
     found = store.unfinished("key")
     assert found is not None and found.id == "two"
     store.mark_run("two", RunStatus.COMPLETED, 4.0)
@@ -119,10 +128,10 @@ def test_the_latest_unfinished_run_of_a_key_is_found(store: Store) -> None:
 
 
 def test_whom_a_step_was_asked_of_is_kept_when_a_run_is_paused(store: Store) -> None:
-    store.create_run(record("one"), STEPS)
+    entered(store, record("one"))
     store.asking("one", STEPS[0].id, PeerId("p"), b"advert", 7.0)
     store.asking("one", STEPS[0].id, PeerId("q"), b"other", 8.0)
-    store.pause("one")
+    store.close_steps("one", (Status.RUNNING,), Status.PAUSED)
     first, second, _ = store.steps("one")
     assert (first.status, first.peer, first.advert) == (Status.PAUSED, "q", b"other")
     assert (first.attempts, first.started_at) == (2, 7.0)
@@ -130,7 +139,7 @@ def test_whom_a_step_was_asked_of_is_kept_when_a_run_is_paused(store: Store) -> 
 
 
 def test_an_answer_and_the_account_it_changes_are_one(store: Store) -> None:
-    store.create_run(record("one"), STEPS)
+    entered(store, record("one"))
     account = store.complete(answer(STEPS[0]), paid(5))
     assert account is not None
     assert account.accepted == 5
@@ -140,7 +149,7 @@ def test_an_answer_and_the_account_it_changes_are_one(store: Store) -> None:
 
 
 def test_when_paying_fails_nothing_of_the_answer_is_kept(store: Store) -> None:
-    store.create_run(record("one"), STEPS)
+    entered(store, record("one"))
 
     def fails(_: Account, __: tuple[Account, ...]) -> Account:
         raise RuntimeError("no")
@@ -152,7 +161,7 @@ def test_when_paying_fails_nothing_of_the_answer_is_kept(store: Store) -> None:
 
 
 def test_a_second_answer_to_a_step_changes_nothing(store: Store) -> None:
-    store.create_run(record("one"), STEPS)
+    entered(store, record("one"))
     store.complete(answer(STEPS[0]), paid(5))
     assert store.complete(answer(STEPS[0], cost=7), paid(7)) is None
     assert store.account(NODE, Period(1)).accepted == 5
@@ -160,9 +169,9 @@ def test_a_second_answer_to_a_step_changes_nothing(store: Store) -> None:
 
 
 def test_an_answer_serves_every_run_that_has_the_step(store: Store) -> None:
-    store.create_run(record("one"), STEPS)
+    entered(store, record("one"))
     store.complete(answer(STEPS[1]), paid(5))
-    store.create_run(record("two"), STEPS)
+    entered(store, record("two"))
     store.mark_cached("two", 9.0)
     assert set(store.answers("two")) == {STEPS[1].id}
     assert [step.completed_at for step in store.steps("two")] == [None, 9.0, None]
@@ -170,7 +179,7 @@ def test_an_answer_serves_every_run_that_has_the_step(store: Store) -> None:
 
 def test_two_processes_add_to_one_account(tmp_path: Path, store: Store) -> None:
     other = Store(tmp_path / "runs.db")
-    store.create_run(record("one"), STEPS)
+    entered(store, record("one"))
     store.complete(answer(STEPS[0]), paid(5))
     other.complete(answer(STEPS[1], cost=6), paid(6))
     account = store.complete(answer(STEPS[2], cost=7), paid(7))
@@ -180,7 +189,7 @@ def test_two_processes_add_to_one_account(tmp_path: Path, store: Store) -> None:
 
 
 def test_trust_counts_on_in_the_next_period_but_money_does_not(store: Store) -> None:
-    store.create_run(record("one"), STEPS)
+    entered(store, record("one"))
     store.complete(answer(STEPS[0]), paid(5))
     assert store.account(NODE, Period(2)) == Account(
         NODE, Period(2), answers=1, surplus=Surplus(5, 5)
@@ -203,13 +212,13 @@ def test_a_change_that_is_refused_leaves_the_account(store: Store) -> None:
 
 
 def test_a_step_that_failed_tells_why(store: Store) -> None:
-    store.create_run(record("one"), STEPS)
+    entered(store, record("one"))
     store.mark_step("one", STEPS[0].id, Status.FAILED, "peer went silent")
     assert store.steps("one")[0].error == "peer went silent"
 
 
 def test_the_file_is_for_its_owner_only(tmp_path: Path, store: Store) -> None:
-    store.create_run(record("one"), STEPS)
+    entered(store, record("one"))
     modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     assert modes == {0o600}
 
@@ -236,7 +245,7 @@ def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 def test_a_locked_file_is_told_from_a_damaged_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ricochet_orchestrator.store.LOCK_WAIT", 0.05)
+    monkeypatch.setattr("ricochet_orchestrator.database.LOCK_WAIT", 0.05)
     Store(tmp_path / "runs.db").close()
     holder = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

@@ -1,0 +1,172 @@
+"""Steering and seeing the runs of a home, from whatever process: commands, an API, an editor.
+
+Nothing here works on a run. What is wanted of one is written into the store, where the process that
+works on it finds it; when none does, the change is made here. What comes back is always the state
+that the store holds.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ricochet_orchestrator.checkpoint import ENDED, Answer, RunRecord, RunStatus, Wish
+from ricochet_orchestrator.listening import close
+from ricochet_orchestrator.ownership import owned, owning, run_file
+from ricochet_orchestrator.plan import StepId
+from ricochet_orchestrator.request import Request
+from ricochet_orchestrator.result import RunState, summarize
+from ricochet_orchestrator.store import Store
+from ricochet_protocol.errors import LocalFault, UsageError
+
+STORE_FILE: Final = "runs.db"
+OBEY_WAIT: Final = 10.0
+"""Seconds in which a working process does what is wanted; it takes 0.2, and longer while it plans
+a large document."""
+_LOOK: Final = 0.02
+
+
+class Runs:
+    """The runs of one home. Closes its store at the end of the context."""
+
+    def __init__(self, home: Path) -> None:
+        """UsageError `no_runs` when nothing has been run here; looking makes nothing."""
+        if not (home / STORE_FILE).exists():
+            raise _none()
+        self._home = home
+        self._store = Store(home / STORE_FILE)
+
+    def __enter__(self) -> "Runs":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._store.close()
+
+    # Seeing.
+
+    def record(self, run_id: str | None) -> RunRecord:
+        """A run's record, the latest one's for None; UsageError when there is none.
+
+        A run that nobody works on any more, though its record does not say so, is shown as paused.
+        """
+        run = self._store.run(run_id)
+        if run is None:
+            latest = self._store.run(None)
+            if run_id is None or latest is None:
+                raise _none()
+            raise UsageError(
+                "run_unknown",
+                f"There is no run {run_id!r}.",
+                f"The latest run is {latest.id}; `ricochet chain runs` lists them.",
+            )
+        return self._as_it_is(run)
+
+    def latest(self, limit: int = 20) -> tuple[RunRecord, ...]:
+        """The latest runs, latest first."""
+        return tuple(self._as_it_is(run) for run in self._store.runs(limit))
+
+    def state(self, run_id: str | None = None) -> RunState:
+        """A run with its steps and what it has so far."""
+        run = self.record(run_id)
+        steps = self._store.steps(run.id)
+        result = summarize(run, steps, self._store.answers(run.id), resume_hint(run.id))
+        return RunState(run=run, steps=steps, result=result, owned=owned(self._home, run.id))
+
+    def answers(self, run_id: str) -> dict[StepId, Answer]:
+        """The stored answers of a run, by step."""
+        return self._store.answers(run_id)
+
+    def owned(self, run_id: str) -> bool:
+        """Whether a process works on the run."""
+        return owned(self._home, run_id)
+
+    def events(self, run_id: str) -> Path:
+        """Where the run's event log is."""
+        return run_file(self._home, run_id, "events.jsonl")
+
+    # Steering.
+
+    def pause(self, run_id: str | None = None) -> RunRecord:
+        """Stop the run for now; it can be resumed. Nothing happens to one that is not running."""
+        return self._stop(run_id, Wish.PAUSE)
+
+    def cancel(self, run_id: str | None = None) -> RunRecord:
+        """End the run for good. Its answers stay, and other runs use them."""
+        return self._stop(run_id, Wish.CANCEL)
+
+    def take_up(self, run_id: str | None, change: Callable[[Request], Request]) -> RunRecord:
+        """Have the run ready to be worked on again, with its request changed.
+
+        Steps that were given up are tried again. UsageError for a run that has ended, LocalFault
+        `run_owned` for one that a process works on.
+        """
+        run = self.record(run_id)
+        if run.status in ENDED:
+            raise UsageError(
+                "run_ended",
+                f"Run {run.id} is {run.status}.",
+                f"See it: ricochet chain result {run.id}"
+                if run.status is RunStatus.COMPLETED
+                else "Run the chain again; answers that are stored cost nothing.",
+            )
+        with owning(self._home, run.id):
+            request = self._store.request(run.id)
+            self._store.take_up(run.id, None if request is None else change(request))
+        return self.record(run.id)
+
+    def _stop(self, run_id: str | None, wish: Wish) -> RunRecord:
+        run = self.record(run_id)
+        if run.status in ENDED:
+            return run
+        self._store.set_wish(run.id, wish)
+        give_up = time.monotonic() + OBEY_WAIT
+        while owned(self._home, run.id):
+            now = self._store.run(run.id)
+            if now is not None and now.status not in (RunStatus.PENDING, RunStatus.RUNNING):
+                return now
+            if time.monotonic() > give_up:
+                raise LocalFault(
+                    "run_busy",
+                    f"The process that works on run {run.id} has not answered in "
+                    f"{OBEY_WAIT:.0f} s.",
+                    "It stops before its next call. See: ricochet chain status",
+                )
+            time.sleep(_LOOK)
+        try:
+            with owning(self._home, run.id):
+                left = self.record(run.id)
+                if left.status not in ENDED:
+                    partial = left.status is RunStatus.PARTIAL
+                    kept = RunStatus.PARTIAL if partial else RunStatus.PAUSED
+                    close(self._store, run.id, kept, left.seconds)
+        except LocalFault as error:
+            if error.code != "run_owned":
+                raise
+            # Somebody has taken it up in between, and finds the wish.
+        return self.record(run.id)
+
+    def _as_it_is(self, run: RunRecord) -> RunRecord:
+        if run.status is not RunStatus.RUNNING or owned(self._home, run.id):
+            return run
+        # A process that has just ended wrote its last word before it let go of the lock.
+        again = self._store.run(run.id) or run
+        if again.status is not RunStatus.RUNNING:
+            return again
+        return msgspec.structs.replace(
+            again,
+            status=RunStatus.PAUSED,
+            error=again.error or "the process that worked on it ended without a word",
+        )
+
+
+def resume_hint(run_id: str) -> str:
+    """How to go on with a run."""
+    return f"Go on with: ricochet chain resume {run_id}"
+
+
+def _none() -> UsageError:
+    return UsageError(
+        "no_runs", "No chain has been run here yet.", "Run one: ricochet chain run FILE"
+    )

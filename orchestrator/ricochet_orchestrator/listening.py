@@ -1,0 +1,49 @@
+"""How a working process hears what is wanted of its run, and how a run is closed for now.
+
+The wish is read often and cheaply: it is a look at one row that takes no lock. What a run stands at
+in the end follows from the last wish alone, so that a cancellation wins over a pause that came with
+it, whoever reads them first.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from ricochet_orchestrator.checkpoint import ENDED, RunStatus, Status, Wish
+from ricochet_orchestrator.store import Store
+
+LOOK: Final = 0.05
+"""Seconds between looks: a pause takes effect within 200 ms, and a look costs 0.2 ms."""
+_OPEN: Final = (Status.PENDING, Status.READY, Status.RUNNING, Status.PAUSED)
+
+
+@asynccontextmanager
+async def listening(store: Store, run_id: str, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Set `stop` once the run is wanted to pause or to end, while the context lasts."""
+    if store.wish(run_id) is not Wish.RUN:
+        stop.set()
+    task = asyncio.create_task(_listen(store, run_id, stop))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _listen(store: Store, run_id: str, stop: asyncio.Event) -> None:
+    while True:
+        if store.wish(run_id) is not Wish.RUN:
+            stop.set()
+            return
+        await asyncio.sleep(LOOK)
+
+
+def close(store: Store, run_id: str, status: RunStatus, seconds: float) -> RunStatus:
+    """Enter where the run stands now that nobody works on it; a completed run stays completed."""
+    if status not in ENDED and store.wish(run_id) is Wish.CANCEL:
+        status = RunStatus.CANCELLED
+        store.close_steps(run_id, _OPEN, Status.CANCELLED)
+    store.close_steps(run_id, (Status.RUNNING,), Status.PAUSED)
+    store.mark_run(run_id, status, seconds)
+    return status
