@@ -6,13 +6,13 @@ import json
 from contextlib import aclosing
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from doubles.upstream import UpstreamDouble
 from ricochet_node.alerts import EVENTS
 from ricochet_node.cap_watch import CapWatch
 from ricochet_node.faults import ProviderFault, fault_of_refusal
+from ricochet_node.http_client import HttpClient
 from ricochet_node.key_rules import KeyRules
 from ricochet_node.keystore import Keystore
 from ricochet_node.log import EventLog
@@ -72,12 +72,14 @@ def test_the_vaults_own_refusal_is_heard(tmp_path: Path) -> None:
     async def scenario() -> None:
         watched = Watched()
         store = Keystore(tmp_path / "keys.json")
-        async with UpstreamDouble([KEY]) as double, aiohttp.ClientSession() as client:
+        async with UpstreamDouble([KEY]) as double, HttpClient() as client:
             store.add("words", "main", "double", double.base_url, KEY)
             vault = await VaultProcess.start(
                 tmp_path / "keys.json", "words", ["main"], {"main": rules}
             )
-            upstreams = Upstreams(client, vault, store.list(), watched.log, watched.caps)
+            upstreams = Upstreams(
+                client, vault, store.list(), watched.log, watched.caps, lambda key: ""
+            )
             try:
                 async with aclosing(upstreams.stream("main", "real", ask)) as pieces:
                     assert [piece async for piece in pieces]

@@ -51,6 +51,7 @@ from ricochet_protocol.errors import (
     BudgetError,
     ChainError,
     ConfigurationError,
+    ExitCode,
     LocalFault,
     RicochetError,
 )
@@ -179,6 +180,9 @@ def test_a_vault_that_dies_ends_the_node(tmp_path: Path) -> None:
         with pytest.raises(LocalFault) as caught:
             await until
         assert caught.value.code == "vault_ended"
+        # The systemd unit starts it again after any failure but 2 and 3.
+        assert caught.value.exit_code == ExitCode.FAILURE
+        assert "start the node again" in caught.value.hint
         await vault.stop()
 
     run(tmp_path, scenario)
