@@ -77,6 +77,7 @@ def test(
 
     import msgspec
 
+    from ricochet_node import key_states
     from ricochet_node.key_limits import with_prices
     from ricochet_node.key_probe import probe_key
     from ricochet_node.keystore import Keystore
@@ -88,6 +89,7 @@ def test(
     rules = with_prices(rules, name, info.provider)
     phrase = passphrase(passphrase_file, opens=home / "keys.json")
     report = asyncio.run(probe_key(home / "keys.json", phrase, info, rules, chosen))
+    key_states.forget(home, name)
     if as_json:
         print_json({"id": name, "valid": True, **msgspec.to_builtins(report)})
         return
@@ -108,19 +110,22 @@ def disable(home: Home, name: Name, as_json: AsJson = False) -> None:
 
 
 def enable(home: Home, name: Name, as_json: AsJson = False) -> None:
-    """Let a disabled key work again."""
+    """Let a disabled key work again, and try one anew that its provider refused."""
     _switch(home, name, on=True, as_json=as_json)
 
 
 def _switch(home: Path, name: str, *, on: bool, as_json: bool) -> None:
     from contextlib import closing
 
+    from ricochet_node import key_states
     from ricochet_node.counters import FILE_NAME, Counters
     from ricochet_node.keystore import Keystore
 
     Keystore(home / "keys.json").find(name)
     with closing(Counters(home / FILE_NAME)) as counters, counters.change():
         (counters.enable if on else counters.disable)(name)
+    if on:
+        key_states.forget(home, name)
     if as_json:
         print_json({"id": name, "disabled": not on})
     else:

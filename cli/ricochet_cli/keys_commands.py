@@ -97,21 +97,33 @@ def _row(provider: str) -> "Provider":
 def list_keys(home: Home, as_json: AsJson = False) -> None:
     """Show names, providers and the last four characters of your keys; no passphrase needed.
 
-    SHARING says whether its calls may be sold: `ricochet policy show` tells more.
+    STATE is how the provider took the latest calls, and whether you disabled it. SHARING says
+    whether its calls may be sold: `ricochet policy show` tells more.
     """
+    from ricochet_node.key_report import key_states_told
     from ricochet_node.keystore import Keystore
     from ricochet_node.sharing import standings
 
-    keys = Keystore(home / "keys.json").list()
+    store = Keystore(home / "keys.json")
+    keys = store.list()
     sharing = standings(home, keys)
+    states = key_states_told(home, store.marks())
     if as_json:
-        print_json([_document(key) | {"sharing": sharing[key.id].words} for key in keys])
+        print_json(
+            [
+                _document(key) | {"state": states[key.id], "sharing": sharing[key.id].words}
+                for key in keys
+            ]
+        )
     elif keys:
         rows = [
-            (key.id, key.provider, key.origin, f"…{key.last4}", sharing[key.id].words)
+            (
+                *(key.id, key.provider, key.origin, f"…{key.last4}"),
+                *(states[key.id], sharing[key.id].words),
+            )
             for key in keys
         ]
-        typer.echo(table(("name", "provider", "url", "key", "sharing"), rows))
+        typer.echo(table(("name", "provider", "url", "key", "state", "sharing"), rows))
     else:
         say("no keys yet: ricochet keys add PROVIDER, for example `ricochet keys add ollama`")
 
@@ -121,12 +133,14 @@ def remove(home: Home, name: Name, as_json: AsJson = False) -> None:
     """Forget a key and its counts. Offers that use it stop at the next start of the node."""
     from contextlib import closing
 
+    from ricochet_node import key_states
     from ricochet_node.counters import FILE_NAME, Counters
     from ricochet_node.keystore import Keystore
 
     info = Keystore(home / "keys.json").remove(name)
     with closing(Counters(home / FILE_NAME)) as counters, counters.change():
         counters.forget(name)
+    key_states.forget(home, name)
     if as_json:
         print_json(_document(info))
     else:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ricochet_cli import payout_commands
+from ricochet_cli import node_config_commands, payout_commands
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
 from ricochet_cli.lifecycle_commands import doctor, drain, resume, stop
@@ -18,6 +18,7 @@ app = typer.Typer(
     help="The key owner's program: offer models, serve calls, earn.",
 )
 app.add_typer(payout_commands.app, name="payout")
+app.add_typer(node_config_commands.app, name="config")
 
 
 @app.command("offer")
@@ -40,7 +41,10 @@ def offer(
         ),
     ] = None,
 ) -> None:
-    """Write an offer into node.yaml; the node advertises it at its next start."""
+    """Write an offer into node.yaml; a running node takes it up, or says why not.
+
+    Comments in the file are lost. More keys for it: ricochet node add-source.
+    """
     from ricochet_node.config import write_offer
     from ricochet_node.offer import DEFAULT_FEATURES, new_offer
 
@@ -57,6 +61,40 @@ def offer(
     write_offer(home, made)
     say(f"{model} is offered at ${price_in} in, ${price_out} out per million tokens")
     say("next: ricochet node start")
+
+
+@app.command("add-source")
+def add_source(
+    home: Home,
+    model: Annotated[str, typer.Argument(help="A model you offer already.")],
+    key: Annotated[str, typer.Option(help="Which of your keys serves it too.")],
+    upstream_model: Annotated[
+        str | None, typer.Option(help="That key's provider's name for it. [default: the same]")
+    ] = None,
+    weight: Annotated[int, typer.Option(min=1, help="Its share, when balance is weighted.")] = 1,
+    balance: Annotated[
+        str | None, typer.Option(help="round-robin, weighted or least-loaded. [default: as it is]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve an offer from one more key, or change a source's weight; the file's comments are lost.
+
+    A running node takes it up by itself if it started with that key, else at its next start.
+    """
+    from ricochet_node.config import load, write_offer
+    from ricochet_node.offer import Source, balance_of, with_source
+    from ricochet_protocol.errors import UsageError
+
+    offered = next((one for one in load(home).offers if one.model == model), None)
+    if offered is None:
+        raise UsageError("no_offer", f"you do not offer {model}", "run `ricochet node offer` first")
+    source = Source(key, upstream_model or model, weight)
+    made = with_source(offered, source, balance_of(balance) if balance else None)
+    write_offer(home, made)
+    if as_json:
+        print_json({"model": model, "keys": list(made.keys), "balance": made.balance})
+    else:
+        say(f"{model} is served by {len(made.sources)} sources, {made.balance}")
 
 
 @app.command("start")
@@ -107,6 +145,8 @@ def status(home: Home, as_json: AsJson = False) -> None:
         for offer in state["models"]
     ]
     typer.echo(table(("model", "calls", "tokens in", "tokens out"), rows))
+    keys = [(key["key"], key["told"], str(key["open_calls"])) for key in state["keys"]]
+    typer.echo(table(("key", "state", "open calls"), keys))
     if state["draining"]:
         typer.echo("draining: no call is admitted; `ricochet node resume` ends it")
     typer.echo(f"earned    {dollars(Units(state['earned']))} (your 70 % of what was vouchered)")

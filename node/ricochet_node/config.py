@@ -81,7 +81,9 @@ class _Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     look: int = 3600
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class ConfigFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The file as it is written."""
+
     offers: tuple[OfferSection, ...] = ()
     listen: tuple[str, ...] = ANY_PORT
     region: str = ""
@@ -105,9 +107,9 @@ def load(home: Path) -> NodeConfig:
             "run `ricochet node offer`, which writes it",
         )
     try:
-        return _checked(_read(path))
+        return checked(read_file(path))
     except Wrong as wrong:
-        raise _bad(path, str(wrong)) from None
+        raise bad_file(path, str(wrong)) from None
 
 
 def write_offer(home: Path, offer: Offer) -> NodeConfig:
@@ -118,14 +120,14 @@ def write_offer(home: Path, offer: Offer) -> NodeConfig:
     import yaml
 
     path = home / FILE_NAME
-    file = _read(path) if path.exists() else _File()
+    file = read_file(path) if path.exists() else ConfigFile()
     written = section_of(offer)
     others = tuple(other for other in file.offers if other.model != written.model)
     file = msgspec.structs.replace(file, offers=(*others, written))
     try:
-        config = _checked(file)
+        config = checked(file)
     except Wrong as wrong:
-        raise _bad(path, str(wrong)) from None
+        raise bad_file(path, str(wrong)) from None
     # Not a secret, yet written in one step: a crash must not leave half a price list.
     from ricochet_settlement.private_file import write_private
 
@@ -134,26 +136,28 @@ def write_offer(home: Path, offer: Offer) -> NodeConfig:
     return config
 
 
-def _read(path: Path) -> _File:
+def read_file(path: Path) -> ConfigFile:
+    """The file with its shape checked; ConfigurationError."""
     import yaml
 
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return msgspec.convert(content if content is not None else {}, _File)
+        return msgspec.convert(content if content is not None else {}, ConfigFile)
     except OSError as error:
-        raise _bad(path, f"it cannot be read: {error.strerror}") from None
+        raise bad_file(path, f"it cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise _bad(path, "it is not text in UTF-8") from None
+        raise bad_file(path, "it is not text in UTF-8") from None
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" near line {mark.line + 1}" if mark else ""
-        raise _bad(path, f"it is not YAML{where}") from None
+        raise bad_file(path, f"it is not YAML{where}") from None
     except (msgspec.ValidationError, ValueError) as error:
         # msgspec ends with the place, such as "- at `$.offers[0].slots`".
-        raise _bad(path, str(error)) from None
+        raise bad_file(path, str(error)) from None
 
 
-def _checked(file: _File) -> NodeConfig:
+def checked(file: ConfigFile) -> NodeConfig:
+    """What it means; Wrong names field and reason."""
     if not 0 < len(file.offers) <= MAX_MODELS:
         raise Wrong(f"offers: there must be 1 to {MAX_MODELS}")
     offers = tuple(offer_of(offer, f"offers[{i}]") for i, offer in enumerate(file.offers))
@@ -218,7 +222,7 @@ def _claim(claim: _Claim) -> ClaimSettings:
     )
 
 
-def _bad(path: Path, why: str) -> ConfigurationError:
+def bad_file(path: Path, why: str) -> ConfigurationError:
     return ConfigurationError(
         "bad_node_config", f"{path}: {why}", f"edit {path} and start the node again"
     )

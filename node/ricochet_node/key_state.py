@@ -17,12 +17,17 @@ Times are Unix seconds and arguments. A clock that is set back moves `since` and
 (`anchored`), so that it lengthens no wait; states are on disk (`key_states.py`).
 """
 
+import math
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 
 from ricochet_node.faults import ProviderFault, Reason
+
+_SOON: Final = 300
+"""Seconds of a wait that are told as such; a longer one by when it ends."""
 
 
 class State(StrEnum):
@@ -63,6 +68,19 @@ class Standing(msgspec.Struct, frozen=True):
         if self.state is State.REFUSED:
             return float("inf")
         return 0.0 if self.state is State.READY else max(0.0, self.until - now)
+
+
+def words(standing: Standing, now: float) -> str:
+    """For a person: `ready`, `cooling for 40 s`, `exhausted until 2026-11-25 16:20`, `refused`."""
+    wait = standing.wait(now)
+    if standing.state in (State.READY, State.REFUSED):
+        return standing.state.value
+    if wait <= 0:
+        trying = standing.state is not State.COOLING
+        return f"{standing.state}: the next call finds out" if trying else State.READY.value
+    if wait < _SOON:
+        return f"{standing.state} for {math.ceil(wait)} s"
+    return f"{standing.state} until {datetime.fromtimestamp(standing.until):%Y-%m-%d %H:%M}"
 
 
 READY: Final = Standing()

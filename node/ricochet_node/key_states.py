@@ -84,14 +84,18 @@ class KeyStates:
         return frozenset(key for key, _ in gone)
 
 
-def read(home: Path) -> dict[Place, Standing]:
-    """What is on disk of a home, for commands; LocalFault `pool_damaged`."""
+def read(home: Path, marks: Mapping[str, str]) -> dict[Place, Standing]:
+    """What is on disk of the keys in `marks`, for commands; LocalFault `pool_damaged`."""
     path = home / FILE_NAME
     if not path.exists():
         return {}
     with _damage_told(path), closing(_opened(path)) as db:
         rows = db.execute("SELECT * FROM standing").fetchall()
-        return {(key, model): _standing(fields) for key, model, _, *fields in rows}
+        return {
+            (key, model): _standing(fields)
+            for key, model, mark, *fields in rows
+            if marks.get(key) == mark
+        }
 
 
 def forget(home: Path, key: str) -> None:

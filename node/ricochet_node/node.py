@@ -209,6 +209,7 @@ class Node:
             "addresses": list(self._peers.addresses),
             "draining": not self.book.admitting,
             "models": models,
+            "keys": self._pool.document(),
             "earned": self._ledger.earned(),
             "unclaimed": self._ledger.unclaimed_sum(),
             "open_calls": self.book.open_calls,

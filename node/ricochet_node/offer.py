@@ -225,6 +225,14 @@ def with_source(offer: Offer, source: Source, balance: Balance | None = None) ->
         raise _bad(str(wrong)) from None
 
 
+def balance_of(text: str) -> Balance:
+    """A balance from a command's argument; UsageError."""
+    for balance in get_args(Balance):
+        if text == balance:
+            return balance  # type: ignore[no-any-return] # mypy cannot see what get_args gives
+    raise _bad(f"balance: one of {', '.join(get_args(Balance))}")
+
+
 def _as_text(price: int) -> str:
     whole, fraction = divmod(price, UNITS_PER_DOLLAR)
     return f"{whole}.{fraction:06d}"

@@ -15,7 +15,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from typing import Final
+from typing import Any, Final
 
 from ricochet_node import key_state
 from ricochet_node.deadline import Deadline
@@ -111,6 +111,24 @@ class Pool:
     def room(self, key: str) -> Room:
         """What the owner's limits leave of a key."""
         return self._rooms.of(key)
+
+    def document(self) -> list[dict[str, Any]]:
+        """Each key on offer for the owner: what `admin.status` documents of `keys`."""
+        now, told = self._clock(), []
+        for key in dict.fromkeys(key for offer in self._book.offers for key in offer.keys):
+            standing, room = self._states.of(key), self._rooms.of(key)
+            wait = max(standing.wait(now), room.wait or 0)
+            told.append(
+                {
+                    "key": key,
+                    "state": room.closed or standing.state.value,
+                    "told": room.closed or key_state.words(standing, now),
+                    "seconds": None if math.isinf(wait) else math.ceil(wait),
+                    "open_calls": self.open_calls(key),
+                    "tokens_left": room.tokens_left,
+                }
+            )
+        return told
 
     async def run(self) -> None:
         """Look again and again; ends only by cancellation."""

@@ -172,7 +172,7 @@ def test_a_command_makes_a_key_ready_for_a_running_node(tmp_path: Path) -> None:
     running.put("k", "", after(Reason.KEY_REFUSED))
     running.put("other", "", after(Reason.RATE))
     assert running.refresh(NOW) == frozenset()
-    assert key_states.read(tmp_path)["k", ""].reason is Reason.KEY_REFUSED
+    assert key_states.read(tmp_path, {"k": "a"})["k", ""].reason is Reason.KEY_REFUSED
     key_states.forget(tmp_path, "k")
     assert running.refresh(NOW) == {"k"}
     assert (running.of("k"), running.of("other").state) == (READY, State.COOLING)
@@ -221,6 +221,6 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path) -> None:
     states(tmp_path).close()
     with sqlite3.connect(path) as db:
         db.execute("INSERT INTO standing VALUES ('k', '', 'a', 'happy', 0, 0, 0, '')")
-    for read in (lambda: states(tmp_path), lambda: key_states.read(tmp_path)):
+    for read in (lambda: states(tmp_path), lambda: key_states.read(tmp_path, {"k": "a"})):
         with pytest.raises(LocalFault, match="no version writes"):
             read()
