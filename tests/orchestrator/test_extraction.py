@@ -300,7 +300,8 @@ def test_damaged_files_give_text_or_a_refusal(media: Media, where: list[tuple[in
 
 
 @pytest.mark.deep
-@settings(max_examples=20_000, deadline=None)
+@pytest.mark.timeout(900)
+@settings(max_examples=3_000, deadline=None)
 @given(st.sampled_from(list(KINDS)), changes)
 def test_many_more_damaged_files(media: Media, where: list[tuple[int, int]]) -> None:
     found = answer(media, damage(KINDS[media][0], where))

@@ -70,7 +70,8 @@ def test_segments_are_lossless_and_within_budget(
 
 
 @pytest.mark.deep
-@settings(max_examples=20_000)
+@pytest.mark.timeout(900)
+@settings(max_examples=3_000, deadline=None)
 @given(documents(), st.integers(MIN_BUDGET, 400), contexts)
 def test_segments_of_many_more_documents(document: Document, budget: int, context: Context) -> None:
     budget += 200 if context != Context() else 0
