@@ -19,7 +19,7 @@ import msgspec
 
 from ricochet_network.libp2p_transport import Libp2pTransport
 from ricochet_network.peers import PeerNetwork
-from ricochet_node import counters, key_states, keystore, ledger_file
+from ricochet_node import counters, event_loop, key_states, keystore, ledger_file
 from ricochet_node.admin import Admin
 from ricochet_node.alerts import Alerts
 from ricochet_node.cap_watch import CapWatch
@@ -162,6 +162,7 @@ async def run_node(
         models = tuple(offer.model for offer in config.offers)
         log.event("started", peer=network.peer, operator=operator, models=len(models))
         notices = offering.notices(config)
+        event_loop.started()
         ready(NodeReady(network.peer, operator, network.addresses, models, notices))
         await _until_stopped(node, vault, stop, log)
 

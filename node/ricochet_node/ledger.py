@@ -6,18 +6,19 @@ synchronisation keeps both through kill -9 and power loss. The file is locked fo
 the chain has paid is only noted here: the chain's word replaces the note whenever it is read.
 
 Calls are made on the event loop on purpose. One costs a single sync of the log (0.2 to 2 ms on an
-SSD), for calls to models that take seconds; and with no pause between a check and its write, no
+SSD), which answers that end together share; and with no pause between a check and its write, no
 other call can come between the two.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from ricochet_node.group_commit import GroupCommit, Written
 from ricochet_node.ledger_file import fault, open_file, open_to_read
 from ricochet_protocol.answer import Answer
 from ricochet_protocol.conversation import ToolCall
@@ -103,7 +104,8 @@ class Ledger:
         self._max_bytes = max_bytes
         self._max_age = max_age
         self._db = open_file(path)
-        (self._bytes,) = self._db.execute("SELECT COALESCE(SUM(bytes), 0) FROM answer").fetchone()
+        self._group = GroupCommit(self._db)
+        self._bytes = self._sum()
 
     def close(self) -> None:
         """Release the file; may be called twice."""
@@ -137,31 +139,57 @@ class Ledger:
 
         `now` is Unix seconds; answers that are too old or too many are dropped on the way.
         """
+        with self._transaction():
+            self._record(model, answer, now)
+
+    def record_together(self, model: ModelId, answer: StoredAnswer, now: float) -> Awaitable[None]:
+        """The same, on disk with what others record at this moment: when the result is awaited.
+
+        What is due has risen for whoever reads next. LocalFault `ledger_unwritable`, from here or
+        from the result: then nothing was recorded.
+        """
+        with self._unwritable(), self._group.join() as written:
+            self._record(model, answer, now)
+        return self._written(written)
+
+    async def _written(self, written: Written) -> None:
+        try:
+            with self._unwritable():
+                await written
+        except LocalFault:
+            self._bytes = self._sum()
+            raise
+
+    def _record(self, model: ModelId, answer: StoredAnswer, now: float) -> None:
+        db = self._db
         receipt = answer.answered.receipt.receipt
-        calls = msgspec.msgpack.encode(answer.answer.calls)
+        calls = _encode(answer.answer.calls)
         size = len(answer.answer.text.encode()) + len(calls)
-        with self._transaction() as db:
-            db.execute(
-                "INSERT INTO account (subscriber, period, due) VALUES (?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET due = excluded.due",
-                (receipt.subscriber, receipt.period, receipt.due),
-            )
-            db.execute(
-                "INSERT INTO answer VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    receipt.subscriber,
-                    receipt.request_id,
-                    answer.ask,
-                    answer.answer.text,
-                    msgspec.msgpack.encode(answer.answered),
-                    size,
-                    now,
-                    calls,
-                ),
-            )
-            _sell(db, model, receipt.tokens_in, receipt.tokens_out, receipt.cost)
-            dropped = self._drop_answers(db, self._bytes + size, now)
+        db.execute(
+            "INSERT INTO account (subscriber, period, due) VALUES (?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET due = excluded.due",
+            (receipt.subscriber, receipt.period, receipt.due),
+        )
+        db.execute(
+            "INSERT INTO answer VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                receipt.subscriber,
+                receipt.request_id,
+                answer.ask,
+                answer.answer.text,
+                _encode(answer.answered),
+                size,
+                now,
+                calls,
+            ),
+        )
+        _sell(db, model, receipt.tokens_in, receipt.tokens_out, receipt.cost)
+        dropped = self._drop_answers(db, self._bytes + size, now)
         self._bytes += size - dropped
+
+    def _sum(self) -> int:
+        (total,) = self._db.execute("SELECT COALESCE(SUM(bytes), 0) FROM answer").fetchone()
+        return int(total)
 
     def charge(
         self,
@@ -292,26 +320,28 @@ class Ledger:
 
     def _drop_answers(self, db: sqlite3.Connection, total: int, now: float) -> int:
         dropped = 0
-        oldest = db.execute("SELECT rowid, bytes, at FROM answer ORDER BY at, rowid")
-        for rowid, size, at in oldest.fetchmany(64):
+        gone = []
+        # Mostly the oldest one stays, and none but it is read.
+        oldest = db.execute("SELECT rowid, bytes, at FROM answer ORDER BY at, rowid LIMIT 64")
+        for rowid, size, at in oldest:
             if at > now - self._max_age and total - dropped <= self._max_bytes:
                 break
-            db.execute("DELETE FROM answer WHERE rowid = ?", (rowid,))
+            gone.append((rowid,))
             dropped += size
+        oldest.close()
+        if gone:
+            db.executemany("DELETE FROM answer WHERE rowid = ?", gone)
         return dropped
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._unwritable(), self._group.change() as db:
+            yield db
+
+    @contextmanager
+    def _unwritable(self) -> Iterator[None]:
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                # A full disk ends a transaction by itself.
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+            yield
         except sqlite3.OperationalError as error:
             raise LocalFault(
                 "ledger_unwritable",
@@ -377,6 +407,7 @@ def _entries(db: sqlite3.Connection, *, and_closed: bool) -> tuple[Entry, ...]:
     )
 
 
+_encode = msgspec.msgpack.Encoder().encode
 _decode_calls = msgspec.msgpack.Decoder(tuple[ToolCall, ...]).decode
 
 

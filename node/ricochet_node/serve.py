@@ -11,7 +11,7 @@ what it was sent. A failure of the provider or of this node costs nobody anythin
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Final, Literal
 
@@ -34,7 +34,7 @@ from ricochet_node.upstream import Usage
 from ricochet_protocol import payee
 from ricochet_protocol.advert import Advert
 from ricochet_protocol.answer import Answer, AnswerParts
-from ricochet_protocol.errors import RemoteCode, RemoteFault
+from ricochet_protocol.errors import LocalFault, RemoteCode, RemoteFault
 from ricochet_protocol.ids import Address, Hash32, ModelId, NetworkId, RequestId
 from ricochet_protocol.messages import (
     Answered,
@@ -257,8 +257,15 @@ class Server:
         bill = meter(offer, ask, metered.counted_in, counted_out, usage)
         while (due := await release.before_end(bill.cost)) is not None:
             yield due
-        answered = self._promise(ask, session, sale.advert, answer, usage, bill)
+        answered, written = self._promise(ask, session, sale.advert, answer, usage, bill)
+        # Before it is on disk: else another call could spend what secures this bill, and a client
+        # who leaves now would be charged beside it.
         tab.bill(bill.cost)
+        try:
+            await written
+        except LocalFault:
+            tab.unbill(bill.cost)
+            raise
         self._learn(ask.model, bill, metered.counted(counted_out))
         self._log.event(
             "served",
@@ -324,8 +331,11 @@ class Server:
         answer: Answer,
         usage: Usage,
         bill: Bill,
-    ) -> Answered:
-        """The signed receipt, on disk. Nothing pauses between reading and raising what is due."""
+    ) -> tuple[Answered, Awaitable[None]]:
+        """The signed receipt, and what ends when it is on disk.
+
+        Nothing pauses between reading and raising what is due.
+        """
         before = self._ledger.account(session.subscriber, session.period)
         receipt = Receipt(
             network=self._terms.network,
@@ -344,8 +354,7 @@ class Server:
         )
         answered = Answered(receipt=sign_receipt(self._seed, receipt), finish=usage.finish)
         stored = StoredAnswer(ask=Hash32(receipt.ask), answer=answer, answered=answered)
-        self._ledger.record(ask.model, stored, self._clock())
-        return answered
+        return answered, self._ledger.record_together(ask.model, stored, self._clock())
 
     @asynccontextmanager
     async def _alone(self, ask: Ask, session: OpenSession) -> AsyncIterator[None]:

@@ -83,8 +83,12 @@ class Tab:
         return payee.finish(self.standing.state, self.backed, cost, self.standing.cap)
 
     def bill(self, cost: Units) -> None:
-        """The call has ended with a receipt, which is on disk."""
+        """The call has ended with a receipt, which is on its way to the disk."""
         self._end(payee.Finished(worst=self._worst, backed=self.backed, cost=cost))
+
+    def unbill(self, cost: Units) -> None:
+        """The receipt of the bill did not reach the disk, so nothing is due for it."""
+        self.standing.take(payee.Unwritten(cost=cost))
 
     def charge(self, cost: Units) -> None:
         """The client has left when `cost` had been delivered, which is on disk."""

@@ -255,6 +255,7 @@ async def _run(boot: Boot) -> None:
         stop = asyncio.Event()
         unsealed = {key: route.origin for key, route in keys.items() if not route.secret}
         ready.add_done_callback(lambda port: _say(Ready(port=port.result(), open=unsealed)))
+        event_loop.started()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(vault.serve(ready, stop))
             tasks.create_task(_obey(vault, stop))

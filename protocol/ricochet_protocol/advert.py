@@ -5,6 +5,7 @@ the receiver's clock from first sight; `issued_at` only has to be plausible. Whe
 really runs that peer is not said here: the registry on the chain maps operator to peer.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -122,7 +123,7 @@ class Advert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def digest(self) -> Hash32:
         """What receipts cite."""
-        return keccak256(self.statement())
+        return _digest(self)
 
 
 class SignedAdvert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,6 +134,12 @@ class SignedAdvert(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
+
+
+@lru_cache(maxsize=64)
+def _digest(advert: Advert) -> Hash32:
+    # Every receipt cites the one advert that is current.
+    return keccak256(advert.statement())
 
 
 def sign_advert(seed: bytes, advert: Advert) -> SignedAdvert:

@@ -126,11 +126,28 @@ class Dropped(msgspec.Struct, frozen=True):
     charged: Units
 
 
+class Unwritten(msgspec.Struct, frozen=True):
+    """A call that was `Finished` at `cost` left no receipt: the disk refused it."""
+
+    cost: Units
+
+
 class RelayFailed(msgspec.Struct, frozen=True):
     """A reservation that was relayed did not land; there is no second attempt in this period."""
 
 
-Event = Committed | Vouchered | Earned | Owed | Opened | Extended | Finished | Dropped | RelayFailed
+Event = (
+    Committed
+    | Vouchered
+    | Earned
+    | Owed
+    | Opened
+    | Extended
+    | Finished
+    | Dropped
+    | Unwritten
+    | RelayFailed
+)
 
 
 class Short(msgspec.Struct, frozen=True):
@@ -196,6 +213,10 @@ def after(state: Payee, event: Event) -> Payee:
             if charged > backed:
                 raise ValueError("a charge for more than was secured")
             return _replace(_with_calls(state, -worst, -backed), due=Units(state.due + charged))
+        case Unwritten(cost):
+            if cost > state.due:
+                raise ValueError("a bill taken back that was not due")
+            return _replace(state, due=Units(state.due - cost))
         case RelayFailed():
             return _replace(state, relay_failed=True)
 
