@@ -26,6 +26,7 @@ from ricochet_cli import (
     peers_commands,
     policy_commands,
     route_commands,
+    serve_commands,
     subscribe_command,
     subscription_commands,
     wallet_commands,
@@ -49,6 +50,7 @@ app.add_typer(subscription_commands.app, name="subscription")
 app.add_typer(chain_commands.app, name="chain")
 app.add_typer(route_commands.app, name="route")
 app.add_typer(peers_commands.app, name="peers")
+app.add_typer(serve_commands.app, name="serve")
 app.add_typer(node_commands.app, name="node")
 app.add_typer(keys_commands.app, name="keys")
 app.add_typer(policy_commands.app, name="policy")

@@ -27,10 +27,12 @@ from ricochet_protocol.errors import LocalFault, RicochetError, UsageError
 from ricochet_protocol.ids import Address, ModelId, address
 
 if TYPE_CHECKING:
+    from ricochet_orchestrator.api_keys import ApiKey
     from ricochet_orchestrator.peer_reports import PeerRow, RouteRow
     from ricochet_orchestrator.setting import Setting
     from ricochet_orchestrator.spending import Grouping, Spending
     from ricochet_protocol.ids import Period
+    from ricochet_protocol.money import Units
 
 __all__ = [
     "Options",
@@ -45,6 +47,8 @@ __all__ = [
     "resume_run",
     "run_chain",
     "run_status",
+    "serve_api",
+    "spent_by_keys",
     "take_up",
     "work",
 ]
@@ -203,6 +207,62 @@ async def list_peers(home: Path, offline: bool) -> "tuple[PeerRow, ...]":
     store = Store(path)
     try:
         return remembered(store)
+    finally:
+        store.close()
+
+
+async def serve_api(
+    home: Path,
+    host: str,
+    port: int,
+    origins: Sequence[str],
+    ready: Callable[[str], None],
+    stop: asyncio.Event,
+) -> None:
+    """Serve the subscriber's HTTP API until `stop` is set; `ready` hears its base URL.
+
+    Any RicochetError tells what is missing. One process serves a home.
+    """
+    from ricochet_orchestrator.api import application, server
+    from ricochet_orchestrator.api.service import Service
+    from ricochet_orchestrator.api_keys import ApiKeys
+    from ricochet_orchestrator.switchboard import Switchboard
+
+    # What a person can have got wrong is told before the port opens.
+    _check_home(home)
+    options = Options(routing=load_routing(files(home, Path.cwd()), NO_FLAGS))
+    keys = ApiKeys(home)
+    keys.list()
+    with server.only_one(home), server.bound(host, port) as listener:
+        hosts, url = server.names(listener, host)
+        service = Service(home, keys, time.time)
+        app = application.make_app(service, hosts, frozenset(origins))
+        async with server.serving(app, listener) as end_serving:
+            ready(url)
+            async with _setting(home, _unheard, options) as setting:
+                switchboard = Switchboard(setting)
+                async with switchboard.open():
+                    service.joined(switchboard)
+                    await stop.wait()
+                    service.closing.set()
+                    await end_serving()
+
+
+def spent_by_keys(home: Path) -> "list[tuple[ApiKey, Units]]":
+    """The home's API keys, and what each has spent or holds in the latest period, or today."""
+    from ricochet_orchestrator.api_keys import ApiKeys
+    from ricochet_orchestrator.calls import Calls, allowance_of
+    from ricochet_orchestrator.store import Store
+    from ricochet_protocol.money import Units
+
+    keys = ApiKeys(home).list()
+    if not (home / STORE_FILE).exists():
+        return [(key, Units(0)) for key in keys]
+    store = Store(home / STORE_FILE)
+    try:
+        calls = Calls(store)
+        period, now = calls.latest_period(), time.time()
+        return [(key, calls.spent(allowance_of(key), period, now)) for key in keys]
     finally:
         store.close()
 

@@ -70,6 +70,14 @@ GRACE: Final = 10.0
 """Seconds beyond the ask's deadline before the node is thought to have failed it."""
 
 
+Heard = Callable[[Chunk | CallPiece], None]
+"""Is told the pieces of an answer."""
+
+
+def _unheard(_: Chunk | CallPiece) -> None:
+    """For who waits for the whole answer."""
+
+
 class Served(msgspec.Struct, frozen=True):
     """An answer that passed every check, and the advert on whose terms it was given.
 
@@ -130,12 +138,13 @@ class NodeClient:
         ask: Ask,
         earlier: SignedAdvert | None,
         first_token: Callable[[float], None],
+        heard: Heard = _unheard,
     ) -> Served:
         """Make the call, with all that has to happen before; the account is not changed yet.
 
         `earlier` is the advert under which the same ask went out before: a replayed answer's
-        receipt cites it. RemoteFault when anything fails or does not add up, BudgetError when the
-        budget does not cover the call.
+        receipt cites it. `heard` gets the pieces as they come, unchecked. RemoteFault when anything
+        fails or does not add up, BudgetError when the budget does not cover the call.
         """
         terms = self.advert
         offer = terms.advert.offer(ask.model)
@@ -143,7 +152,7 @@ class NodeClient:
             raise RemoteFault(RemoteCode.NO_MODEL, "the peer no longer offers the model")
         check_supported(ask, offer)
         ask = msgspec.structs.replace(ask, terms=terms.advert.digest())
-        metered = self._metered(ask, offer)
+        metered = self.metered(ask, offer)
         # An answer that may be replayed is paid for already, as far as the node does not object.
         with self.paying.open(metered, self._count, ahead=earlier is None) as call:
             async with self._talk:
@@ -153,7 +162,7 @@ class NodeClient:
                 self.paying.sign_ahead()
                 await self._pay()
             for _ in range(2):
-                reply = await self._stream(ask, call, (terms, earlier), first_token)
+                reply = await self._stream(ask, call, (terms, earlier), first_token, heard)
                 if isinstance(reply, Served):
                     return reply
                 await self._meet(reply)
@@ -254,6 +263,7 @@ class NodeClient:
         call: OpenCall,
         terms: tuple[SignedAdvert, SignedAdvert | None],
         first_token: Callable[[float], None],
+        heard: Heard,
     ) -> Served | PaymentRequired:
         """One try of the call; half an answer is never kept. Pays as the text comes."""
         loop = asyncio.get_running_loop()
@@ -266,6 +276,8 @@ class NodeClient:
         ):
             async for reply in replies:
                 if isinstance(reply, PaymentRequired):
+                    if first is not None:
+                        raise garbage("a demand for admission in the middle of an answer")
                     return reply
                 if isinstance(reply, Answered):
                     answer = parts.whole_untrusted()
@@ -288,6 +300,7 @@ class NodeClient:
                 if not isinstance(reply, Chunk | CallPiece):
                     raise garbage("a reply that does not belong to an ask")
                 parts.add_untrusted(reply)
+                heard(reply)
                 if first is None and size_of(reply):
                     first = loop.time() - begin
                     first_token(first)
@@ -324,7 +337,7 @@ class NodeClient:
         counted_out = sum(map(self._count, answer.texts()))
         if answer.blank or counted_out > most_tokens(ask.max_tokens):
             raise RemoteFault(RemoteCode.REFUSED, "peer's answer is blank or longer than asked for")
-        metered = self._metered(ask, offer)
+        metered = self.metered(ask, offer)
         tokens_in, tools = metered.counted_in, metered.tools
         check_usage(receipt, offer, tokens_in, counted_out, ask.max_tokens, tools=tools)
         self.paying.heard_due(receipt.due)
@@ -405,7 +418,8 @@ class NodeClient:
                 self._expires = 0
             raise
 
-    def _metered(self, ask: Ask, offer: ModelOffer) -> Metered:
+    def metered(self, ask: Ask, offer: ModelOffer) -> Metered:
+        """What the ask costs on the terms of an offer."""
         counted_in = sum(map(self._count, ask.texts()))
         return Metered(offer, counted_in, ask.max_tokens, bool(ask.tools))
 

@@ -16,7 +16,7 @@ from ricochet_orchestrator.checkpoint import (
 )
 from ricochet_orchestrator.plan import Step, StepId
 from ricochet_orchestrator.spending import Answered
-from ricochet_orchestrator.tables import AccountRow, AnswerRow, RunRow, StepRow
+from ricochet_orchestrator.tables import AccountRow, AnswerRow, CallRow, RunRow, StepRow
 from ricochet_protocol.eip712 import SignedVoucher
 from ricochet_protocol.ids import Address, ModelId, PeerId, Period
 from ricochet_protocol.money import Units
@@ -98,7 +98,7 @@ def answer_of(row: AnswerRow) -> Answer:
     return Answer(**{name: getattr(row, name) for name in Answer.__struct_fields__})
 
 
-def answered_of(row: AnswerRow, model: str) -> Answered:
+def answered_of(row: AnswerRow | CallRow, model: str) -> Answered:
     return Answered(
         period=Period(row.period),
         node=Address(row.operator),

@@ -50,6 +50,7 @@ from ricochet_orchestrator.tables import (
     MIGRATIONS,
     AccountRow,
     AnswerRow,
+    CallRow,
     DocumentRow,
     RunRow,
     StepRow,
@@ -294,18 +295,29 @@ class Store:
             return _accounts(session, period)
 
     def payments(self) -> tuple[Answered, ...]:
-        """Every answer that was paid for, of all runs and periods, with the model that gave it."""
+        """Every answer that was paid for, of all runs, calls and periods, with its model."""
         with self._reading() as session:
             asked = (col(StepRow.run) == AnswerRow.run) & (col(StepRow.id) == AnswerRow.step)
             rows = session.exec(select(AnswerRow, StepRow.model).join(StepRow, asked))
-            return tuple(answered_of(row, model) for row, model in rows)
+            steps = tuple(answered_of(row, model) for row, model in rows)
+            calls = session.exec(select(CallRow).where(col(CallRow.receipt).is_not(None)))
+            return steps + tuple(answered_of(row, row.model) for row in calls)
 
     def change_account(self, node: Address, period: Period, change: Change) -> Account:
         """Read, change and write an account as one; what `change` raises leaves it as it was."""
-        with self._transaction() as session:
+        with self.changing(node, period, change) as (_, account):
+            return account
+
+    @contextmanager
+    def changing(
+        self, node: Address, period: Period, change: Change
+    ) -> Iterator[tuple[Session, Account]]:
+        """The same, and the transaction it happens in: what is written there stands or falls
+        with it."""
+        with self.transaction() as session:
             account = change(_account(session, node, period), _accounts(session, period))
             session.merge(account_row(account))
-            return account
+            yield session, account
 
     def transaction(self) -> AbstractContextManager[Session]:
         """One transaction that holds the write lock, for what other modules keep here."""

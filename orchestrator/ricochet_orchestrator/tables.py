@@ -121,6 +121,32 @@ class BreakerRow(_Base, table=True):
     breaker: str
 
 
+class CallRow(_Base, table=True):
+    """One call through the API; the columns after `advert` are there once it is answered."""
+
+    __tablename__: ClassVar[str] = "calls"
+
+    id: str = Field(primary_key=True)
+    key: str = Field(index=True)
+    model: str
+    request: str
+    period: int
+    created_at: float
+    status: str
+    held: int = 0
+    charged: int = 0
+    max_tokens: int = 0
+    conflicts: int = 0
+    peer: str | None = None
+    advert: bytes | None = None
+    operator: str = ""
+    answer: bytes | None = None
+    cost: int = 0
+    receipt: bytes | None = None
+    voucher: bytes | None = None
+    completed_at: float = 0.0
+
+
 METADATA: Final = _Base.metadata
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
@@ -176,5 +202,15 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE runs ADD COLUMN error VARCHAR NOT NULL DEFAULT ''",
         "ALTER TABLE steps ADD COLUMN max_tokens INTEGER NOT NULL DEFAULT 0",
         "CREATE TABLE documents (sha256 VARCHAR NOT NULL PRIMARY KEY, document BLOB NOT NULL)",
+    ),
+    (
+        """CREATE TABLE calls (
+            id VARCHAR NOT NULL PRIMARY KEY, "key" VARCHAR NOT NULL, model VARCHAR NOT NULL,
+            request VARCHAR NOT NULL, period INTEGER NOT NULL, created_at FLOAT NOT NULL,
+            status VARCHAR NOT NULL, held INTEGER NOT NULL, charged INTEGER NOT NULL,
+            max_tokens INTEGER NOT NULL, conflicts INTEGER NOT NULL, peer VARCHAR, advert BLOB,
+            operator VARCHAR NOT NULL, answer BLOB, cost INTEGER NOT NULL, receipt BLOB,
+            voucher BLOB, completed_at FLOAT NOT NULL)""",
+        'CREATE INDEX ix_calls_key ON calls ("key")',
     ),
 )

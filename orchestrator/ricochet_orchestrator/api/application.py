@@ -1,0 +1,74 @@
+"""Puts the routes together behind the gate, and gives every error OpenAI's shape."""
+
+from collections.abc import Collection
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from ricochet_orchestrator.api import chat, failures
+from ricochet_orchestrator.api.gate import App, Gate
+from ricochet_orchestrator.api.service import Service, service_of
+from ricochet_orchestrator.api_keys import ApiKey
+from ricochet_protocol.errors import RicochetError
+
+
+def make_app(service: Service, hosts: Collection[str], origins: Collection[str]) -> App:
+    """The application; `hosts` with ports are those it is reached at, `origins` pages let in."""
+    api = describe()
+    api.state.service = service
+
+    def opened_by(secret: str) -> ApiKey | None:
+        return service.keys.opened_by(secret, service.clock())
+
+    gate = Gate(api, hosts, origins, opened_by, service.closing.is_set)
+    if not origins:
+        return gate
+    return CORSMiddleware(
+        gate,
+        allow_origins=sorted(origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+    )
+
+
+def describe() -> FastAPI:
+    """The routes alone; their OpenAPI description is committed as docs/openapi.json."""
+    api = FastAPI(
+        title="Ricochet",
+        version="1",
+        summary="The subscriber's API: OpenAI's chat completions over the network, and runs.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    api.include_router(chat.router)
+    api.add_api_route("/health", health, methods=["GET"], summary="Whether it can serve now")
+    api.add_exception_handler(HTTPException, _http_error)
+    api.add_exception_handler(RicochetError, _ricochet_error)
+    return api
+
+
+async def health(request: Request) -> dict[str, Any]:
+    """`starting` until the network is joined, `ok` while somebody offers a model."""
+    service = service_of(request)
+    switchboard = service.ready
+    if service.closing.is_set():
+        return {"status": "stopping"}
+    if switchboard is None:
+        return {"status": "starting"}
+    offered = len(switchboard.offers.models())
+    return {"status": "ok" if offered else "no_models", "models": offered}
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for it"
+    codes = {404: "not_found", 405: "method_not_allowed"}
+    code = codes.get(error.status_code, "invalid_request")
+    return failures.refusal(error.status_code, str(error.detail), code)
+
+
+async def _ricochet_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RicochetError), "registered for it"
+    return failures.failed(error)

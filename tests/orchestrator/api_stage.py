@@ -1,0 +1,67 @@
+"""The subscriber's API on loopback over a network in memory, for real HTTP clients."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import openai
+from orchestrator_stage import Stage, T
+
+from ricochet_orchestrator.api import application, server
+from ricochet_orchestrator.api.service import Service
+from ricochet_orchestrator.api_keys import ApiKeys
+from ricochet_orchestrator.switchboard import Switchboard
+
+PAGE = "https://page.example"
+
+
+@dataclass
+class Opened:
+    """A running server; `client` has the key `secret`."""
+
+    stage: Stage
+    service: Service
+    board: Switchboard
+    keys: ApiKeys
+    url: str
+    secret: str
+    client: openai.AsyncOpenAI
+    end: Callable[[], Awaitable[None]]
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.secret}"}
+
+    def with_key(self, secret: str) -> openai.AsyncOpenAI:
+        return self.client.with_options(api_key=secret)
+
+
+@asynccontextmanager
+async def opened(stage: Stage) -> AsyncIterator[Opened]:
+    keys = ApiKeys(stage.home)
+    secret = keys.new("test", stage.settlement.now)
+    async with stage.up(), stage.setting() as setting:
+        with server.bound("127.0.0.1", 0) as listener:
+            hosts, url = server.names(listener, "127.0.0.1")
+            service = Service(stage.home, keys, setting.clock)
+            app = application.make_app(service, hosts, {PAGE})
+            board = Switchboard(setting)
+            async with server.serving(app, listener) as end, board.open():
+                service.joined(board)
+                client = openai.AsyncOpenAI(base_url=url, api_key=secret, max_retries=0, timeout=20)
+                async with client:
+                    yield Opened(stage, service, board, keys, url, secret, client, end)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - what is waited for is in code that tells nobody
+        await asyncio.sleep(0.01)
+
+
+def run(stage: Stage, scenario: Callable[[Opened], Awaitable[T]]) -> T:
+    async def inner() -> T:
+        async with asyncio.timeout(40), opened(stage) as one:
+            return await scenario(one)
+
+    return asyncio.run(inner())
