@@ -8,9 +8,10 @@
 
 The score is expected cost times expected time, divided by the square of the chances that the call
 succeeds and that the answer is honest; lower is better. Good ones are those within `SHORTLIST` of
-the best, idle ones first, so that load spreads between near equals and the best is not trampled. A
-share of the calls explores. A prompt whose beginning a peer has read stays with it (providers
-cache prefixes) while its score is at most `STICKY` times that of the choice.
+the best, idle ones first, then those whose adverts show room for the call, so that load spreads
+between near equals and the best is not trampled. A share of the calls explores. A prompt whose
+beginning a peer has read stays with it (providers cache prefixes) while its score is at most
+`STICKY` times that of the choice.
 
 The generator is seeded and time is an argument: equal observations give equal choices.
 """
@@ -284,6 +285,8 @@ class Router:
         good = [one for one in free if scores[one.peer] <= limit]
         idle = [one for one in good if not self._peer(one.peer).in_flight]
         pool = idle or good
+        # Only a preference: our own calls may be what an advert shows as taken.
+        pool = [one for one in pool if _has_room(one.offer, need)] or pool
         # Of equals the first drawn wins, not the first by name.
         pool = self._chance.sample(pool, min(2, len(pool)))
         best = min(pool, key=lambda one: scores[one.peer])
@@ -366,3 +369,9 @@ class Router:
 
     def _peer(self, peer: PeerId) -> _Peer:
         return self._peers.setdefault(peer, _Peer())
+
+
+def _has_room(offer: ModelOffer, need: Need) -> bool:
+    """Whether the advert shows a free slot, and enough tokens left of this minute."""
+    left = offer.tokens_left
+    return offer.free > 0 and (left is None or left >= need.counted + need.max_tokens)

@@ -8,7 +8,7 @@ from routes import NEED, at, candidate, chosen, fail, serve
 
 from ricochet_orchestrator.breaker import BUSY, LONGEST, Breaker, State
 from ricochet_orchestrator.opinion import Mean, Opinion
-from ricochet_orchestrator.route import DISTRUST_PROBES, STICKY, Router
+from ricochet_orchestrator.route import DISTRUST_PROBES, STICKY, Candidate, Router
 from ricochet_protocol.errors import RemoteCode
 from ricochet_protocol.ids import PeerId
 
@@ -30,6 +30,23 @@ def test_every_peer_with_capacity_gets_work_before_any_gets_a_second_call() -> N
         again = chosen(router, *peers)
         router.started(PeerId(str(again)))
     assert chosen(router, *peers) is None
+
+
+def test_room_in_an_advert_is_a_preference_and_starves_nobody() -> None:
+    def shows(name: str, free: int, tokens_left: int | None = None) -> Candidate:
+        one = candidate(name, limit=2)
+        offer = msgspec.structs.replace(one.offer, free=free, tokens_left=tokens_left)
+        return msgspec.structs.replace(one, offer=offer)
+
+    router = steady()
+    taken, free = shows("a", 0), shows("b", 1)
+    assert {chosen(router, taken, free) for _ in range(20)} == {"b"}
+    assert chosen(router, shows("a", 1, tokens_left=1), shows("b", 1, 10**6)) == "b"
+    # What it shows as taken may be our own calls: up to its slots it gets them all the same.
+    for _ in range(2):
+        assert chosen(router, taken) == "a"
+        router.started(PeerId("a"))
+    assert chosen(router, taken) is None
 
 
 def test_the_cheaper_of_two_equals_is_chosen() -> None:
