@@ -167,3 +167,48 @@ def test_the_owners_price_goes_before_the_tables() -> None:
     assert own.cost(10**6, 10**6) == 7
     free = msgspec.structs.replace(source, provider="ollama")
     assert free.cost(10**6, 10**6) == 0
+
+
+LISTED = """
+offers:
+  - model: small
+    sources:
+      - {key: a, upstream_model: x, weight: 2}
+      - {key: b, upstream_model: org/x}
+    balance: weighted
+    context: 2304
+    price_in: "0.10"
+    price_out: "2"
+"""
+
+
+def test_an_offer_may_have_several_sources(tmp_path: Path) -> None:
+    read = load(written(tmp_path, LISTED))
+    (offer,) = read.offers
+    assert offer.sources == (Source("a", "x", 2), Source("b", "org/x", 1))
+    assert (offer.balance, read.keys) == ("weighted", ("a", "b"))
+    assert {key: rules.models for key, rules in read.limits.items()} == {
+        "a": ("x",),
+        "b": ("org/x",),
+    }
+    assert write_offer(tmp_path, offer) == read, "what is written says the same"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (LISTED.replace("weight: 2", "weight: 0"), "offers[0].sources[0].weight"),
+        (LISTED.replace("key: b", 'key: ""'), "offers[0].sources[1].key"),
+        (LISTED.replace("org/x", ""), "upstream_model"),
+        (LISTED.replace("balance: weighted", "balance: by-mood"), "balance"),
+        (LISTED.replace("{key: b, upstream_model: org/x}", "{key: a, upstream_model: x}"), "same"),
+        (LISTED.replace("balance: weighted", "key: a"), "belong into its `sources`"),
+        (LISTED.replace("weight: 2", "wait: 2"), "wait"),
+        (GOOD.replace("upstream_model: up, key: local", "sources: []"), "sources"),
+        (GOOD.replace("upstream_model: up, key: local", "key: local"), "or a list of `sources`"),
+    ],
+)
+def test_mistakes_in_sources_are_named(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(written(tmp_path, text))
+    assert said in caught.value.message
