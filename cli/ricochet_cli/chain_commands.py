@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ricochet_cli import routing_options, run_commands
+from ricochet_cli import chain_edit_commands, routing_options, run_commands
 from ricochet_cli.console import print_json, table
 from ricochet_cli.home import AsJson, Home
 from ricochet_orchestrator.media import Media
@@ -74,6 +74,13 @@ def run(
     max_cost: run_commands.MaxCost = None,
     max_time: run_commands.MaxTime = None,
     detach: run_commands.Detach = False,
+    set_text: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=TEXT: a parameter of the chain; may be repeated."),
+    ] = None,
+    set_file: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: a parameter's value from a file.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a chain over a document and print its result.
@@ -88,12 +95,14 @@ def run(
     from ricochet_cli.values import account
     from ricochet_orchestrator.app import Options, Task, enter_run
     from ricochet_orchestrator.context import Context
+    from ricochet_orchestrator.parameters import given
     from ricochet_orchestrator.reading import Inputs
 
     options = Options(
         model=None if model is None else ModelId(model),
         private_nodes=tuple(account(one, "--private-node") for one in private_node or ()),
         allow_logging=allow_logging,
+        parameters=given(set_text or (), set_file or ()),
         context=Context(overlap, headings),
         max_cost=None if max_cost is None else run_commands.amount(max_cost),
         max_time=max_time,
@@ -142,4 +151,5 @@ def list_chains(home: Home, as_json: AsJson = False) -> None:
     typer.echo(table(("chain", "roles", "what it does"), rows))
 
 
+chain_edit_commands.add_to(app)
 run_commands.register(app)

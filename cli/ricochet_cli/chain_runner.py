@@ -97,4 +97,14 @@ def run_document(result: RunResult) -> dict[str, object]:
             for peer in result.peers
         ],
         "output": result.output,
+        "citations": [
+            {
+                "number": one.number,
+                "file": one.origin.part,
+                "start": one.origin.start,
+                "end": one.origin.end,
+                "places": list(one.origin.places),
+            }
+            for one in result.citations
+        ],
     }

@@ -20,17 +20,18 @@ _CITED: Final = re.compile(r"\[(\d{1,9}(?:\s*[,;]\s*\d{1,9})*)\]")
 class Judged(msgspec.Struct, frozen=True):
     """`refusal` is empty for an answer that passes; then `value` or `passages` is what it holds.
 
-    `step` is the attempt that gave it.
+    `step` is the attempt that gave it, `text` all it said.
     """
 
     refusal: str = ""
     value: Any = None
     passages: tuple[Passage, ...] = ()
     step: StepId | None = None
+    text: str = ""
 
 
-def judge(step: Step, text: str, material: Material) -> Judged:
-    """What an answer holds, or why it is refused."""
+def judge(step: Step, text: str, material: Material, cut: bool) -> Judged:
+    """What an answer holds, or why it is refused; `cut` when it ended for its length."""
     spec = step.spec
     value: Any = text
     if spec.schema is not None:
@@ -40,10 +41,12 @@ def judge(step: Step, text: str, material: Material) -> Judged:
     if spec.cites and (wrong := _unshown(text, step.spans)):
         shown = ", ".join(f"{start + 1} to {end}" for start, end in step.spans)
         return Judged(refusal=f"It cites {wrong}, but only {shown or 'nothing'} can be cited.")
+    if spec.quotes and cut:
+        return Judged(refusal="It was cut off, so lines may be missing. Copy less around each.")
     if spec.quotes:
         found, refusal = passages(text, step.segments[0], material)
         return Judged(refusal=refusal, passages=found, step=step.id)
-    return Judged(value=value, step=step.id)
+    return Judged(value=value, step=step.id, text=text)
 
 
 def kept(step: Step, material: Material) -> Judged | None:

@@ -18,6 +18,7 @@ from ricochet_orchestrator import chains
 from ricochet_orchestrator.chains import list_chains
 from ricochet_orchestrator.checkpoint import RunRecord
 from ricochet_orchestrator.document import Document
+from ricochet_orchestrator.parameters import resolved
 from ricochet_orchestrator.progress import Event
 from ricochet_orchestrator.request import Options, Request
 from ricochet_orchestrator.result import RunResult, RunState
@@ -70,7 +71,8 @@ def enter_run(home: Path, task: Task) -> RunRecord:
     wrong is checked. A run of the same request that has not ended is gone on with."""
     chain = chains.get(task.chain, chains.folders(home, Path.cwd()))
     settings = load_routing(files(home, Path.cwd()), task.routing)
-    options = msgspec.structs.replace(task.options, routing=settings)
+    values = resolved(chain, task.options.parameters)
+    options = msgspec.structs.replace(task.options, routing=settings, parameters=values)
     _check_home(home)
     from ricochet_orchestrator.run import enter
     from ricochet_orchestrator.store import Store

@@ -130,6 +130,8 @@ def _inputs(step: ChainStep) -> Iterator[Problem]:
         yield "over", f"{SEGMENTS} and {PARTS} stand alone"
     if step.mode == "reduce" and step.over_document:
         yield "over", "a reduce goes over the answers of another step: map the segments first"
+    if step.segment is not None and (step.over != SEGMENTS or not 64 <= step.segment <= 2**20):
+        yield "segment", f"from 64 to {2**20} tokens, of a step over {SEGMENTS}"
     if step.mode == "each" and step.over_document:
         yield "over", "an each goes over the items of another step's JSON answers"
     if step.group is not None and (step.mode not in ("reduce", "refine") or step.over_document):

@@ -108,6 +108,10 @@ class ChainStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     ] = None
     temperature: float = 0.0
     model: Annotated[ModelId | None, Meta(description="Without it, the run's.")] = None
+    segment: Annotated[
+        int | None,
+        Meta(description="Tokens in one segment at most, where the window would allow more."),
+    ] = None
     system: str = ""
     first: Annotated[
         str, Meta(description="A refine's prompt for the first call, without `{previous}`.")
@@ -191,7 +195,7 @@ class Chain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a chain file, as published."""
-    schema = msgspec.json.schema(Chain)
+    schema = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Chain)))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Ricochet chain",

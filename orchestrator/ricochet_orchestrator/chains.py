@@ -6,7 +6,7 @@ may say is in `chain_language`, what makes it a chain in `chain_check`. Anything
 is refused with the file and the field, because an option that is silently ignored costs money.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -50,14 +50,19 @@ def get(name: str, places: Sequence[Path]) -> Chain:
     known = available(places)
     if name in known:
         return read(known[name])
+    raise unknown(name, known, places[0])
+
+
+def unknown(name: str, known: Collection[str], folder: Path) -> UsageError:
+    """The error for a chain that is none of the known ones."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
-    raise UsageError(
+    return UsageError(
         "chain_unknown",
         f"There is no chain {name!r}.",
-        f"{hint}Known chains: {', '.join(known)}. Put your own into {places[0]}.",
+        f"{hint}Known chains: {', '.join(known)}. Put your own into {folder}.",
     )
 
 

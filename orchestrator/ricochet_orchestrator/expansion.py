@@ -106,11 +106,12 @@ def segment_budget(
 ) -> int:
     """Tokens a segment may have, so that every step over segments fits its model's window."""
     over = [spec for spec in chain.steps if spec.over == SEGMENTS]
-    return min(
+    rooms = [
         room_for_text(spec, chain, default, windows, count, parameters)
         - (LABEL_TOKENS if spec.cites or spec.label else 0)
         for spec in over or chain.steps
-    )
+    ]
+    return min(rooms + [spec.segment for spec in over if spec.segment is not None])
 
 
 class Calls:
@@ -203,15 +204,17 @@ def _inputs(
         for answer, slot in zip(made[name].answers, made[name].slots, strict=True):
             if made[name].spec.quotes:
                 passages += held[slot].passages
-            elif spec.only is None or fits(spec.only, held[slot].value):
-                yield from (
-                    _texts(calls, answer, held[slot].value) if spec.mode == "each" else (answer,)
-                )
+            elif spec.only is not None and not fits(spec.only, held[slot].value):
+                continue
+            elif spec.mode == "each":
+                yield from _items(calls, answer, held[slot].value)
+            else:
+                yield answer if spec.only is None else _by_text(answer, held[slot].text, ground)
     for passage in merged(passages):
         yield _passage(passage, ground)
 
 
-def _texts(calls: Calls, answer: Source, value: Any) -> Iterator[Source]:
+def _items(calls: Calls, answer: Source, value: Any) -> Iterator[Source]:
     """The items of one answer."""
     items = items_of(value, calls.spec.items)
     if items is None or len(items) > MAX_ITEMS:
@@ -223,8 +226,12 @@ def _texts(calls: Calls, answer: Source, value: Any) -> Iterator[Source]:
             "Have the schema of the step it is over require that array (`required`, `maxItems`).",
         )
     for item in items:
-        tokens = calls.ground.count(item)
-        yield Source(text_key(item), tokens, answer.spans, answer.part, text=item)
+        yield _by_text(answer, item, calls.ground)
+
+
+def _by_text(answer: Source, text: str, ground: Ground) -> Source:
+    """What an answer said, or a part of it, as an input that is there already."""
+    return Source(text_key(text), ground.count(text), answer.spans, answer.part, text=text)
 
 
 def _passage(passage: Passage, ground: Ground) -> Source:

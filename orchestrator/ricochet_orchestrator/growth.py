@@ -99,11 +99,11 @@ class Growth:
         fresh, self._fresh = self._fresh, []
         return fresh
 
-    def answered(self, step_id: StepId, text: str) -> Verdict:
-        """Take up the answer to a known step."""
+    def answered(self, step_id: StepId, text: str, cut: bool = False) -> Verdict:
+        """Take up the answer to a known step; `cut` when it ended for its length."""
         step = self.steps[step_id]
         self._given[step_id] = text
-        judged = judge(step, text, self.material)
+        judged = judge(step, text, self.material, cut)
         refusal = printable(judged.refusal)[:_REASON]
         if refusal and step.attempt < step.spec.retries:
             return Verdict(passed=False, refusal=refusal, retry=self._retry(step, refusal))

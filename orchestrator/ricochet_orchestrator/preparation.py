@@ -73,5 +73,6 @@ def _is_grown(
     for fresh in iter(growth.fresh, []):
         for step in fresh:
             if step.id in answers:
-                growth.answered(step.id, answers[step.id].text)
+                found = answers[step.id]
+                growth.answered(step.id, found.text, found.finish == "length")
     return {step.id for step in entered} <= growth.steps.keys()

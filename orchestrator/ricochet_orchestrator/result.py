@@ -11,7 +11,16 @@ from typing import Final
 
 import msgspec
 
-from ricochet_orchestrator.checkpoint import ENDED, Answer, RunRecord, RunStatus, Status, StepRecord
+from ricochet_orchestrator.answer_check import cited
+from ricochet_orchestrator.checkpoint import (
+    ENDED,
+    Answer,
+    Origin,
+    RunRecord,
+    RunStatus,
+    Status,
+    StepRecord,
+)
 from ricochet_orchestrator.plan import StepId
 from ricochet_orchestrator.progress import printable
 from ricochet_protocol.errors import ExitCode
@@ -33,6 +42,13 @@ class PeerUse(msgspec.Struct, frozen=True):
     first_token: float
 
 
+class Citation(msgspec.Struct, frozen=True):
+    """A segment that the result cites by its number."""
+
+    number: int
+    origin: Origin
+
+
 class RunResult(msgspec.Struct, frozen=True):
     """A run as it ended; `hint` says how to go on when it is not completed."""
 
@@ -47,6 +63,7 @@ class RunResult(msgspec.Struct, frozen=True):
     seconds: float
     peers: tuple[PeerUse, ...]
     hint: str = ""
+    citations: tuple[Citation, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
@@ -85,11 +102,12 @@ def summarize(
     hint: str = "",
 ) -> RunResult:
     """The result of a run with these steps, and the answers there are to them."""
+    output = "\n\n".join(shown(answers[step]) for step in run.outputs if step in answers)
     paid = [answer for answer in answers.values() if answer.run == run.id]
     return RunResult(
         run_id=run.id,
         status=run.status,
-        output="\n\n".join(shown(answers[step]) for step in run.outputs if step in answers),
+        output=output,
         steps=len(tuple(steps)),
         calls=len(paid),
         tokens_in=sum(answer.tokens_in for answer in paid),
@@ -98,7 +116,13 @@ def summarize(
         seconds=run.seconds,
         peers=_by_peer(paid),
         hint="" if run.status in ENDED else hint,
+        citations=_citations(output, run) if run.cites else (),
     )
+
+
+def _citations(output: str, run: RunRecord) -> tuple[Citation, ...]:
+    numbers = (number for number in cited(output) if 0 < number <= len(run.sources))
+    return tuple(Citation(number, run.sources[number - 1]) for number in numbers)
 
 
 def shown(answer: Answer) -> str:

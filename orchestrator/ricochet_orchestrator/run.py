@@ -235,7 +235,7 @@ class _Run:
 
     def _judge(self, step: Step, answer: Answer) -> None:
         """An answer is stored: whether it passes, and what becomes ready by it."""
-        verdict = self._growth.answered(step.id, answer.text)
+        verdict = self._growth.answered(step.id, answer.text, answer.finish == "length")
         if verdict.passed:
             self._schedule.passed(step.slot)
         if not verdict.refusal:

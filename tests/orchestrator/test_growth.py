@@ -177,8 +177,11 @@ def test_a_filter_chooses_answers_by_a_field() -> None:
     late = step("late", "map", "find", only={"field": "ok", "equals": True})
     growth = begin(chain_of(judged, late), material_of(paragraphs(3)))
     for one, ok in zip(growth.fresh(), ("true", "false", "true"), strict=True):
-        growth.answered(one.id, f'{{"ok": {ok}}}')
-    assert names(growth.fresh()) == ["late", "late"]
+        growth.answered(one.id, f'{{"ok": {ok}, "of": {one.segments[0]}}}')
+    assert [prompt(growth, one) for one in growth.fresh()] == [
+        '{"ok": true, "of": 0}\nGo.',
+        '{"ok": true, "of": 2}\nGo.',
+    ]
 
 
 def test_parallel_branches_meet_and_a_single_answer_is_named_in_a_prompt() -> None:
