@@ -60,6 +60,7 @@ class Assignment:
     turns: tuple[Turn, ...]
     form: AnswerFormat
     worst: Units
+    opening: Units
     request_id: RequestId
     earlier: SignedAdvert | None
     attempt: int
@@ -180,7 +181,8 @@ class Dispatcher:
         earlier: SignedAdvert | None,
     ) -> Assignment | None:
         """A call of the step to this peer, None when the step's budget does not hold it."""
-        worst = Metered(chosen.offer, need.counted, need.max_tokens).worst
+        metered = Metered(chosen.offer, need.counted, need.max_tokens)
+        worst = metered.worst
         if not self._budgets.open(step.spec, worst):
             return None
         effort = self._efforts[step.id]
@@ -192,6 +194,7 @@ class Dispatcher:
             turns=turns,
             form=form_of(step.spec, chosen.offer),
             worst=worst,
+            opening=metered.opening,
             request_id=request_id_of(
                 step.id,
                 self._setting.payer.subscriber,
@@ -216,7 +219,8 @@ class Dispatcher:
         """The call was cut off without a first token, because its rival's had come."""
         self._router.outrun(assignment.at, waited)
         # What its node keeps is settled with the account; the step's budget is for answers.
-        self._budgets.close(assignment.step.spec, assignment.worst, Units(0))
+        lost = assignment.opening
+        self._budgets.close(assignment.step.spec, assignment.worst, Units(0), lost)
 
     def close(self, now: float) -> None:
         """Keep what was learnt."""
@@ -239,7 +243,8 @@ class Dispatcher:
         effort = self._efforts[assignment.step.id]
         peer = assignment.client.peer
         effort.reunion = False
-        self._budgets.close(assignment.step.spec, assignment.worst, Units(0))
+        lost = _lost(assignment, error, peer in effort.begun)
+        self._budgets.close(assignment.step.spec, assignment.worst, Units(0), lost)
         if isinstance(error, BudgetError):
             self._unaffordable[peer] = error
             self._router.released(peer)
@@ -296,6 +301,13 @@ class Dispatcher:
         needs = needed_features(step)
         found = self._suppliers.candidates(model, needs, self._unaffordable)
         return [one for one in found if self._router.fit(one) == ELIGIBLE]
+
+
+def _lost(assignment: Assignment, error: RicochetError, begun: bool) -> Units:
+    """What a failed call's node may keep: nothing if it took no call, else what was signed."""
+    if isinstance(error, BudgetError) or error.code == RemoteCode.BUSY:
+        return Units(0)
+    return assignment.worst if begun else assignment.opening
 
 
 def request_id_of(

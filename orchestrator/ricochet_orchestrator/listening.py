@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from ricochet_orchestrator.checkpoint import ENDED, RunStatus, Status, Wish
+from ricochet_orchestrator.checkpoint import ENDED, RunRecord, RunStatus, Status, Wish
+from ricochet_orchestrator.request import Options
 from ricochet_orchestrator.store import Store
+from ricochet_protocol.errors import BudgetError
 
 LOOK: Final = 0.05
 """Seconds between looks: a pause takes effect within 200 ms, and a look costs 0.2 ms."""
@@ -37,6 +39,33 @@ async def _listen(store: Store, run_id: str, stop: asyncio.Event) -> None:
             stop.set()
             return
         await asyncio.sleep(LOOK)
+
+
+@asynccontextmanager
+async def limited(record: RunRecord, options: Options, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Set `stop` once the run has been worked on for `max_time`; then BudgetError at the end."""
+    if options.max_time is None:
+        yield
+        return
+    expired = asyncio.Event()
+
+    def expire() -> None:
+        if not stop.is_set():
+            expired.set()
+            stop.set()
+
+    left = max(0.0, options.max_time - record.seconds)
+    timer = asyncio.get_running_loop().call_later(left, expire)
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if expired.is_set():
+        raise BudgetError(
+            "max_time",
+            f"The run has been worked on for the {options.max_time:g} s that it may take.",
+            f"Finished steps are kept. Go on: ricochet chain resume {record.id} --max-time SECONDS",
+        )
 
 
 def close(store: Store, run_id: str, status: RunStatus, seconds: float) -> RunStatus:

@@ -23,7 +23,7 @@ from ricochet_orchestrator.client import NodeClient, Served
 from ricochet_orchestrator.dispatch import Assignment, Dispatcher
 from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.growth import Growth
-from ricochet_orchestrator.listening import close, listening
+from ricochet_orchestrator.listening import close, limited, listening
 from ricochet_orchestrator.offers import Offers
 from ricochet_orchestrator.ownership import worker_name
 from ricochet_orchestrator.plan import Step, StepId
@@ -58,6 +58,7 @@ from ricochet_protocol.errors import (
 )
 from ricochet_protocol.ids import ModelId
 from ricochet_protocol.messages import Ask
+from ricochet_protocol.money import Units
 from ricochet_protocol.ports import Subscription
 
 TICK: Final = 0.1
@@ -115,7 +116,7 @@ async def work_on(
     loop = asyncio.get_running_loop()
     begin = loop.time()
     try:
-        async with listening(store, run_id, stop):
+        async with listening(store, run_id, stop), limited(record, request.options, stop):
             status = await _work(setting, record, request, document, stop)
     finally:
         worked = record.seconds + loop.time() - begin
@@ -151,7 +152,8 @@ async def _work(
     offers = Offers(setting.peers, setting.settlement, setting.clock, own, setting.routing)
     planned, growth = await prepare(setting, offers, record, request, document, stop)
     setting.store.mark_cached(record.id, setting.clock())
-    run = _Run(setting, subscription, offers, planned, growth, stop)
+    max_cost = request.options.max_cost
+    run = _Run(setting, subscription, offers, planned, growth, stop, max_cost)
     run.announce(resumed=bool(record.windows))
     return await run.execute()
 
@@ -167,6 +169,7 @@ class _Run:
         record: RunRecord,
         growth: Growth,
         stop: asyncio.Event,
+        max_cost: Units | None,
     ) -> None:
         self._setting = setting
         self._store = setting.store
@@ -189,7 +192,7 @@ class _Run:
             growth,
             record.windows,
             entered,
-            StepBudgets((names[answer.step], answer.cost) for answer in paid),
+            StepBudgets(((names[answer.step], answer.cost) for answer in paid), max_cost),
         )
         self._calls: dict[asyncio.Task[tuple[Won, Answer]], Assignment] = {}
         self._payments: set[asyncio.Task[None]] = set()
