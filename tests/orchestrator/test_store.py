@@ -260,3 +260,44 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(LocalFault) as caught:
         Store(tmp_path / "file" / "runs.db")
     assert caught.value.code == "store_failed"
+
+
+def test_a_store_from_before_plans_grew_keeps_its_runs_and_answers(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "old.db"
+    old = sqlite3.connect(path)
+    for statements in MIGRATIONS[:2]:
+        for statement in statements:
+            old.execute(statement)
+    old.execute("PRAGMA user_version = 2")
+    old.execute(
+        "INSERT INTO runs VALUES ('one', 'key', 'd.txt', 'c', 'm', '{\"m\": 2304}', 'paused', 1.0,"
+        " ?, 2.5)",
+        (f'["{STEPS[0].id}"]',),
+    )
+    old.execute(
+        "INSERT INTO steps VALUES ('one', ?, 0, 'a', 'analyzer', 'm', 'completed', 'p', NULL, 1,"
+        " '', 1.0, 2.0)",
+        (STEPS[0].id,),
+    )
+    old.execute(
+        "INSERT INTO answers VALUES (?, 'one', 'text', 'stop', 'p', ?, 1, 1, 2, 1, 5, 0.1, 0.2,"
+        " x'00', x'00', x'00', 3.0)",
+        (STEPS[0].id, NODE),
+    )
+    old.commit()
+    old.close()
+    store = Store(path)
+    try:
+        run = store.run("one")
+        assert run is not None and (run.seconds, run.sources, run.cites) == (2.5, (), False)
+        (step,) = store.steps("one")
+        assert (step.slot, step.inputs, step.attempt) == (STEPS[0].id, (), 0)
+        assert store.answers("one")[STEPS[0].id].text == "text"
+        found = store.add_steps("one", STEPS, 9.0)
+        assert set(found) == {STEPS[0].id}
+        assert [one.status for one in store.steps("one")] == ["completed", "pending", "pending"]
+        assert store.add_steps("one", STEPS, 9.0) == found, "entering twice changes nothing"
+    finally:
+        store.close()
