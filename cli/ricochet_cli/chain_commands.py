@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ricochet_cli import chain_edit_commands, routing_options, run_commands
+from ricochet_cli import chain_edit_commands, result_commands, routing_options, run_commands
 from ricochet_cli.console import print_json, table
 from ricochet_cli.home import AsJson, Home
 from ricochet_orchestrator.media import Media
@@ -153,3 +153,4 @@ def list_chains(home: Home, as_json: AsJson = False) -> None:
 
 chain_edit_commands.add_to(app)
 run_commands.register(app)
+result_commands.register(app)

@@ -19,6 +19,7 @@ from ricochet_orchestrator.plan import StepId
 from ricochet_orchestrator.request import Request
 from ricochet_orchestrator.result import RunState, summarize
 from ricochet_orchestrator.store import Store
+from ricochet_orchestrator.trace import Trace, trace
 from ricochet_protocol.errors import LocalFault, UsageError
 
 STORE_FILE: Final = "runs.db"
@@ -73,6 +74,12 @@ class Runs:
         steps = self._store.steps(run.id)
         result = summarize(run, steps, self._store.answers(run.id), resume_hint(run.id))
         return RunState(run=run, steps=steps, result=result, owned=owned(self._home, run.id))
+
+    def trace(self, run_id: str | None = None) -> Trace:
+        """A run with where each of its answers comes from."""
+        state = self.state(run_id)
+        answers = self._store.answers(state.run.id)
+        return trace(state.run, state.result, state.steps, answers)
 
     def answers(self, run_id: str) -> dict[StepId, Answer]:
         """The stored answers of a run, by step."""
