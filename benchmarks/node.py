@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -185,6 +186,8 @@ def main() -> None:
     parser.add_argument("--own", action="store_true", help="without the peers")
     parser.add_argument("--write", type=Path, help="also write a page with the figures")
     arguments = parser.parse_args()
+    # What was started is ended however this ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="ricochet-bench-") as folder:
         document = uvloop.run(run(arguments, Path(folder)))
     if arguments.write:

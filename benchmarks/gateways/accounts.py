@@ -6,6 +6,7 @@ the request log (which ends each call in one line), the ledger's sales, and the 
 """
 
 import asyncio
+import contextlib
 import json
 import urllib.request
 from collections import Counter
@@ -44,7 +45,7 @@ async def compare(home: Path, target: Target, upstream: str, calls: int) -> dict
     after.subtract(before)
     failed = sum(counted[fault] for fault in PLAN)
     pairs = {
-        "calls": (after["lines"], counted["calls"]),
+        "calls": (after["asked"], counted["calls"]),
         "answered": (after["ok"], counted["answered"]),
         "failed": (after["failed"], failed),
         "left": (after["cancelled"], counted["left"]),
@@ -69,6 +70,9 @@ async def _books(home: Path, model: str) -> "Counter[str]":
     found: Counter[str] = Counter()
     for record in request_log.read(home, request_log.Filter(model=model)):
         found["lines"] += 1
+        if not record.key:
+            continue  # refused while the pool spares a failing key: no provider was asked
+        found["asked"] += 1
         if record.outcome == request_log.OK:
             found["ok"] += 1
             found["tokens_in"] += record.tokens_in
@@ -111,6 +115,8 @@ async def _whole(target: Target, *, stream: bool) -> None:
 
 async def _vanish(target: Target) -> None:
     reader, writer = await asyncio.open_connection(*target.address)
-    writer.write(target.request("[wait]", stream=True))
-    await reader.readuntil(b"word")
+    request = target.request("[wait]", stream=True)
+    writer.write(request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+    with contextlib.suppress(asyncio.IncompleteReadError):  # refused: there is nothing to leave
+        await reader.readuntil(b"word")
     writer.transport.abort()
