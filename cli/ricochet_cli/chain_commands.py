@@ -70,6 +70,8 @@ def run(
     deny_peer: routing_options.Deny = None,
     policy: routing_options.Policies = None,
     hedge: routing_options.Hedge = None,
+    redundancy: routing_options.Redundancy = None,
+    canaries: routing_options.Canaries = None,
     seed: routing_options.Seed = 0,
     max_cost: run_commands.MaxCost = None,
     max_time: run_commands.MaxTime = None,
@@ -118,6 +120,8 @@ def run(
         deny=deny_peer,
         policies=policy,
         hedge=hedge,
+        redundancy=redundancy,
+        canaries=canaries,
     )
     text = read_document(Inputs(tuple(files), media, encoding))
     task = Task(text, chain, options, flags)

@@ -11,7 +11,7 @@ peer until all were asked, at most `MAX_PEERS`; other failures count towards `MA
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -171,6 +171,74 @@ class Dispatcher:
         if chosen is None or not self._hedge.afford(self._router.parts(chosen, need).cost):
             return None
         return self._open(step, assignment.turns, need, chosen, None)
+
+    def probe(
+        self,
+        step: Assignment,
+        turns: tuple[Turn, ...],
+        *,
+        same_peer: bool,
+        most: Units | None = None,
+    ) -> Assignment | None:
+        """A check on a step's peer or on another, None when nobody can take it within `most`.
+
+        It is outside the step's budget and tries; one of the next three follows.
+        """
+        now = asyncio.get_running_loop().time()
+        counted = sum(self._setting.count(turn.content) for turn in turns)
+        need = Need(counted, step.need.max_tokens)
+        window = needed_window(step.step.model, counted, need.max_tokens)
+        candidates = [
+            one
+            for one in self._candidates(step.step.spec, step.step.model)
+            if (one.peer == step.client.peer) == same_peer and one.offer.context >= window
+        ]
+        chosen = self._router.choose(candidates, need, now)
+        if chosen is None:
+            return None
+        worst = Metered(chosen.offer, counted, need.max_tokens).worst
+        if most is not None and worst > most:
+            return None
+        self._router.started(chosen.peer)
+        content = f"{[turn.content for turn in turns]}{chosen.peer}"
+        return replace(
+            step,
+            client=self.client(chosen.advert),
+            turns=turns,
+            form=AnswerFormat() if same_peer else form_of(step.step.spec, chosen.offer),
+            worst=worst,
+            request_id=request_id_of(StepId(content), self._setting.payer.subscriber),
+            earlier=None,
+            need=need,
+        )
+
+    def probe_served(self, assignment: Assignment, served: Served) -> None:
+        """A check was answered."""
+        now = asyncio.get_running_loop().time()
+        tokens = served.receipt.receipt.tokens_out
+        timing = (served.first_token, served.seconds, tokens)
+        self._router.served(assignment.at, assignment.need, now, timing)
+        self._memory.note(*assignment.at, urgent=False, now=now)
+
+    def probe_failed(self, assignment: Assignment, error: RicochetError) -> None:
+        """A check failed."""
+        now = asyncio.get_running_loop().time()
+        if isinstance(error, BudgetError):
+            self._router.released(assignment.client.peer)
+            return
+        wait = error.wait if isinstance(error, RemoteFault) else 0
+        self._router.failed(assignment.at, error.code, now, wait)
+        self._memory.note(*assignment.at, urgent=wait > 0, now=now)
+
+    def probe_dropped(self, assignment: Assignment) -> None:
+        """A check was cut off here."""
+        self._router.released(assignment.client.peer)
+
+    def judged(self, assignment: Assignment, likeness: float, caught: bool) -> None:
+        """What a check says of a peer."""
+        self._router.probed(assignment.at, likeness, caught)
+        now = asyncio.get_running_loop().time()
+        self._memory.note(*assignment.at, urgent=False, now=now)
 
     def _open(
         self,

@@ -124,6 +124,15 @@ class Paid(Happening, frozen=True):
     cumulative: Units
 
 
+class Probed(Happening, frozen=True):
+    """A check on a peer came back: `likeness` to what was expected, from 0 to 1, and its cost."""
+
+    peer: PeerId
+    check: str
+    likeness: float
+    cost: Units
+
+
 class PaymentDelayed(Happening, frozen=True):
     """A voucher could not be delivered; it goes out at the next contact."""
 
@@ -151,6 +160,7 @@ Event = (
     | Reserved
     | Paid
     | PaymentDelayed
+    | Probed
     | RunFinished
 )
 

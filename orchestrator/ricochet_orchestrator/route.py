@@ -32,9 +32,9 @@ from ricochet_protocol.errors import RemoteCode
 from ricochet_protocol.ids import ModelId, PeerId
 from ricochet_protocol.money import cost
 
-SHORTLIST: Final = 2.0
+SHORTLIST: Final = 1.3
 """Scores within this factor of the best count as good. Set by `benchmarks/routing.py`."""
-EXPLORE: Final = 0.05
+EXPLORE: Final = 0.02
 """Share of calls that go to a peer whatever its score, those never tried first."""
 STICKY: Final = 1.5
 """A cached prefix saves up to nine tenths of a prompt's price and time at providers, but whether
@@ -118,6 +118,9 @@ class Verdict(msgspec.Struct, frozen=True):
     in_flight: int
     breaker: State
     opinion: Opinion
+
+
+_Estimate = tuple[float, float, float, float]
 
 
 class _Peer(msgspec.Struct):
@@ -223,16 +226,44 @@ class Router:
 
     def parts(self, candidate: Candidate, need: Need) -> Parts:
         """The score of a peer for a call, and what it is made of."""
-        model, offer = candidate.offer.id, candidate.offer
-        known = self.opinion(candidate.peer, model)
+        model = candidate.offer.id
+        estimate = self._estimate(self.opinion(candidate.peer, model), model)
+        return Parts(*self._judge(candidate, need, estimate))
+
+    def _scores(self, candidates: Iterable[Candidate], need: Need) -> dict[PeerId, float]:
+        """The scores of many; nearly all of a large network are strangers, who are alike."""
+        strangers: dict[ModelId, _Estimate] = {}
+        scores = {}
+        for one in candidates:
+            model = one.offer.id
+            known = self._opinions.get((one.peer, model))
+            if known is not None:
+                estimate = self._estimate(known, model)
+            else:
+                if model not in strangers:
+                    strangers[model] = self._estimate(Opinion(), model)
+                estimate = strangers[model]
+            scores[one.peer] = self._judge(one, need, estimate)[-1]
+        return scores
+
+    def _estimate(self, known: Opinion, model: ModelId) -> _Estimate:
+        """First token, pace, success and honesty to expect."""
         usual = self._usual.get(model, Opinion())
-        out = need.likely_out
+        return (
+            known.first_token.estimate(usual.first_token.estimate(USUAL_FIRST_TOKEN)),
+            max(0.1, known.pace.estimate(usual.pace.estimate(USUAL_PACE))),
+            max(0.01, known.success.estimate(1.0)),
+            self._honest(known, model),
+        )
+
+    def _judge(
+        self, candidate: Candidate, need: Need, estimate: _Estimate
+    ) -> tuple[float, float, float, float, float, float, float]:
+        """The fields of `Parts`."""
+        first, pace, success, honest = estimate
+        offer, out = candidate.offer, need.likely_out
         money = cost(need.counted, out, offer.price_in, offer.price_out) * candidate.surplus
-        first = known.first_token.estimate(usual.first_token.estimate(USUAL_FIRST_TOKEN))
-        pace = known.pace.estimate(usual.pace.estimate(USUAL_PACE))
-        seconds = 0.1 + first + out / max(pace, 0.1)
-        success = max(known.success.estimate(1.0), 0.01)
-        honest = self._honest(known, model)
+        seconds = 0.1 + first + out / pace
         match self._strategy:
             case "cheapest":
                 score = (1 + money) / (success * honest)
@@ -240,7 +271,7 @@ class Router:
                 score = seconds / (success * honest)
             case _:
                 score = (1 + money) * seconds / (success * honest) ** 2
-        return Parts(money, first, pace, seconds, success, honest, score)
+        return money, first, pace, seconds, success, honest, score
 
     def explain(
         self, candidates: Iterable[Candidate], need: Need, now: float
@@ -276,11 +307,12 @@ class Router:
             case "random":
                 return self._chance.choice(free)
             case "cheapest" | "fastest":
-                return min(free, key=lambda one: (self.score(one, need), one.peer))
+                scores = self._scores(free, need)
+                return min(free, key=lambda one: (scores[one.peer], one.peer))
         if self._chance.random() < self._explore:
             untried = [one for one in free if not self.opinion(one.peer, one.offer.id).calls]
             return self._chance.choice(untried or free)
-        scores = {one.peer: self.score(one, need) for one in free}
+        scores = self._scores(free, need)
         limit = min(scores.values()) * self._shortlist
         good = [one for one in free if scores[one.peer] <= limit]
         idle = [one for one in good if not self._peer(one.peer).in_flight]

@@ -28,6 +28,7 @@ from ricochet_orchestrator.offers import Offers
 from ricochet_orchestrator.ownership import worker_name
 from ricochet_orchestrator.plan import Step, StepId
 from ricochet_orchestrator.preparation import prepare
+from ricochet_orchestrator.probing import Prober
 from ricochet_orchestrator.progress import (
     Event,
     FirstToken,
@@ -194,6 +195,9 @@ class _Run:
             entered,
             StepBudgets(((names[answer.step], answer.cost) for answer in paid), max_cost),
         )
+        self._prober = Prober(
+            setting.routing, setting.seed, self._dispatcher, self._store, self._check, setting.tell
+        )
         self._calls: dict[asyncio.Task[tuple[Won, Answer]], Assignment] = {}
         self._payments: set[asyncio.Task[None]] = set()
         self._grow(known)
@@ -277,8 +281,10 @@ class _Run:
                     self._finish(task)
                 self._reap_payments()
             if not self._stop.is_set():
+                await self._prober.finish(SETTLE_WAIT)
                 await self._settle(stopped)
         finally:
+            await self._prober.end()
             await _end([watcher, stopped, *self._calls, *self._payments])
             self._dispatcher.close(asyncio.get_running_loop().time())
         if self._growth.complete:
@@ -336,7 +342,23 @@ class _Run:
         step, client = assignment.step, assignment.client
         peer, tell = client.peer, self._setting.tell
         tell(StepStarted(step.id, step.name, step.role, step.model, peer, assignment.attempt))
-        ask = Ask(
+
+        def begun(seconds: float) -> None:
+            self._dispatcher.begun(assignment)
+            if leads():
+                if self._dispatcher.moved(assignment):
+                    self._asked_of(assignment)
+                tell(FirstToken(step.id, peer, seconds))
+
+        return await client.ask(self._ask_of(assignment), assignment.earlier, begun)
+
+    async def _check(self, assignment: Assignment) -> Served:
+        """Make a call that is no step."""
+        return await assignment.client.ask(self._ask_of(assignment), None, lambda _: None)
+
+    def _ask_of(self, assignment: Assignment) -> Ask:
+        step = assignment.step
+        return Ask(
             request_id=assignment.request_id,
             period=self._period,
             model=step.model,
@@ -350,15 +372,6 @@ class _Run:
             response_format=assignment.form,
             allow_logging=self._setting.allow_logging,
         )
-
-        def begun(seconds: float) -> None:
-            self._dispatcher.begun(assignment)
-            if leads():
-                if self._dispatcher.moved(assignment):
-                    self._asked_of(assignment)
-                tell(FirstToken(step.id, peer, seconds))
-
-        return await client.ask(ask, assignment.earlier, begun)
 
     def _answer(self, step: Step, client: NodeClient, served: Served) -> Answer:
         receipt = served.receipt.receipt
@@ -391,6 +404,7 @@ class _Run:
             return
         self._dispatcher.served(won.assignment, won.served, asyncio.get_running_loop().time())
         self._payments.add(asyncio.create_task(self._pay(won.assignment.client)))
+        self._prober.answered(won.assignment, won.served.text)
         steps = len(self._growth.steps)
         self._judge(step, answer)
         self._grow({})
