@@ -229,6 +229,10 @@ async def serve_api(
     from ricochet_orchestrator.api.service import Service
     from ricochet_orchestrator.api_keys import ApiKeys
     from ricochet_orchestrator.switchboard import Switchboard
+    from ricochet_orchestrator.workshop import Workshop
+
+    def _enter(document: Document, chain: str, options: Options) -> RunRecord:
+        return enter_run(home, Task(document, chain, options))
 
     # What a person can have got wrong is told before the port opens.
     _check_home(home)
@@ -242,11 +246,13 @@ async def serve_api(
         async with server.serving(app, listener) as end_serving:
             ready(url)
             async with _setting(home, _unheard, options) as setting:
-                switchboard = Switchboard(setting)
-                async with switchboard.open():
-                    service.joined(switchboard)
+                board = Switchboard(setting)
+                workshop = Workshop(home, board, _enter)
+                async with board.open(), workshop.open():
+                    service.joined(workshop)
                     await stop.wait()
                     service.closing.set()
+                    workshop.pause_all()
                     await end_serving()
 
 

@@ -102,13 +102,17 @@ def enter(
 
 
 async def work_on(
-    setting: Setting, run_id: str, stop: asyncio.Event, resume_hint: str
+    setting: Setting,
+    run_id: str,
+    stop: asyncio.Event,
+    resume_hint: str,
+    cap: Units | None = None,
 ) -> RunResult:
     """Work on an entered run until it ends, for now or for good; its caller owns it.
 
     Setting `stop` pauses it, and so does a wish in the store: no further call is started, calls
     that are out are cut off. Errors that end a run early (budget, no peer, chain) leave it paused
-    too.
+    too. It may cost at most `cap`, where that is less than what its options say.
     """
     store = setting.store
     record, request, document = _entered(store, run_id)
@@ -118,7 +122,7 @@ async def work_on(
     begin = loop.time()
     try:
         async with listening(store, run_id, stop), limited(record, request.options, stop):
-            status = await _work(setting, record, request, document, stop)
+            status = await _work(setting, record, request, document, stop, cap)
     finally:
         worked = record.seconds + loop.time() - begin
         status = close(store, run_id, status, worked)
@@ -147,13 +151,15 @@ async def _work(
     request: Request,
     document: Document,
     stop: asyncio.Event,
+    cap: Units | None,
 ) -> RunStatus:
     subscription = await paid_period(setting)
     own = {setting.payer.subscriber, *setting.private_nodes}
     offers = Offers(setting.peers, setting.settlement, setting.clock, own, setting.routing)
     planned, growth = await prepare(setting, offers, record, request, document, stop)
     setting.store.mark_cached(record.id, setting.clock())
-    max_cost = request.options.max_cost
+    caps = [one for one in (request.options.max_cost, cap) if one is not None]
+    max_cost = min(caps, default=None)
     run = _Run(setting, subscription, offers, planned, growth, stop, max_cost)
     run.announce(resumed=bool(record.windows))
     return await run.execute()

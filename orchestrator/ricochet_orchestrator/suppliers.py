@@ -10,7 +10,7 @@ from ricochet_orchestrator.account import calls_at_once
 from ricochet_orchestrator.client import NodeClient
 from ricochet_orchestrator.offers import Offers
 from ricochet_orchestrator.route import Candidate
-from ricochet_orchestrator.setting import Setting
+from ricochet_orchestrator.setting import Setting, SharedClients
 from ricochet_protocol.advert import SignedAdvert
 from ricochet_protocol.conversation import Feature
 from ricochet_protocol.ids import ModelId, PeerId
@@ -24,7 +24,9 @@ class Suppliers:
         self.subscription = subscription
         self._setting = setting
         self._offers = offers
-        self._clients: dict[PeerId, NodeClient] = {}
+        shared = setting.clients or SharedClients(setting.tell)
+        self._tell = shared.tell
+        self._clients = shared.periods.setdefault(subscription.period, {})
 
     def topped_up(self, subscription: Subscription) -> None:
         """Take up what the chain says now of the same period."""
@@ -45,7 +47,7 @@ class Suppliers:
                 signed,
                 self._setting.count,
                 self._setting.clock,
-                self._setting.tell,
+                self._tell,
             )
             self._clients[signed.advert.peer] = client
         client.saw(signed)

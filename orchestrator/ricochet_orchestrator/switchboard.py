@@ -11,7 +11,7 @@ one router and one client a node among all calls, and hands vouchers over in tas
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
@@ -24,7 +24,7 @@ from ricochet_orchestrator.offers import Offers
 from ricochet_orchestrator.placement import DEFAULT_TOKENS, Wanted, fitting
 from ricochet_orchestrator.progress import PaymentDelayed, printable
 from ricochet_orchestrator.route import Candidate, Need, Router
-from ricochet_orchestrator.setting import Setting
+from ricochet_orchestrator.setting import Setting, SharedClients
 from ricochet_orchestrator.suppliers import Suppliers
 from ricochet_orchestrator.terms import KNOWN_WAIT, paid_period
 from ricochet_protocol.advert import SignedAdvert
@@ -100,10 +100,10 @@ class _Attempt:
 
 
 class Switchboard:
-    """Answers calls while `open`."""
+    """Answers calls while `open`; who works beside it uses its `setting`, and so its clients."""
 
     def __init__(self, setting: Setting) -> None:
-        self._setting = setting
+        self.setting = setting = replace(setting, clients=SharedClients(setting.tell))
         self.calls = Calls(setting.store)
         own = {setting.payer.subscriber, *setting.private_nodes}
         self.offers = Offers(setting.peers, setting.settlement, setting.clock, own, setting.routing)
@@ -138,9 +138,9 @@ class Switchboard:
             known = self._suppliers
             if known is not None and now < self._looked_at + SUBSCRIPTION_LOOK:
                 return known
-            found = await paid_period(self._setting)
+            found = await paid_period(self.setting)
             if known is None or known.subscription.period != found.period:
-                known = self._suppliers = Suppliers(self._setting, self.offers, found)
+                known = self._suppliers = Suppliers(self.setting, self.offers, found)
             else:
                 known.topped_up(found)
             self._looked_at = now
@@ -187,8 +187,8 @@ class Switchboard:
             call = known.call
         reunion = known is not None and call.period == period
         call = msgspec.structs.replace(call, period=period)
-        ask = _ask(request, call, self._setting.allow_logging)
-        counted = sum(map(self._setting.count, ask.texts()))
+        ask = _ask(request, call, self.setting.allow_logging)
+        counted = sum(map(self.setting.count, ask.texts()))
         limit = request.max_tokens or call.max_tokens or None
         wanted = Wanted(request.model, ask.features(), counted, limit)
         need = Need(counted, limit or DEFAULT_TOKENS, prefix_of("\n".join(ask.texts())))
@@ -279,7 +279,7 @@ class Switchboard:
             cost=receipt.cost,
         )
         pay = client.paying.acceptance(receipt.cost, served.counted)
-        done = self._setting.clock()
+        done = self.setting.clock()
         self.calls.complete(call, answer, client.operator, served.receipt, pay, done)
         client.paying.refresh()
         timing = (served.first_token, served.seconds, receipt.tokens_out)
@@ -304,7 +304,7 @@ class Switchboard:
             return attempt.worst
         metered = attempt.client.metered(attempt.ask, offer)
         surplus = attempt.client.paying.account.surplus
-        return min(attempt.worst, metered.likely(self._setting.count(got), surplus))
+        return min(attempt.worst, metered.likely(self.setting.count(got), surplus))
 
     def _joining(self) -> bool:
         """Whether the directory may not be whole yet."""
@@ -331,7 +331,7 @@ class Switchboard:
         try:
             await client.settle()
         except (RemoteFault, ChainError) as error:
-            self._setting.tell(PaymentDelayed(client.peer, printable(error.message)))
+            self.setting.tell(PaymentDelayed(client.peer, printable(error.message)))
 
     async def _settle(self) -> None:
         """Wait, bounded, for payments, those that earlier processes could not deliver included."""
@@ -340,7 +340,7 @@ class Switchboard:
         period = self._suppliers.subscription.period
         owed = {
             account.node
-            for account in self._setting.store.accounts(period)
+            for account in self.setting.store.accounts(period)
             if account.acknowledged < account.signed
         }
         for signed in self.offers.believed():

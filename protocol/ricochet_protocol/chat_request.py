@@ -160,10 +160,10 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _body = msgspec.json.Decoder(_Body)
 
 
-def chat_request_untrusted(data: bytes) -> ChatRequest:
-    """A client's request; BadRequest names what cannot be served."""
-    if len(data) > MAX_BODY:
-        raise BadRequest(f"a request has at most {MAX_BODY:,} bytes")
+def chat_request_untrusted(data: bytes, limit: int = MAX_BODY) -> ChatRequest:
+    """A client's request of at most `limit` bytes; BadRequest names what cannot be served."""
+    if len(data) > limit:
+        raise BadRequest(f"a request has at most {limit:,} bytes")
     try:
         fields = _object.decode(data)
         _check_others(fields)

@@ -8,10 +8,16 @@ from dataclasses import dataclass
 import openai
 from orchestrator_stage import Stage, T
 
+from ricochet_orchestrator import chains
+from ricochet_orchestrator import run as run_module
 from ricochet_orchestrator.api import application, server
 from ricochet_orchestrator.api.service import Service
 from ricochet_orchestrator.api_keys import ApiKeys
+from ricochet_orchestrator.checkpoint import RunRecord
+from ricochet_orchestrator.document import Document
+from ricochet_orchestrator.request import Options
 from ricochet_orchestrator.switchboard import Switchboard
+from ricochet_orchestrator.workshop import Workshop
 
 PAGE = "https://page.example"
 
@@ -24,6 +30,7 @@ class Opened:
     service: Service
     board: Switchboard
     keys: ApiKeys
+    workshop: Workshop
     url: str
     secret: str
     client: openai.AsyncOpenAI
@@ -42,16 +49,22 @@ async def opened(stage: Stage) -> AsyncIterator[Opened]:
     keys = ApiKeys(stage.home)
     secret = keys.new("test", stage.settlement.now)
     async with stage.up(), stage.setting() as setting:
+
+        def enter(document: Document, chain: str, options: Options) -> RunRecord:
+            found = chains.get(chain, chains.folders(stage.home, stage.home))
+            return run_module.enter(setting.store, document, found, options, setting.clock())[0]
+
         with server.bound("127.0.0.1", 0) as listener:
             hosts, url = server.names(listener, "127.0.0.1")
-            service = Service(stage.home, keys, setting.clock)
+            service = Service(stage.home, keys, setting.clock, stage.home)
             app = application.make_app(service, hosts, {PAGE})
             board = Switchboard(setting)
-            async with server.serving(app, listener) as end, board.open():
-                service.joined(board)
+            workshop = Workshop(stage.home, board, enter)
+            async with server.serving(app, listener) as end, board.open(), workshop.open():
+                service.joined(workshop)
                 client = openai.AsyncOpenAI(base_url=url, api_key=secret, max_retries=0, timeout=20)
                 async with client:
-                    yield Opened(stage, service, board, keys, url, secret, client, end)
+                    yield Opened(stage, service, board, keys, workshop, url, secret, client, end)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -4,10 +4,12 @@ from collections.abc import Collection
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from ricochet_orchestrator.api import chat, failures
+from ricochet_orchestrator.api import chat, failures, runs, views
 from ricochet_orchestrator.api.gate import App, Gate
 from ricochet_orchestrator.api.service import Service, service_of
 from ricochet_orchestrator.api_keys import ApiKey
@@ -44,9 +46,23 @@ def describe() -> FastAPI:
         openapi_url="/openapi.json",
     )
     api.include_router(chat.router)
+    api.include_router(runs.router)
     api.add_api_route("/health", health, methods=["GET"], summary="Whether it can serve now")
     api.add_exception_handler(HTTPException, _http_error)
     api.add_exception_handler(RicochetError, _ricochet_error)
+    api.add_exception_handler(RequestValidationError, _invalid)
+    described = get_openapi(
+        title=api.title, version=api.version, summary=api.summary, routes=api.routes
+    )
+    described["components"] = {
+        "schemas": views.schemas(),
+        "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+    }
+    described["security"] = [{"key": []}]
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)  # ours are 400, as for every bad request
+    api.openapi = lambda: described  # type: ignore[method-assign]  # the documented way
     return api
 
 
@@ -67,6 +83,13 @@ async def _http_error(_: Request, error: Exception) -> Response:
     codes = {404: "not_found", 405: "method_not_allowed"}
     code = codes.get(error.status_code, "invalid_request")
     return failures.refusal(error.status_code, str(error.detail), code)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError), "registered for it"
+    first = error.errors()[0]
+    where = str(first["loc"][-1])
+    return failures.refusal(400, f"{where}: {first['msg']}", "invalid_request", where)
 
 
 async def _ricochet_error(_: Request, error: Exception) -> Response:

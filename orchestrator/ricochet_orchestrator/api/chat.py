@@ -9,7 +9,8 @@ from typing import Any, Final
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from ricochet_orchestrator.api import failures
+from ricochet_orchestrator.api import chain_model, failures
+from ricochet_orchestrator.api.runs import MAX_DOCUMENT
 from ricochet_orchestrator.api.service import Service, key_of, service_of
 from ricochet_orchestrator.api.streams import EventStream, Left, body_of, while_connected
 from ricochet_orchestrator.api_keys import ApiKey
@@ -61,24 +62,23 @@ _BODY: Final[dict[str, Any]] = {
 
 @router.get("/v1/models", summary="Models on offer now, and chains")
 async def models(request: Request) -> Response:
-    """Models that somebody offers now, as far as the key may call them."""
-    key = key_of(request)
-    switchboard = await service_of(request).switchboard()
-    names = [name for name in switchboard.offers.models() if key.may_call(name)]
+    """Models that somebody offers now, and chains as `ricochet/NAME`: those the key may call."""
+    key, service = key_of(request), service_of(request)
+    switchboard = await service.switchboard()
+    known = [*switchboard.offers.models(), *chain_model.names(service)]
+    names = [ModelId(name) for name in known if key.may_call(name)]
     return _json(chat_answer.models(names, "network"))
 
 
 @router.post("/v1/chat/completions", summary="Chat with a model", openapi_extra=_BODY)
 async def chat(request: Request) -> Response:
     """An answer of the network, whole or as server-sent events."""
-    body = await body_of(request, MAX_BODY)
+    body = await body_of(request, MAX_DOCUMENT)
     if body is None:
-        return failures.refusal(
-            413, f"a request has at most {MAX_BODY:,} bytes", "request_too_large"
-        )
+        return _too_large(MAX_DOCUMENT)
     key, service = key_of(request), service_of(request)
     try:
-        wanted = chat_request_untrusted(body)
+        wanted = chat_request_untrusted(body, MAX_DOCUMENT)
         name = _idempotency_key(request)
     except BadRequest as bad:
         return failures.refusal(400, bad.message, "invalid_request", bad.param)
@@ -86,6 +86,10 @@ async def chat(request: Request) -> Response:
         return failures.refusal(
             403, f"this API key is not for the model {wanted.model!r}", "model_not_allowed", "model"
         )
+    if len(body) > MAX_BODY and not chain_model.is_chain(wanted.model):
+        return _too_large(MAX_BODY)
+    if chain_model.is_chain(wanted.model):
+        return await _chain(request, wanted)
     call = _call(wanted, key, name, service.clock())
     head = Head(id=f"chatcmpl-{call.id}", created=int(call.created_at), model=wanted.model)
     try:
@@ -96,6 +100,22 @@ async def chat(request: Request) -> Response:
         return Response(status_code=499)
     except RicochetError as error:
         return failures.failed(error)
+
+
+async def _chain(request: Request, wanted: ChatRequest) -> Response:
+    service = service_of(request)
+    try:
+        return await chain_model.answer(request, service, wanted, service.clock())
+    except BadRequest as bad:
+        return failures.refusal(400, bad.message, "invalid_request", bad.param)
+    except Left:
+        return Response(status_code=499)
+    except RicochetError as error:
+        return failures.failed(error)
+
+
+def _too_large(limit: int) -> Response:
+    return failures.refusal(413, f"a request has at most {limit:,} bytes", "request_too_large")
 
 
 async def _whole(service: Service, wanted: ChatRequest, call: Call, head: Head) -> Response:

@@ -18,6 +18,7 @@ from ricochet_protocol.errors import (
 
 _KIND: Final = "invalid_request_error"
 _USAGE: Final = {
+    "key_not_for_runs": 403,
     "chain_unknown": 404,
     "run_unknown": 404,
     "no_runs": 404,
@@ -44,7 +45,9 @@ def answer(error: RicochetError) -> tuple[int, bytes, dict[str, str]]:
             return _USAGE.get(error.code, 400), error_body(text, _KIND, error.code), {}
         case LocalFault() if error.code in _USAGE:
             return _USAGE[error.code], error_body(text, _KIND, error.code), {}
-        case LocalFault(code="no_peer") | ChainError():
+        case LocalFault(code="too_many_runs"):
+            return 429, error_body(text, "rate_limit_error", error.code), {}
+        case LocalFault(code="no_peer" | "not_joined" | "run_paused") | ChainError():
             return 503, error_body(text, "api_error", error.code), {}
         case ConfigurationError():
             return 503, error_body(text, "api_error", error.code), _NO_RETRY

@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from ricochet_orchestrator.api_keys import ApiKey, ApiKeys
 from ricochet_orchestrator.switchboard import Switchboard
+from ricochet_orchestrator.workshop import Workshop
 from ricochet_protocol.errors import LocalFault
 
 JOIN_WAIT: Final = 30.0
@@ -22,27 +23,34 @@ JOIN_WAIT: Final = 30.0
 
 @dataclass
 class Service:
-    """`closing` is set when the server ends: no new calls, and streams that never end do."""
+    """Chains are looked for in `home` and from the folder `working`.
+
+    `closing` is set when the server ends: no new calls, and streams that never end do."""
 
     home: Path
     keys: ApiKeys
     clock: Callable[[], float]
+    working: Path = field(default_factory=Path.cwd)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    _joined: asyncio.Future[Switchboard] = field(
+    _joined: asyncio.Future[Workshop] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
-    def joined(self, switchboard: Switchboard) -> None:
+    def joined(self, workshop: Workshop) -> None:
         """The network is there."""
-        self._joined.set_result(switchboard)
+        self._joined.set_result(workshop)
 
     @property
     def ready(self) -> Switchboard | None:
         """The switchboard, None before the network is joined."""
-        return self._joined.result() if self._joined.done() else None
+        return self._joined.result().board if self._joined.done() else None
 
     async def switchboard(self) -> Switchboard:
         """The switchboard; LocalFault `not_joined` when it takes too long."""
+        return (await self.workshop()).board
+
+    async def workshop(self) -> Workshop:
+        """Where runs are worked on; the same LocalFault."""
         try:
             async with asyncio.timeout(JOIN_WAIT):
                 return await asyncio.shield(self._joined)
