@@ -3,7 +3,8 @@
 Frames travel through bounded queues in order, exactly as over libp2p, and the same conformance
 suite holds for both. `MemoryNetwork` is where the harm is done: partitions and stalls hold frames
 back silently as a lost link does, `drop` and `kill` close connections as a dead process does, and
-`latency` delays each frame by the event loop's clock (run on `virtual_time`, it costs no time).
+`latency` and `bandwidth` delay each frame by the event loop's clock (run on `virtual_time`, it
+costs no time). `loss` makes frames late, not absent: a stream sends again what a wire drops.
 """
 
 import asyncio
@@ -11,6 +12,8 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
+from random import Random
 from typing import Final
 
 from ricochet_protocol.errors import LocalFault, RemoteCode, RemoteFault
@@ -21,14 +24,31 @@ from ricochet_protocol.signing import peer_of
 
 QUEUE: Final = 256 * 1024
 """Bytes under way in one direction before senders wait: a TCP connection's worth of buffers."""
+RESEND: Final = 0.2
+"""Seconds by which a lost frame arrives late: TCP's shortest time-out on Linux."""
 _log = logging.getLogger(__name__)
 
 
 class MemoryNetwork:
-    """The wires between the peers made by `transport`; every frame takes `latency` seconds."""
+    """The wires between the peers made by `transport`; all may be changed while it runs.
 
-    def __init__(self, latency: float = 0.0) -> None:
+    Every frame takes `latency` seconds and its size at `bandwidth` bytes a second of each direction
+    of a connection; a share of `loss` of the frames is lost at first, drawn by `rng`.
+    """
+
+    def __init__(
+        self,
+        latency: float = 0.0,
+        *,
+        bandwidth: float = inf,
+        loss: float = 0.0,
+        rng: Random | None = None,
+    ) -> None:
         self.latency = latency
+        self.bandwidth = bandwidth
+        self.loss = loss
+        # The same draws in every run, unless a simulation brings its own.
+        self._rng = rng or Random(0)  # noqa: S311 - a simulation
         self._peers: dict[PeerId, MemoryTransport] = {}
         self._wires: list[_Wire] = []
         self._partitions: set[frozenset[PeerId]] = set()
@@ -68,6 +88,14 @@ class MemoryNetwork:
         self._peers.pop(peer, None)
         for wire in [wire for wire in self._wires if peer in (wire.dialler, wire.acceptor)]:
             wire.cut()
+
+    def arrival(self, sent: float, size: int, free: float) -> tuple[float, float]:
+        """When a frame of a direction that is `free` then arrives, and when that is free again."""
+        end = max(sent, free) + size / self.bandwidth
+        late = 0.0
+        while self.loss and self._rng.random() < self.loss:
+            late += RESEND
+        return end + self.latency + late, end + late
 
     def connections(self, a: PeerId, b: PeerId) -> int:
         """How many connections are open between the two."""
@@ -121,6 +149,7 @@ class _Lane:
     def __init__(self) -> None:
         self.frames: deque[tuple[float, bytes]] = deque()
         self.queued = 0
+        self.free = 0.0
         self.open = True
         self.changed = asyncio.Event()
 
@@ -174,7 +203,8 @@ class MemoryConnection:
             await lane.changed.wait()
         if not lane.open:
             raise _disconnected()
-        arrival = asyncio.get_running_loop().time() + self._wire.network.latency
+        now = asyncio.get_running_loop().time()
+        arrival, lane.free = self._wire.network.arrival(now, size, lane.free)
         lane.frames.append((arrival, payload))
         lane.queued += size
         lane.notify()

@@ -97,7 +97,7 @@ class Multiplexer:
         while `MAX_CALLS` calls are open. LocalFault `too_long` above `MAX_MESSAGE` bytes.
         """
         _check_size(request)
-        call = await self._open()
+        call = await self._open(min(FRAGMENT, len(request)))
         try:
             await self._send(call, request)
             yield _Replies(self, call)
@@ -106,13 +106,13 @@ class Multiplexer:
 
     # The caller's side.
 
-    async def _open(self) -> Call:
+    async def _open(self, first: int) -> Call:
         while True:
             self._check_end()
             if len(self._ours) >= MAX_CALLS:
                 await self._changed.wait()
-            elif self._outbox.full:
-                await self._outbox.room()
+            elif self._outbox.full(first):
+                await self._outbox.room(first)
             else:
                 break
         # No pause between this and the first fragment: ids must rise on the wire.
@@ -149,13 +149,15 @@ class Multiplexer:
             if not call.sendable:
                 await call.changed.wait()
                 continue
-            if self._outbox.full:
-                await self._outbox.room()
+            size = min(FRAGMENT, call.sendable, len(message) - start)
+            if self._outbox.full(size):
+                await self._outbox.room(size)
                 continue
-            body = message[start : start + min(FRAGMENT, call.sendable)]
-            start += len(body)
-            call.sendable -= len(body)
-            self._outbox.post(Data(call.id, body, more=start < len(message)))
+            body = message[start : start + size]
+            opens = start == 0 and call.id % 2 == self._next_id % 2
+            start += size
+            call.sendable -= size
+            self._outbox.post(Data(call.id, body, more=start < len(message)), opens=opens)
 
     def _return_credit(self, call: Call) -> None:
         if call.state in (State.WAITING, State.ASSEMBLING) and (amount := call.take_credit()):
