@@ -73,6 +73,12 @@ def run(
     redundancy: routing_options.Redundancy = None,
     canaries: routing_options.Canaries = None,
     seed: routing_options.Seed = 0,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Tell calls, tokens, cost and time, and who could serve; call nobody."
+        ),
+    ] = False,
     max_cost: run_commands.MaxCost = None,
     max_time: run_commands.MaxTime = None,
     detach: run_commands.Detach = False,
@@ -125,7 +131,9 @@ def run(
     )
     text = read_document(Inputs(tuple(files), media, encoding))
     task = Task(text, chain, options, flags)
-    if detach:
+    if dry_run:
+        run_commands.show_estimate(home, task, as_json)
+    elif detach:
         run_commands.detached(home, enter_run(home, task), as_json)
     else:
         show_result(run_with_view(home, task), as_json)

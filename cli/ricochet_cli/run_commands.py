@@ -11,7 +11,7 @@ from ricochet_cli.home import AsJson, Home
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ricochet_orchestrator.app import Options
+    from ricochet_orchestrator.app import Options, Task
     from ricochet_orchestrator.checkpoint import RunRecord
     from ricochet_protocol.money import Units
 
@@ -179,6 +179,20 @@ def detached(home: Path, run: "RunRecord", as_json: bool) -> None:
         return
     typer.echo(run.id)
     say(f"watch it with: ricochet chain watch {run.id}")
+
+
+def show_estimate(home: Path, task: "Task", as_json: bool) -> None:
+    """Print what a run would take."""
+    import asyncio
+
+    from ricochet_cli.estimate_view import estimate_document, estimate_text
+    from ricochet_orchestrator.app import estimate_run
+
+    found = asyncio.run(estimate_run(home, task))
+    if as_json:
+        print_json(estimate_document(found))
+    else:
+        typer.echo(estimate_text(found))
 
 
 def record_document(run: "RunRecord") -> dict[str, object]:

@@ -20,7 +20,7 @@ from ricochet_orchestrator.checkpoint import RunRecord
 from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.parameters import resolved
 from ricochet_orchestrator.progress import Event
-from ricochet_orchestrator.request import Options, Request
+from ricochet_orchestrator.request import Options, Request, request_for
 from ricochet_orchestrator.result import RunResult, RunState
 from ricochet_orchestrator.routing import NO_FLAGS, RoutingFlags, files
 from ricochet_orchestrator.routing import load as load_routing
@@ -29,6 +29,7 @@ from ricochet_protocol.ids import Address, ModelId, address
 
 if TYPE_CHECKING:
     from ricochet_orchestrator.api_keys import ApiKey
+    from ricochet_orchestrator.estimate import Estimate
     from ricochet_orchestrator.peer_reports import PeerRow, RouteRow
     from ricochet_orchestrator.setting import Setting
     from ricochet_orchestrator.spending import Grouping, Spending
@@ -41,6 +42,7 @@ __all__ = [
     "RunState",
     "Task",
     "enter_run",
+    "estimate_run",
     "explain_route",
     "find_spending",
     "list_chains",
@@ -69,20 +71,26 @@ class Task(msgspec.Struct, frozen=True):
 def enter_run(home: Path, task: Task) -> RunRecord:
     """Enter a run, to be worked on here or by another process, once all that a person can have got
     wrong is checked. A run of the same request that has not ended is gone on with."""
-    chain = chains.get(task.chain, chains.folders(home, Path.cwd()))
-    settings = load_routing(files(home, Path.cwd()), task.routing)
-    values = resolved(chain, task.options.parameters)
-    options = msgspec.structs.replace(task.options, routing=settings, parameters=values)
-    _check_home(home)
+    request = _request(home, task)
     from ricochet_orchestrator.run import enter
     from ricochet_orchestrator.store import Store
 
     store = Store(home / STORE_FILE)
     try:
-        record, _ = enter(store, task.document, chain, options, time.time())
+        record, _ = enter(store, task.document, request.chain, request.options, time.time())
     finally:
         store.close()
     return record
+
+
+def _request(home: Path, task: Task) -> Request:
+    """What a task asks for, checked as far as that goes without a connection."""
+    chain = chains.get(task.chain, chains.folders(home, Path.cwd()))
+    settings = load_routing(files(home, Path.cwd()), task.routing)
+    values = resolved(chain, task.options.parameters)
+    options = msgspec.structs.replace(task.options, routing=settings, parameters=values)
+    _check_home(home)
+    return request_for(task.document, chain, options)
 
 
 async def run_chain(
@@ -95,6 +103,15 @@ async def run_chain(
     """
     record = enter_run(home, task)
     return await work(home, record.id, on_event, stop)
+
+
+async def estimate_run(home: Path, task: Task) -> "Estimate":
+    """What a run would take, without a call and without entering it."""
+    from ricochet_orchestrator.dry_run import dry_run
+
+    request = _request(home, task)
+    async with _setting(home, _unheard, request.options) as setting:
+        return await dry_run(setting, request, task.document)
 
 
 async def resume_run(

@@ -134,3 +134,19 @@ class Answer(msgspec.Struct, frozen=True):
     receipt: bytes
     advert: bytes
     completed_at: float
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What answers of one chain step by one model were like, in tokens and seconds."""
+
+    mean: float
+    least: int
+    seconds: float
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """What makes calls alike: their chain step's name, model and limit."""
+
+    name: str
+    model: ModelId
+    max_tokens: int

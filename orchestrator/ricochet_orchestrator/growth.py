@@ -115,6 +115,26 @@ class Growth:
         self._pass(step, text, judged)
         return Verdict(passed=True, refusal=refusal)
 
+    def stand_in(self, step_id: StepId, text: str) -> None:
+        """Take up text in the place of an answer, to see what the plan would be.
+
+        Where the content of the answer decides what follows, nothing follows.
+        """
+        step = self.steps[step_id]
+        self._given[step_id] = text
+        judged = judge(step, text, self.material, False)
+        if not judged.refusal:
+            self._pass(step, text, judged)
+        elif step.spec.quotes and (instead := kept(step, self.material)) is not None:
+            self._pass(step, text, instead)
+        elif step.spec.schema is None:
+            self._pass(step, text, Judged(value=text, step=step_id, text=text))
+
+    @property
+    def unexpanded(self) -> tuple[str, ...]:
+        """Chain steps whose calls are not known."""
+        return tuple(spec.name for _, spec, _ in self._unexpanded)
+
     def turns(self, step: Step, window: int) -> tuple[tuple[Turn, ...], int]:
         """What to send for a step whose inputs have passed, and its tokens by our count."""
         ground = self._ground

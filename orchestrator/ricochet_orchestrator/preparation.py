@@ -34,13 +34,13 @@ async def prepare(
     """The run with its plan: the stored one, or one for the models on offer now."""
     store = setting.store
     if record.windows:
-        growth = _growth(setting, document, request, record.model, record.windows)
+        growth = plan_for(setting, document, request, record.model, record.windows)
         if _is_grown(growth, store.steps(record.id), store.answers(record.id)):
-            growth = _growth(setting, document, request, record.model, record.windows)
+            growth = plan_for(setting, document, request, record.model, record.windows)
             return record, growth
     wanted = request.options.model
     default, windows = await models_on_offer(offers, request.chain, wanted, stop)
-    growth = _growth(setting, document, request, default, windows)
+    growth = plan_for(setting, document, request, default, windows)
     planned = msgspec.structs.replace(
         record,
         model=default,
@@ -53,13 +53,14 @@ async def prepare(
     return planned, growth
 
 
-def _growth(
+def plan_for(
     setting: Setting,
     document: Document,
     request: Request,
     default: ModelId,
     windows: dict[ModelId, int],
 ) -> Growth:
+    """The plan of a request before the first answer, for models with these windows."""
     chain, values = request.chain, request.options.parameters
     budget = segment_budget(chain, default, windows, setting.count, values)
     segments = segment(document, budget, setting.count, setting.context)
