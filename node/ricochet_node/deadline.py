@@ -4,11 +4,28 @@ Waits come one after the other, possibly from different tasks; between them noth
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
+
+
+@contextmanager
+def ending_within(seconds: float) -> Iterator[None]:
+    """Cancel the task that enters it when that time is over, wherever it waits then.
+
+    For generators: unlike `asyncio.timeout` it also ends a consumer who does not come back for the
+    next value, and it turns nothing into a TimeoutError.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    timer = asyncio.get_running_loop().call_later(seconds, task.cancel)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class Deadline:

@@ -13,6 +13,7 @@ import msgspec
 
 from ricochet_node import admission
 from ricochet_node.admission import OpenSession
+from ricochet_node.deadline import ending_within
 from ricochet_node.guests import Guests
 from ricochet_node.ledger import MAX_AMOUNT, Ledger
 from ricochet_node.log import EventLog
@@ -37,6 +38,8 @@ from ricochet_protocol.ports import Outcome, Settlement
 
 MAX_SESSIONS: Final = 4096
 """Peers with a session at once; the one that was used longest ago has to say Hello again."""
+LAST_SECONDS: Final = 5.0
+"""After an ask's deadline, in which what was ready in time can still reach its client."""
 
 
 class Door:
@@ -98,9 +101,11 @@ class Door:
                 yield await self._hello_untrusted(peer, request)
             case Ask():
                 replies = self._server.serve(request, self._session(peer))
-                async with aclosing(replies):
-                    async for reply in replies:
-                        yield reply
+                # A peer that takes nothing more would else hold a slot for as long as it likes.
+                with ending_within(request.deadline + LAST_SECONDS):
+                    async with aclosing(replies):
+                        async for reply in replies:
+                            yield reply
             case Pay():
                 yield self._pay_untrusted(request, self._session(peer))
             case Reserve():

@@ -268,7 +268,7 @@ _REFUSALS: Final = {
     "timeout": Reason.SILENT,
     "slow": Reason.SILENT,
     "unreachable": Reason.FAILED,
-    "cut": Reason.BROKEN,
+    "cut": Reason.FAILED,
     "redirect": Reason.FAILED,
     "encoding": Reason.FAILED,
     "too_large": Reason.TOO_LONG,
@@ -277,7 +277,7 @@ _REFUSALS: Final = {
 """The vault's own codes; all others are limits that the owner set for the key."""
 
 
-_MAYBE_BILLED: Final = frozenset({"timeout", "unreachable", "cut", "encoding"})
+_MAYBE_BILLED: Final = frozenset({"timeout", "cut", "encoding"})
 """The vault says these after it has sent the call; all others mean that nothing was generated."""
 
 

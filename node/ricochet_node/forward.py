@@ -123,7 +123,7 @@ class Forwarder:
         except TimeoutError:
             delivery.refusal = "timeout"
         except (ClientError, OSError):
-            delivery.refusal = "unreachable" if response is None else "cut"
+            delivery.refusal = "cut"
         if response is None:
             raise Refusal(502, delivery.refusal)
         # An orderly end would mean "complete" to the caller.

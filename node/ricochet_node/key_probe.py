@@ -172,7 +172,7 @@ def _diagnosis(answer: ClientResponse, body: bytes, info: KeyInfo) -> RicochetEr
 
 
 def _refused(refusal: str, info: KeyInfo) -> RicochetError:
-    if refusal in ("unreachable", "timeout"):
+    if refusal in ("unreachable", "timeout", "cut"):
         return LocalFault(
             "provider_unreachable",
             f"{info.origin} does not answer ({refusal})",

@@ -213,8 +213,10 @@ def _one_call(client: httpx.AsyncClient, watch: _Watch) -> Any:
             request = client.build_request("POST", url, content=data, headers=headers)
             try:
                 response = await client.send(request, stream=True)
-            except httpx.HTTPError:
+            except httpx.ConnectError:
                 raise watch.fail("refusal", body=b"unreachable") from None
+            except httpx.HTTPError:
+                raise watch.fail("refusal", body=b"cut") from None
             await watch.check(response)
             lines = watch.lines(response.aiter_lines())
             response.aiter_lines = lambda: lines  # type: ignore[method-assign] # litellm's way in

@@ -97,6 +97,7 @@ def test_an_error_in_a_stream(error: bytes, reason: Reason) -> None:
     [
         ("timeout", Reason.SILENT, Blame.PROVIDER),
         ("unreachable", Reason.FAILED, Blame.PROVIDER),
+        ("cut", Reason.FAILED, Blame.PROVIDER),
         ("redirect", Reason.FAILED, Blame.PROVIDER),
         ("token", Reason.REFUSED, Blame.ASK),
         ("rate", Reason.LIMIT, Blame.KEY),
@@ -107,6 +108,7 @@ def test_an_error_in_a_stream(error: bytes, reason: Reason) -> None:
 def test_a_refusal_of_the_vault(code: str, reason: Reason, blame: Blame) -> None:
     fault = fault_of_refusal(code, 3)
     assert (fault.reason, fault.blame, fault.retry_after) == (reason, blame, 3)
+    assert fault.unbilled is (code not in ("timeout", "cut")), "what was sent may be billed"
 
 
 def test_who_is_to_blame_and_whether_a_retry_helps() -> None:

@@ -142,3 +142,17 @@ def test_what_the_vault_would_refuse_is_refused(tmp_path: Path) -> None:
             assert "Authorization" not in recorder.seen[0].headers
 
     asyncio.run(scenario())
+
+
+def test_what_was_never_sent_costs_nothing(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Recorder() as recorder:
+            origin = recorder.url
+        async with running(tmp_path, origin) as (keys, upstream, _):
+            assert keys.origin("open"), "it goes straight"
+            for key in ("open", "sealed"):
+                with pytest.raises(ProviderFault) as caught:
+                    await collect(upstream, key)
+                assert (caught.value.refusal, caught.value.unbilled) == ("unreachable", True)
+
+    asyncio.run(scenario())

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from node_bench import (
+    FEE,
     MODEL,
     OPERATOR,
     PROMPT,
@@ -23,6 +24,7 @@ from node_bench import (
 )
 
 from doubles.upstream import answer_to
+from ricochet_node import door
 from ricochet_node.admission import meter_ask
 from ricochet_node.chat_body import chat_body
 from ricochet_node.offer import Source
@@ -222,6 +224,27 @@ def test_a_client_whose_process_dies_ends_the_upstream_call(tmp_path: Path) -> N
         await asyncio.gather(call, return_exceptions=True)
 
     run(tmp_path, scenario)
+
+
+def test_a_client_who_takes_nothing_more_holds_no_slot_beyond_his_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "LAST_SECONDS", 0.1)
+
+    async def scenario(bench: Bench) -> None:
+        await bench.client.open_account(FEE // 2)
+        bench.upstream.fault("endless")
+        ask = bench.client.request(max_tokens=90_000, deadline=1)
+        async with bench.client.network.call(bench.client.node, ask) as replies:
+            assert isinstance(await anext(replies), Chunk)
+            await bench.node.book.idle()
+            await bench.upstream.until(lambda counts: counts.abandoned == 1)
+            assert bench.ledger.account(SUBSCRIBER, bench.client.period).due > 0
+            text = [reply async for reply in replies]
+            assert text and not any(isinstance(reply, Answered) for reply in text)
+        await bench.client.pay(FEE // 2 + 1)  # the connection is as it was
+
+    run(tmp_path, scenario, config(offers=(offer(context=100_000),)))
 
 
 def test_without_enough_commitment_it_demands_the_worst_case(tmp_path: Path) -> None:
