@@ -149,7 +149,7 @@ async def run_node(
         passphrase.forget()
         await _check_gas(deployment, account_address(gas_key))
         await node.join(network)
-        _log_requests(stack, options.home, config.monitoring, node)
+        consent = _log_requests(stack, options.home, config.monitoring, node)
         await _monitor(stack, config.monitoring, node, log)
         if config.door:
             await _open_door(stack, options.home, config.door, node, log)
@@ -158,7 +158,7 @@ async def run_node(
             admin.running(options.home, network.peer, operator, network.addresses)
         )
         began = msgspec.structs.replace(config, limits=rules)
-        await _follow_edits(stack, options.home, began, vault, node, rooms, log)
+        await _follow_edits(stack, options.home, began, vault, node, rooms, consent, log)
         models = tuple(offer.model for offer in config.offers)
         log.event("started", peer=network.peer, operator=operator, models=len(models))
         notices = offering.notices(config)
@@ -188,8 +188,13 @@ async def _register(
     log.event("registered", operator=operator, peer=network.peer, payout=payout)
 
 
-def _log_requests(stack: AsyncExitStack, home: Path, monitoring: Monitoring, node: Node) -> None:
-    """Record every request, and what was said only if the owner agreed to that."""
+def _log_requests(
+    stack: AsyncExitStack, home: Path, monitoring: Monitoring, node: Node
+) -> Callable[[bool], None]:
+    """Record every request, and what was said only while the owner agrees to that.
+
+    What is returned takes the owner's later decisions; it holds for calls under way too.
+    """
     requests = RequestLog(home, keep_days=monitoring.keep_days)
     stack.callback(requests.close)
     node.recorded.append(requests.write)
@@ -197,8 +202,12 @@ def _log_requests(stack: AsyncExitStack, home: Path, monitoring: Monitoring, nod
     stack.callback(content.close)
     content.prune(time.time())
     node.recorded.append(lambda record: content.prune(record.time))
-    if monitoring.content:
-        node.content_heard.append(content.write)
+
+    def consent(given: bool) -> None:
+        node.content_heard[:] = [content.write] if given else []
+
+    consent(monitoring.content)
+    return consent
 
 
 async def _monitor(
@@ -238,6 +247,7 @@ async def _follow_edits(
     vault: VaultProcess,
     node: Node,
     rooms: VaultRooms,
+    consent: Callable[[bool], None],
     log: EventLog,
 ) -> None:
     """Take up edits of node.yaml, as long as `stack` lasts."""
@@ -245,6 +255,7 @@ async def _follow_edits(
     def apply(new: NodeConfig) -> None:
         rooms.rules = dict(new.limits)
         node.change(new)
+        consent(new.monitoring.content)
 
     live = LiveConfig(home, config, lambda: Offering.of(home).check(), vault, apply, log)
     await stack.enter_async_context(live.followed())

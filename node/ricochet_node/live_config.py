@@ -1,6 +1,7 @@
 """Edits of node.yaml take effect while the node runs, within seconds.
 
-Offers, prices, slots, limits, guests and region do; `FIXED` and offers with keys that the running
+Offers, prices, slots, limits, guests, region and the owner's consent to keep what was said
+(`monitoring.content`) do; the rest of `FIXED` and offers with keys that the running
 vault has not unlocked wait for the next start, which is logged. The file is looked at, because an
 editor tells nobody. What cannot be used changes nothing and is logged: what held before stays.
 
@@ -19,6 +20,7 @@ from ricochet_node import config as node_config
 from ricochet_node.config import NodeConfig
 from ricochet_node.key_rules import KeyRules
 from ricochet_node.log import EventLog
+from ricochet_node.monitoring import Monitoring
 from ricochet_node.offer import Offer
 from ricochet_protocol.errors import ConfigurationError, LocalFault
 
@@ -110,6 +112,7 @@ class LiveConfig:
             self._now,
             limits={key: wanted.limits.get(key, none) for key in unlocked},
             region=wanted.region,
+            monitoring=_consenting(self._now.monitoring, wanted.monitoring.content),
         )
         if self._turns_private(wanted):
             return usable
@@ -122,9 +125,10 @@ class LiveConfig:
 
     def _tell_waiting(self, wanted: NodeConfig) -> None:
         """Log what holds only from the next start on, once."""
-        waiting = [
-            field for field in FIXED if getattr(wanted, field) != getattr(self._started, field)
-        ]
+        began = self._started
+        monitoring = _consenting(wanted.monitoring, began.monitoring.content)
+        fixed = msgspec.structs.replace(wanted, monitoring=monitoring)
+        waiting = [field for field in FIXED if getattr(fixed, field) != getattr(began, field)]
         if self._turns_private(wanted):
             waiting.append("private")
         waiting += [f"key {key}" for key in wanted.keys if key not in self._started.keys]
@@ -138,6 +142,10 @@ class LiveConfig:
         except OSError:
             return None
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _consenting(monitoring: Monitoring, content: bool) -> Monitoring:
+    return msgspec.structs.replace(monitoring, content=content)
 
 
 def _served(offers: Iterable[Offer], keys: Collection[str]) -> Iterable[Offer]:
@@ -164,4 +172,7 @@ def _both(new: Mapping[str, KeyRules], old: Mapping[str, KeyRules]) -> dict[str,
 
 def _differing(new: NodeConfig, old: NodeConfig) -> list[str]:
     fields = ("offers", "limits", "guests", "region")
-    return [field for field in fields if getattr(new, field) != getattr(old, field)]
+    differing = [field for field in fields if getattr(new, field) != getattr(old, field)]
+    if new.monitoring.content != old.monitoring.content:
+        differing.append("monitoring.content")
+    return differing

@@ -68,6 +68,26 @@ def test_only_both_together_keep_what_was_said(
         assert all(path.stat().st_mode & 0o777 == 0o600 for path in (tmp_path / FOLDER).iterdir())
 
 
+def test_a_consent_that_is_withdrawn_holds_for_calls_under_way(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        async with AsyncExitStack() as stack:
+            consent = _log_requests(stack, tmp_path, Monitoring(content=True), bench.node)
+            await bench.client.open_account()
+            bench.upstream.fault("stall_after", times=1)
+            ask = bench.client.request(PROMPT, allow_logging=True)
+            async with bench.client.network.call(bench.client.node, ask) as replies:
+                await anext(replies)
+                consent(False)
+            await bench.node.book.idle()
+            await bench.client.ask(bench.client.request(PROMPT, allow_logging=True))
+            consent(True)
+            await bench.client.ask(bench.client.request("again", allow_logging=True))
+
+    run(tmp_path, scenario)
+    assert len(list(requests(tmp_path))) == 3
+    assert [one.turns[0].content for one in read(tmp_path)] == ["again"]
+
+
 def test_a_replay_and_an_unpaid_ask_leave_nothing_more(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         async with AsyncExitStack() as stack:

@@ -141,6 +141,17 @@ def test_what_needs_a_restart_is_said_once(tmp_path: Path, line: str, field: str
     assert (event["event"], event["fields"]) == ("restart_needed", field)
 
 
+def test_consent_to_keep_what_was_said_is_given_and_withdrawn_at_once(tmp_path: Path) -> None:
+    agreed = "monitoring: {content: true, keep_days: 90}\n"
+    scene = Scene(tmp_path, FIRST + agreed)
+    scene.edit(FIRST + agreed.replace("true", "false"))
+    scene.edit(FIRST + agreed)
+    assert [new.monitoring.content for new in scene.applied] == [False, True]
+    assert {(one["event"], one["fields"]) for one in scene.events()} == {
+        ("config_changed", "monitoring.content")
+    }
+
+
 def test_who_is_denied_while_the_node_runs_is_let_in_no_more(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.client.open_account()
