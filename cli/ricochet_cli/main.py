@@ -21,12 +21,14 @@ from ricochet_cli import (
     dev_commands,
     keys_commands,
     logs_commands,
+    monitor_command,
     network_commands,
     node_commands,
     peers_commands,
     policy_commands,
     route_commands,
     serve_commands,
+    stats_chain_command,
     subscribe_command,
     subscription_commands,
     wallet_commands,
@@ -51,6 +53,8 @@ app.add_typer(chain_commands.app, name="chain")
 app.add_typer(route_commands.app, name="route")
 app.add_typer(peers_commands.app, name="peers")
 app.add_typer(serve_commands.app, name="serve")
+app.command("monitor")(monitor_command.monitor)
+app.add_typer(stats_chain_command.app, name="stats")
 app.add_typer(node_commands.app, name="node")
 app.add_typer(keys_commands.app, name="keys")
 app.add_typer(policy_commands.app, name="policy")

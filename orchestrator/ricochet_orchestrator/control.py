@@ -12,12 +12,16 @@ from typing import Final
 
 import msgspec
 
+from ricochet_orchestrator.answer_history import uses
 from ricochet_orchestrator.checkpoint import ENDED, Answer, RunRecord, RunStatus, Wish
+from ricochet_orchestrator.event_log import read_events
 from ricochet_orchestrator.listening import close
+from ricochet_orchestrator.monitor import View, run_view, step_view
 from ricochet_orchestrator.ownership import owned, owning, run_file
 from ricochet_orchestrator.plan import StepId
 from ricochet_orchestrator.request import Request
 from ricochet_orchestrator.result import RunState, summarize
+from ricochet_orchestrator.statistics import Use
 from ricochet_orchestrator.store import Store
 from ricochet_orchestrator.trace import Trace, trace
 from ricochet_protocol.errors import LocalFault, UsageError
@@ -27,6 +31,8 @@ OBEY_WAIT: Final = 10.0
 """Seconds in which a working process does what is wanted; it takes 0.2, and longer while it plans
 a large document."""
 _LOOK: Final = 0.02
+_SHORTEST_STEP: Final = 6
+"""Characters of a step's id that name it."""
 
 
 class Runs:
@@ -80,6 +86,24 @@ class Runs:
         state = self.state(run_id)
         answers = self._store.answers(state.run.id)
         return trace(state.run, state.result, state.steps, answers)
+
+    def view(self, which: str | None = None) -> View:
+        """A moment of a run, or of one of the latest run's steps: its id, or the start of it."""
+        if which is None or self._store.run(which) is not None:
+            state = self.state(which)
+            request = self._store.request(state.run.id)
+            cap = None if request is None else request.options.max_cost
+            return run_view(state, read_events(self.events(state.run.id)), time.time(), cap)
+        latest = self.state(None)
+        steps = [step for step in latest.steps if step.id.startswith(which.lower())]
+        if len(steps) != 1 or len(which) < _SHORTEST_STEP:
+            return run_view(self.state(which), (), time.time())
+        traced = next(one for one in self.trace(latest.run.id).steps if one.id == steps[0].id)
+        return step_view(latest, steps[0], traced, time.time())
+
+    def uses(self) -> tuple[Use, ...]:
+        """Every paid answer, for statistics."""
+        return uses(self._store)
 
     def answers(self, run_id: str) -> dict[StepId, Answer]:
         """The stored answers of a run, by step."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from ricochet_orchestrator.account import calls_at_once
+from ricochet_orchestrator.answer_history import history
 from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.estimate import Basis, Estimate, estimate
 from ricochet_orchestrator.growth import Growth
@@ -36,7 +37,7 @@ async def dry_run(setting: Setting, request: Request, document: Document) -> Est
     basis = Basis(
         windows=windows,
         offers={model: _candidates(setting, offers, model, period) for model in windows},
-        history=setting.store.history(),
+        history=history(setting.store),
         stored=stored,
         strategy=setting.routing.strategy,
     )

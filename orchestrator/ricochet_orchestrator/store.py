@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from sqlalchemy import PoolProxiedConnection, and_, func, text
-from sqlalchemy import select as columns
+from sqlalchemy import PoolProxiedConnection, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlmodel import Session, col, delete, select, update
 
@@ -25,10 +24,8 @@ from ricochet_orchestrator.account import Account
 from ricochet_orchestrator.checkpoint import (
     ENDED,
     Answer,
-    Kind,
     RunRecord,
     RunStatus,
-    Seen,
     Status,
     StepRecord,
     Wish,
@@ -59,13 +56,10 @@ from ricochet_orchestrator.tables import (
     StepRow,
 )
 from ricochet_protocol.errors import ConfigurationError, LocalFault
-from ricochet_protocol.ids import Address, ModelId, PeerId, Period
+from ricochet_protocol.ids import Address, PeerId, Period
 
 # Runs of the same clock tick come in the order in which they were entered.
 _LATEST_FIRST: Final = (col(RunRow.created_at).desc(), text("rowid DESC"))
-_PAID_STEP: Final = and_(
-    col(StepRow.run) == col(AnswerRow.run), col(StepRow.id) == col(AnswerRow.step)
-)
 _encode = msgspec.msgpack.Encoder().encode
 _decode_request = msgspec.msgpack.Decoder(Request).decode
 _decode_document = msgspec.msgpack.Decoder(Document).decode
@@ -246,26 +240,6 @@ class Store:
             row.status, row.peer, row.advert = Status.RUNNING, peer, advert
             row.attempts, row.started_at = row.attempts + 1, row.started_at or now
 
-    def history(self) -> dict[Kind, Seen]:
-        """What answers were like so far, by chain step, model and limit."""
-        query = (
-            columns(
-                col(StepRow.name),
-                col(StepRow.model),
-                col(StepRow.max_tokens),
-                func.avg(AnswerRow.tokens_out),
-                func.min(AnswerRow.tokens_out),
-                func.avg(AnswerRow.seconds),
-            )
-            .join(AnswerRow, _PAID_STEP)
-            .group_by(col(StepRow.name), col(StepRow.model), col(StepRow.max_tokens))
-        )
-        with self._reading() as session:
-            return {
-                Kind(name, ModelId(model), limit): Seen(float(mean), int(least), float(seconds))
-                for name, model, limit, mean, least, seconds in session.connection().execute(query)
-            }
-
     # Answers, and the money that follows them.
 
     def answers_to(self, steps: Sequence[StepId]) -> dict[StepId, Answer]:
@@ -350,6 +324,10 @@ class Store:
             account = change(_account(session, node, period), _accounts(session, period))
             session.merge(account_row(account))
             yield session, account
+
+    def reading(self) -> AbstractContextManager[Session]:
+        """One consistent look without the write lock, for other modules likewise."""
+        return self._reading()
 
     def transaction(self) -> AbstractContextManager[Session]:
         """One transaction that holds the write lock, for what other modules keep here."""
