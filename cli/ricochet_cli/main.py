@@ -31,6 +31,7 @@ from ricochet_cli import (
     stats_chain_command,
     subscribe_command,
     subscription_commands,
+    tasks_commands,
     wallet_commands,
 )
 from ricochet_cli.console import print_error
@@ -50,6 +51,10 @@ app.command("demo")(demo_command.demo)
 app.command("subscribe")(subscribe_command.subscribe)
 app.add_typer(subscription_commands.app, name="subscription")
 app.add_typer(chain_commands.app, name="chain")
+app.add_typer(tasks_commands.app, name="tasks")
+app.command("add-task", help="Short for `ricochet tasks add`.")(tasks_commands.add)
+app.command("edit-task", help="Short for `ricochet tasks edit`.")(tasks_commands.edit)
+app.command("delete-task", help="Short for `ricochet tasks delete`.")(tasks_commands.delete)
 app.add_typer(route_commands.app, name="route")
 app.add_typer(peers_commands.app, name="peers")
 app.add_typer(serve_commands.app, name="serve")
