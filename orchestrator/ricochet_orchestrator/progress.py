@@ -7,20 +7,14 @@ control characters.
 """
 
 import re
-import unicodedata
-from typing import Final
 
 import msgspec
 
 from ricochet_orchestrator.checkpoint import RunStatus
 from ricochet_orchestrator.plan import StepId
+from ricochet_orchestrator.printing import printable as printable
 from ricochet_protocol.ids import ModelId, PeerId
 from ricochet_protocol.money import Units
-
-# Direction overrides and isolates can make a line read as something else (Unicode TR 36).
-_DIRECTIONS: Final = frozenset(
-    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-)
 
 
 def _tag(name: str) -> str:
@@ -218,13 +212,3 @@ class Progress(msgspec.Struct, frozen=True):
         half_done = len(self.running) / 2
         left = max(0.0, self.total - self.done - self.failed - half_done)
         return elapsed / (self.calls + half_done) * left
-
-
-def printable(text: str) -> str:
-    """`text` without control characters other than line feeds and tabs."""
-    return "".join(
-        character
-        for character in text.replace("\r\n", "\n")
-        if character in "\n\t"
-        or (unicodedata.category(character) != "Cc" and character not in _DIRECTIONS)
-    )

@@ -1,9 +1,9 @@
 """`ricochet tasks`: what people type, what they see, and what programs get."""
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def test_hostile_text_is_shown_safely_and_kept(
     assert tasks(capsys, "deps", "validate") == []
 
 
-def test_a_thousand_tasks_are_listed_within_half_a_second(folder: Path) -> None:
+def test_a_thousand_tasks_are_listed_at_once(folder: Path) -> None:
     items = [
         {"id": n, "title": f"Task {n}", "status": "pending", "details": "word " * 100,
          "dependencies": [n - 1] if n > 1 else []}
@@ -96,13 +96,13 @@ def test_a_thousand_tasks_are_listed_within_half_a_second(folder: Path) -> None:
     ]  # fmt: skip
     (folder / "t.json").write_text(json.dumps({"master": {"tasks": items}}))
     assert main(["tasks", "import", "t.json"]) == 0
-    took = []
+    used = []
     for _ in range(3):
-        begin = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         done = subprocess.run(
             [sys.executable, "-m", "ricochet_cli", "tasks", "list"], capture_output=True, check=True
         )
-        took.append(time.perf_counter() - begin)
+        used.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before)
     assert done.stdout.count(b"\n") == 1002
-    # Half a second is the measure on a quiet machine; the tests share theirs.
-    assert min(took) < 2.0
+    # Half a second is the measure; other tests share the machine, so its own time is what counts.
+    assert min(used) < 1.0

@@ -166,7 +166,11 @@ def test_statuses_map_one_to_one_but_for_ready_and_review() -> None:
 
 IDS = st.one_of(st.integers(1, 9), st.sampled_from(["1", "2.1", "x", "A-7"]))
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=4,
 )

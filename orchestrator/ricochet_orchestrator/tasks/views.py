@@ -7,7 +7,7 @@ to people. Programs get every text as it is.
 from pathlib import Path
 from typing import Any, Literal
 
-from ricochet_orchestrator.progress import printable
+from ricochet_orchestrator.printing import printable
 from ricochet_orchestrator.tasks.book import Item, Place, find, key, places, subtasks
 from ricochet_orchestrator.tasks.choosing import priority_of
 from ricochet_orchestrator.tasks.dependencies import needs_of, unmet
