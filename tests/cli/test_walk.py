@@ -7,7 +7,10 @@ import json
 import signal
 import time
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
+import openai
 import pytest
 
 from demo_report import NODE, SHAPE, check_money, has_shape
@@ -317,3 +320,45 @@ def test_a_detached_run_is_watched_paused_and_resumed_by_its_id(kept: Kept, tmp_
     hint = failed(ricochet("chain", "resume", run_id, "--json", home=home), 2, "run_ended")
     assert run_id in hint
     until(lambda: not [p for p in processes_of(home) if "worker" in p], "the worker to end")
+
+
+def test_any_openai_client_by_base_url(newcomer: Path, phrase: str, tmp_path: Path) -> None:
+    """The API in a process of its own: calls, streams, a chain; killed and stopped in order."""
+    new = ("serve", "keys", "new", "editor", "--budget", "1")
+    key = ricochet(*new, home=newcomer).stdout.strip()
+    listed = json.loads(ricochet("serve", "keys", "list", "--json", home=newcomer).stdout)
+    assert (listed[0]["name"], listed[0]["spent"]) == ("editor", 0) and key not in str(listed)
+    paid = ricochet("subscribe", "--plan", "5", "--passphrase-file", phrase, home=newcomer)
+    assert paid.returncode == 0, paid.stderr
+    server = start("serve", "--port", "0", "--json", home=newcomer)
+    try:
+        assert server.stdout is not None
+        url = json.loads(server.stdout.readline())["url"]
+        second = ricochet("serve", "--port", "0", "--json", home=newcomer)
+        assert failed(second, 1, "already_serving")
+        with openai.OpenAI(base_url=url, api_key=key, max_retries=0, timeout=60) as client:
+            model = next(iter(client.models.list())).id
+            hello: Any = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
+            whole = client.chat.completions.create(**hello).choices[0].message.content
+            stream = client.chat.completions.create(**hello, stream=True)
+            assert "".join(part.choices[0].delta.content or "" for part in stream) == whole
+            server.kill()
+            server.communicate(timeout=20)
+            server = start("serve", "--port", str(urlsplit(url).port), home=newcomer)
+            assert server.stdout is not None
+            assert server.stdout.readline().strip() == url
+            text = document(tmp_path, 6, "a base URL").read_text()
+            chain: Any = {"messages": [{"role": "user", "content": text}]}
+            done = client.chat.completions.create(model="ricochet/overview", **chain)
+            assert done.choices[0].message.content.startswith("Answer ")
+        spending = ricochet("subscription", "spending", "--json", home=newcomer)
+        assert spending.returncode == 0, spending.stderr
+        total = sum(group["paid"] for group in json.loads(spending.stdout)["groups"])
+        (spent,) = json.loads(ricochet("serve", "keys", "list", "--json", home=newcomer).stdout)
+        assert spent["spent"] == total > 0
+        server.send_signal(signal.SIGINT)
+        _, said = server.communicate(timeout=60)
+        assert server.returncode == 0 and "stopping" in said and key not in said
+    finally:
+        server.kill()
+        server.communicate(timeout=20)

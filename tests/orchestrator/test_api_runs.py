@@ -72,6 +72,11 @@ def test_a_run_is_begun_seen_and_followed(stage: Stage) -> None:
         result = await fetch(one, "GET", f"/api/runs/{run_id}/result")
         text = await fetch(one, "GET", f"/api/runs/{run_id}/result?format=text")
         assert text == result["output"] and text.startswith("The text has")
+        page = await fetch(one, "GET", f"/api/runs/{run_id}/result?format=html")
+        assert page.startswith("<!doctype html>") and "<script" not in page
+        marked = await fetch(one, "GET", f"/api/runs/{run_id}/result?format=markdown")
+        assert text.split(".")[0] in marked and len(marked) > len(text)
+        await fetch(one, "GET", f"/api/runs/{run_id}/result?format=pdf", 400)
         assert [one["id"] for one in await fetch(one, "GET", "/api/runs")] == [run_id]
         # The same file, uploaded as it is: every answer is there already.
         again = await fetch(one, "POST", "/api/runs?name=a.txt", 202, data=TEXT.encode())

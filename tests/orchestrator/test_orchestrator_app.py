@@ -82,9 +82,18 @@ def test_status_of_what_was_never_run(tmp_path: Path) -> None:
     assert caught.value.code == "run_unknown" and latest in caught.value.hint
 
 
-@pytest.mark.parametrize("module", ["app", "chains", "document", "progress", "result"])
+@pytest.mark.parametrize("module", ["api_keys", "app", "chains", "document", "progress", "result"])
 def test_light_modules_load_nothing_heavy(module: str) -> None:
-    heavy = ("sqlmodel", "sqlalchemy", "web3", "eth_account", "libp2p", "trio", "litellm")
+    heavy = (
+        "sqlmodel",
+        "sqlalchemy",
+        "web3",
+        "eth_account",
+        "libp2p",
+        "trio",
+        "litellm",
+        "fastapi",
+    )
     code = (
         f"import sys, ricochet_orchestrator.{module}\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"

@@ -1,6 +1,7 @@
 """Puts the routes together behind the gate, and gives every error OpenAI's shape."""
 
 from collections.abc import Collection
+from functools import cache, partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -51,6 +52,13 @@ def describe() -> FastAPI:
     api.add_exception_handler(HTTPException, _http_error)
     api.add_exception_handler(RicochetError, _ricochet_error)
     api.add_exception_handler(RequestValidationError, _invalid)
+    api.openapi = partial(_described, api)  # type: ignore[method-assign]  # the documented way
+    return api
+
+
+@cache
+def _described(api: FastAPI) -> dict[str, Any]:
+    """The description: made when it is asked for, which costs a tenth of a second."""
     described = get_openapi(
         title=api.title, version=api.version, summary=api.summary, routes=api.routes
     )
@@ -62,8 +70,7 @@ def describe() -> FastAPI:
     for operations in described["paths"].values():
         for operation in operations.values():
             operation["responses"].pop("422", None)  # ours are 400, as for every bad request
-    api.openapi = lambda: described  # type: ignore[method-assign]  # the documented way
-    return api
+    return described
 
 
 async def health(request: Request) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from ricochet_orchestrator.control import Runs
 from ricochet_orchestrator.document import Document, document_of
 from ricochet_orchestrator.event_log import Follower, Logged
 from ricochet_orchestrator.reading import part_from_bytes
+from ricochet_orchestrator.report_page import as_html
+from ricochet_orchestrator.reports import as_markdown
 from ricochet_orchestrator.request import Options
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.ids import ModelId
@@ -31,6 +33,11 @@ MAX_DOCUMENT: Final = 16 * 1024 * 1024
 """Bytes of a request with a document: about four million tokens."""
 FOLLOW: Final = 0.2
 """Seconds between looks into an event log."""
+_NO_SCRIPTS: Final = {
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+}
+"""For a page with text of peers in it, which escapes it besides."""
 _STOPPED: Final = ENDED | {RunStatus.PAUSED, RunStatus.PARTIAL}
 _decode = msgspec.json.Decoder(views.RunAsked).decode
 T = TypeVar("T")
@@ -129,12 +136,19 @@ async def checkpoints(request: Request, run: str) -> Response:
 
 
 @router.get("/{run}/result", responses=_returns(views.ResultView))
-async def result(request: Request, run: str, format: Literal["json", "text"] = "json") -> Response:
-    """What it has to show: as JSON, or the text alone."""
-    state = await _control(request, lambda runs: runs.state(run))
-    if format == "text":
-        return Response(state.result.output, media_type="text/plain; charset=utf-8")
-    return _json(views.result_view(state.result))
+async def result(
+    request: Request, run: str, format: Literal["json", "text", "markdown", "html"] = "json"
+) -> Response:
+    """What it has to show; as Markdown or a page with where each answer comes from."""
+    if format in ("json", "text"):
+        state = await _control(request, lambda runs: runs.state(run))
+        if format == "text":
+            return Response(state.result.output, media_type="text/plain")
+        return _json(views.result_view(state.result))
+    trace = await _control(request, lambda runs: runs.trace(run))
+    if format == "markdown":
+        return Response(as_markdown(trace), media_type="text/markdown")
+    return Response(as_html(trace), headers=_NO_SCRIPTS, media_type="text/html")
 
 
 @router.post("/{run}/pause", responses=_returns(views.RunView))
