@@ -71,13 +71,20 @@ class Directory:
         known = self._entries.get(peer)
         if peer == self._own or (known and signed.advert.seq < known.signed.advert.seq):
             return False
-        if known and signed.advert.seq == known.signed.advert.seq:
-            return signed == known.signed and _bring_back(known, source, now)
+        if known and signed == known.signed:
+            return _bring_back(known, source, now)
         check_advert_untrusted(signed, self._network, unix)
+        if known and signed.advert.seq == known.signed.advert.seq:
+            return False
         if known is None:
             self._make_room_untrusted(now, unix)
         self._entries[peer] = _Entry(signed, now)
         return True
+
+    def superseded(self, signed: SignedAdvert) -> bool:
+        """Whether its peer has said something newer."""
+        known = self._entries.get(signed.advert.peer)
+        return known is not None and signed.advert.seq < known.signed.advert.seq
 
     def remove(self, peer: PeerId, now: float) -> None:
         """Forget what a peer offers until it is back; our own advert stays."""

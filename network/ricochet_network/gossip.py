@@ -12,10 +12,11 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
-from ricochet_network.directory import Directory, batches
+from ricochet_network.conduct import OF_FLAW, Offence
+from ricochet_network.directory import MAX_PEERS, Directory, batches
 from ricochet_network.links import Link
 from ricochet_network.task_owner import TaskOwner
-from ricochet_protocol.advert import SignedAdvert
+from ricochet_protocol.advert import AdvertFlaw, FalseAdvert, SignedAdvert
 from ricochet_protocol.errors import RemoteFault, garbage
 from ricochet_protocol.ids import PeerId
 from ricochet_protocol.messages import (
@@ -37,7 +38,9 @@ _log = logging.getLogger(__name__)
 class Gossip:
     """Keeps `directory` in step with those of the peers that `links` returns.
 
-    `clock` tells Unix seconds, `news` is called when the directory has changed.
+    `clock` tells Unix seconds, `news` is called when the directory has changed, `refused` tells
+    whose adverts are not wanted, and `blame` hears what a peer did wrong: each kind of flaw once a
+    message, since an honest relay may hold many adverts that only we know to be out of date.
     """
 
     def __init__(
@@ -47,12 +50,16 @@ class Gossip:
         clock: Callable[[], float],
         rng: random.Random,
         news: Callable[[], None],
+        refused: Callable[[PeerId], bool],
+        blame: Callable[[PeerId, Offence], None],
     ) -> None:
         self._directory = directory
         self._links = links
         self._clock = clock
         self._rng = rng
         self._news = news
+        self._refused = refused
+        self._blame = blame
         self._tasks = TaskOwner()
 
     def start(self) -> None:
@@ -76,15 +83,29 @@ class Gossip:
                 for batch in batches(adverts):
                     self._tasks.spawn(self._announce(link, batch))
 
+    def announced_untrusted(self, source: PeerId, adverts: Sequence[SignedAdvert]) -> None:
+        """Take adverts that a peer says are news; what has been replaced is none."""
+        if any(self._directory.superseded(signed) for signed in adverts):
+            self._blame(source, Offence.REPLAYED)
+        self.hear_untrusted(source, adverts)
+
     def hear_untrusted(self, source: PeerId, adverts: Sequence[SignedAdvert]) -> None:
         """Take what is believable and new of a peer's adverts and pass that on."""
         new = []
+        flaws: dict[AdvertFlaw, None] = {}
         for signed in adverts:
+            if self._refused(signed.advert.peer):
+                continue
             try:
                 if self._directory.offer_untrusted(signed, source, _now(), self._clock()):
                     new.append(signed)
+            except FalseAdvert as fault:
+                flaws[fault.flaw] = None
+                _log.info("refused an advert from %s: %s", source, fault.message)
             except RemoteFault as fault:
                 _log.info("refused an advert from %s: %s", source, fault.message)
+        for flaw in flaws:
+            self._blame(source, OF_FLAW[flaw])
         if new:
             self.spread(new, source)
             self._news()
@@ -106,13 +127,26 @@ class Gossip:
                 asyncio.timeout(EXCHANGE),
                 link.multiplexer.call(encode(GetAdverts())) as replies,
             ):
+                count = 0
                 async for data in replies:
-                    reply = reply_untrusted(data)
-                    if not isinstance(reply, Adverts):
-                        raise garbage("a reply that is not adverts")
-                    self.hear_untrusted(link.peer, reply.adverts)
+                    adverts = self._adverts_untrusted(link.peer, data)
+                    count += len(adverts)
+                    if count > MAX_PEERS:
+                        self._blame(link.peer, Offence.FLOOD)
+                        raise garbage("more adverts than a directory holds")
+                    self.hear_untrusted(link.peer, adverts)
         except (RemoteFault, TimeoutError) as error:
             _log.info("no directory from %s: %s", link.peer, type(error).__name__)
+
+    def _adverts_untrusted(self, source: PeerId, data: bytes) -> tuple[SignedAdvert, ...]:
+        try:
+            reply = reply_untrusted(data)
+            if not isinstance(reply, Adverts):
+                raise garbage("a reply that is not adverts")
+        except RemoteFault:
+            self._blame(source, Offence.UNREADABLE)
+            raise
+        return reply.adverts
 
     async def _announce(self, link: Link, adverts: tuple[SignedAdvert, ...]) -> None:
         try:

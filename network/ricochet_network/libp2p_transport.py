@@ -38,6 +38,7 @@ from libp2p.transport.upgrader import TransportUpgrader
 from trio import TaskStatus  # type: ignore[attr-defined]  # public, but not in trio's stubs' list
 
 from ricochet_network.bridge import AsyncioSignal, Pipe, TrioSignal, TrioThread
+from ricochet_network.door_guard import DoorGuard, Visit
 from ricochet_protocol.errors import LocalFault, RemoteCode, RemoteFault
 from ricochet_protocol.framing import FrameDecoder, encode_frame
 from ricochet_protocol.ids import PeerId, peer_public_key
@@ -51,8 +52,6 @@ WRITE_DEADLINE: Final = 10.0
 """Seconds one write may take; yamux itself gives up after 5 at zero window."""
 LINGER: Final = 1.0
 """Seconds for the other side to close too, so that the last frames are read and not cut off."""
-MAX_INCOMING: Final = 512
-"""Connections accepted at once, handshakes included."""
 READ: Final = 64 * 1024
 _ADDRESS = re.compile(r"/(?:ip4|ip6|dns|dns4|dns6)/([^/]+)/tcp/(\d{1,5})(?:/p2p/[^/]+)?")
 _log = logging.getLogger(__name__)
@@ -115,7 +114,7 @@ class Libp2pTransport:
         )
         self._thread = TrioThread()
         self._accepting: set[asyncio.Task[None]] = set()
-        self._incoming = 0
+        self._guard = DoorGuard()
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -176,10 +175,15 @@ class Libp2pTransport:
         self._thread.nursery.start_soon(trio.serve_listeners, self._trio_incoming, listeners)
 
     async def _trio_incoming(self, tcp: trio.SocketStream) -> None:
-        if self._incoming >= MAX_INCOMING:
+        visit = self._trio_knock(tcp)
+        if visit is None:
             await trio.aclose_forcefully(tcp)
             return
-        self._incoming += 1
+
+        def begin(connection: Libp2pConnection) -> None:
+            visit.enter()
+            self._thread.loop.call_soon_threadsafe(self._begin, connection)
+
         try:
             with trio.fail_after(HANDSHAKE) as handshake:
                 raw = RawConnection(TrioTCPStream(tcp), False)
@@ -187,17 +191,19 @@ class Libp2pTransport:
                 remote = PeerId(str(secured.get_remote_peer()))
                 peer_public_key(remote)
                 connection = Libp2pConnection(remote, False, self._thread)
-                await self._trio_carry(
-                    _Secured(tcp, secured), connection, handshake, self._hand_over
-                )
+                await self._trio_carry(_Secured(tcp, secured), connection, handshake, begin)
         except Exception as error:  # libp2p fails in many ways on what strangers send
             _log.info("an incoming connection failed: %s", type(error).__name__)
         finally:
-            self._incoming -= 1
+            visit.leave()
             await trio.aclose_forcefully(tcp)
 
-    def _hand_over(self, connection: Libp2pConnection) -> None:
-        self._thread.loop.call_soon_threadsafe(self._begin, connection)
+    def _trio_knock(self, tcp: trio.SocketStream) -> Visit | None:
+        try:
+            source = tcp.socket.getpeername()[0]
+        except OSError:  # it has gone already
+            return None
+        return self._guard.knock(source, trio.current_time())
 
     def _begin(self, connection: Libp2pConnection) -> None:
         task = asyncio.create_task(self._own(connection))

@@ -5,17 +5,21 @@ one dialled by the lower peer id, put no new call on the other and close it once
 connection that comes later than that replaces the older one: its peer knows that the old is dead.
 
 A dial that fails, or a connection that does not last, postpones the next dial to that peer; until
-then a call fails at once instead of waiting for what has just failed.
+then a call fails at once instead of waiting for what has just failed. A peer that is refused gets
+neither; one that breaks the protocol is blamed for it.
 """
 
 import asyncio
 import functools
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final
 
 import msgspec
 
+from ricochet_network.conduct import Offence
 from ricochet_network.multiplexer import Multiplexer
+from ricochet_network.quota import RATES, MemoryBudget, Rates
 from ricochet_network.task_owner import TaskOwner
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import PeerId
@@ -29,6 +33,10 @@ GRACE: Final = 1.0
 """Seconds in which calls that are already under way to a surplus connection arrive."""
 FIRST_DELAY: Final = 0.5
 LAST_DELAY: Final = 30.0
+MAX_DIALS: Final = 16
+"""Dials at once, whoever asked for them."""
+MAX_CONNECTIONS: Final = 3
+"""Of one peer: two dialled at the same moment, and one of its life before it was restarted."""
 LASTING: Final = 10.0
 """Seconds after which a connection was a good one, and its loss is followed by a dial at once."""
 
@@ -53,7 +61,8 @@ class Links:
     """The connections of one peer.
 
     `addresses` tells where a peer may be dialled, `greet` runs once on each new link, `lost` is
-    told of a peer without a link after it had one, `unreachable` of a peer that a dial missed.
+    told of a peer without a link after it had one, `unreachable` of a peer that a dial missed;
+    `refused` tells whom to have nothing to do with, `blame` hears what a peer did wrong.
     """
 
     def __init__(
@@ -64,7 +73,10 @@ class Links:
         greet: Callable[[Link], Awaitable[None]],
         lost: Callable[[PeerId], None],
         unreachable: Callable[[PeerId], None],
+        refused: Callable[[PeerId], bool],
+        blame: Callable[[PeerId, Offence], None],
         heartbeat: float,
+        rates: Rates = RATES,
     ) -> None:
         self._transport = transport
         self._serve = serve
@@ -72,7 +84,14 @@ class Links:
         self._greet = greet
         self._lost = lost
         self._unreachable = unreachable
+        self._refused = refused
+        self._blame = blame
         self._heartbeat = heartbeat
+        self._rates = rates
+        self._memory = MemoryBudget()
+        self._open: Counter[PeerId] = Counter()
+        self._running: set[Link] = set()
+        self._dialling = asyncio.Semaphore(MAX_DIALS)
         self._links: dict[PeerId, Link] = {}
         self._dials: dict[PeerId, asyncio.Task[Link | RemoteFault]] = {}
         self._backoffs: dict[PeerId, _Backoff] = {}
@@ -94,10 +113,21 @@ class Links:
     def should_dial(self, peer: PeerId) -> bool:
         """Whether a dial would begin now: no link, no dial under way, none failed lately."""
         busy = peer in self._links or peer in self._dials or peer == self._transport.peer
-        return not busy and not self._postponed(peer)
+        return not (busy or self._postponed(peer) or self._refused(peer))
+
+    async def evict(self, peer: PeerId) -> None:
+        """Close every connection with a peer."""
+        for link in [link for link in self._running if link.peer == peer]:
+            await link.multiplexer.close()
 
     async def get(self, peer: PeerId) -> Link:
-        """The link to a peer, dialled when there is none; RemoteFault `unreachable`."""
+        """The link to a peer, dialled when there is none; RemoteFault `unreachable`, `refused`."""
+        if self._refused(peer):
+            raise RemoteFault(
+                RemoteCode.REFUSED,
+                f"peer {peer} is banned here",
+                f"`ricochet peers unban {peer}` lifts it",
+            )
         if link := self._links.get(peer):
             return link
         if peer not in self._dials:
@@ -119,7 +149,7 @@ class Links:
             if not addresses:
                 return _unreachable(f"no address of peer {peer} is known")
             self._postpone(peer)
-            async with asyncio.timeout(DIAL_TIMEOUT):
+            async with self._dialling, asyncio.timeout(DIAL_TIMEOUT):
                 connection = await self._transport.dial(addresses, peer)
             link = self._adopt(connection)
             self._tasks.spawn(self._carry(link, connection))
@@ -134,6 +164,12 @@ class Links:
             del self._dials[peer]
 
     async def _accept(self, connection: Connection) -> None:
+        peer = connection.remote
+        if self._refused(peer):
+            return
+        if self._open[peer] >= MAX_CONNECTIONS:
+            self._blame(peer, Offence.FLOOD)
+            return
         await self._carry(self._adopt(connection), connection)
 
     def _adopt(self, connection: Connection) -> Link:
@@ -141,7 +177,7 @@ class Links:
         peer = connection.remote
         dialler = self._transport.peer if connection.dialled else peer
         serve = functools.partial(self._serve, peer)
-        multiplexer = Multiplexer(connection, serve, self._heartbeat)
+        multiplexer = Multiplexer(connection, serve, self._heartbeat, self._memory, self._rates)
         link = Link(multiplexer, peer, dialler, _now())
         other = self._links.get(peer)
         if other is None or _replaces(link, other):
@@ -153,11 +189,19 @@ class Links:
 
     async def _carry(self, link: Link, connection: Connection) -> None:
         greeting = self._tasks.spawn(self._greeting(link))
+        self._running.add(link)
+        self._open[link.peer] += 1
         try:
-            await link.multiplexer.run()
+            end = await link.multiplexer.run()
+            if end.code == RemoteCode.GARBAGE:
+                self._blame(link.peer, Offence.GARBAGE)
         finally:
             greeting.cancel()
             link.greeted.set()
+            self._running.discard(link)
+            self._open[link.peer] -= 1
+            if not self._open[link.peer]:
+                del self._open[link.peer]
             if self._links.get(link.peer) is link:
                 del self._links[link.peer]
                 if _now() - link.since >= LASTING:

@@ -6,7 +6,9 @@ What a call may do next is the table in `call`; a violation of it, a reused id o
 
 Memory is bounded by credit: complete messages are credited when consumed, and of the requests
 that are still arriving only the oldest is credited ahead, so one peer holds at most `MAX_MESSAGE`
-plus `MAX_CALLS` windows. Any frame is a sign of life; after three silent beats the peer is gone.
+plus `MAX_CALLS` windows, and all peers together what `MemoryBudget` allows. Any frame is a sign of
+life; after three silent beats the peer is gone. A request has `ARRIVAL` seconds to arrive, counted
+from when nothing of its peer's arrives before it; a connection without any call ends after `IDLE`.
 """
 
 import asyncio
@@ -18,6 +20,7 @@ from typing import Final
 from ricochet_network.call import ON_FRAME, Call, CallFrame, State
 from ricochet_network.faults import fail_of, fault_untrusted
 from ricochet_network.outbox import Outbox
+from ricochet_network.quota import FRAME_COST, RATES, Bucket, MemoryBudget, Rates
 from ricochet_protocol.errors import LocalFault, RemoteCode, RemoteFault, garbage
 from ricochet_protocol.mux import (
     FRAGMENT,
@@ -40,6 +43,12 @@ HEARTBEAT: Final = 2.0
 SILENT_BEATS: Final = 3
 """More than one, so that a loop of ours that was blocked reads its backlog before it judges."""
 
+ARRIVAL: Final = 120.0
+"""Seconds: the largest message at 35 kB/s. Slower is who holds memory and a slot on purpose."""
+IDLE: Final = 900.0
+"""Seconds: every node renews its advert within ten minutes and announces it on each link, so a
+link without calls for longer serves neither side."""
+
 Serve = Callable[[bytes], AsyncGenerator[bytes, None]]
 """Answers one request message with reply messages; closed when the caller leaves or vanishes."""
 
@@ -47,7 +56,14 @@ Serve = Callable[[bytes], AsyncGenerator[bytes, None]]
 class Multiplexer:
     """Runs the calls of one connection; `run` does the work and must be awaited by an owner."""
 
-    def __init__(self, connection: Connection, serve: Serve, heartbeat: float = HEARTBEAT) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        serve: Serve,
+        heartbeat: float = HEARTBEAT,
+        memory: MemoryBudget | None = None,
+        rates: Rates = RATES,
+    ) -> None:
         self._connection = connection
         self._serve = serve
         self._heartbeat = heartbeat
@@ -56,6 +72,13 @@ class Multiplexer:
         self._next_id = 1 if connection.dialled else 2
         self._highest_theirs = 0
         self._outbox = Outbox()
+        self._memory = memory or MemoryBudget()
+        self._held: dict[int, int] = {}
+        self._pace = Bucket(rates.bytes, rates.bytes * rates.burst)
+        self._shed = asyncio.Event()
+        self._called = _now()
+        self._oldest = (0, 0.0)
+        self.traffic = Traffic()
         self._heard = True
         self._end: RemoteFault | None = None
         self._changed = asyncio.Event()
@@ -72,13 +95,15 @@ class Multiplexer:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(self._read())
-                self._tasks.create_task(self._outbox.drain(self._connection.send))
+                self._tasks.create_task(self._outbox.drain(self._send_frame))
                 self._tasks.create_task(self._beat())
+                self._tasks.create_task(self._until_shed())
         except* RemoteFault as faults:
             end = _first(faults)
         finally:
             self._end = end
             self._outbox.close()
+            self._memory.release(self)
             self._notify()
             for call in self._ours.values():
                 call.notify()
@@ -104,6 +129,10 @@ class Multiplexer:
         finally:
             self._leave(call)
 
+    def shed(self) -> None:
+        """End the connection, because of all it holds the most memory."""
+        self._shed.set()
+
     # The caller's side.
 
     async def _open(self, first: int) -> Call:
@@ -119,6 +148,7 @@ class Multiplexer:
         call = Call(self._next_id, State.WAITING)
         self._next_id += 2
         self._ours[call.id] = call
+        self._called = _now()
         return call
 
     async def next_reply(self, call: Call) -> bytes:
@@ -181,14 +211,41 @@ class Multiplexer:
                 raise RemoteFault(RemoteCode.DISCONNECTED, "the peer has fallen silent")
             if silent:
                 self._outbox.post(Ping(number))
+            self._check_progress_untrusted()
+
+    def _check_progress_untrusted(self) -> None:
+        """RemoteFault when a request does not get on, or nobody calls."""
+        now = _now()
+        if self._ours or self._theirs:
+            self._called = now
+        if now - self._called >= IDLE:
+            raise RemoteFault(RemoteCode.DISCONNECTED, "neither side has called for long")
+        oldest = self._oldest_arriving()
+        if oldest is None or oldest.id != self._oldest[0]:
+            self._oldest = (0 if oldest is None else oldest.id, now)
+        elif now - self._oldest[1] >= ARRIVAL:
+            raise garbage("a request that does not arrive")
+
+    async def _until_shed(self) -> None:
+        await self._shed.wait()
+        raise garbage("more than this peer has memory for")
+
+    async def _send_frame(self, payload: bytes) -> None:
+        self.traffic.sent += len(payload)
+        await self._connection.send(payload)
 
     # What the peer sends. Nothing here waits, so no call can hold up another.
 
     async def _read(self) -> None:
         while True:
-            frame = decode_untrusted(await self._connection.receive())
+            payload = await self._connection.receive()
+            frame = decode_untrusted(payload)
             self._heard = True
+            self.traffic.received += len(payload)
             self._take_untrusted(frame)
+            # Not reading is all it takes to slow a peer down: its own pipe fills.
+            if pause := self._pace.pause(len(payload) + FRAME_COST, _now()):
+                await asyncio.sleep(pause)
             self._outbox.check_flood_untrusted()
 
     def _take_untrusted(self, frame: AnyFrame) -> None:
@@ -227,6 +284,8 @@ class Multiplexer:
             if previous is State.ABSENT:
                 self._admit_untrusted(call)
             call.take_untrusted(frame)
+            self._held[call.id] = self._held.get(call.id, 0) + len(frame.body)
+            self._memory.charge(self, len(frame.body))
             if call.messages:
                 call.state = State.SERVING
                 call.task = self._tasks.create_task(self._answer(call, call.take_message()))
@@ -247,9 +306,12 @@ class Multiplexer:
         self._theirs[call.id] = call
 
     def _credit_oldest_request(self) -> None:
-        arriving = (call for call in self._theirs.values() if call.state is State.ASSEMBLING)
-        if oldest := next(arriving, None):
+        if oldest := self._oldest_arriving():
             self._return_credit(oldest)
+
+    def _oldest_arriving(self) -> Call | None:
+        arriving = (call for call in self._theirs.values() if call.state is State.ASSEMBLING)
+        return next(arriving, None)
 
     async def _answer(self, call: Call, request: bytes) -> None:
         try:
@@ -264,7 +326,17 @@ class Multiplexer:
         """A call of theirs is over; also when its task was cancelled before it began."""
         call.state = State.ENDED
         del self._theirs[call.id]
+        if self._end is None and not self._shed.is_set():
+            self._memory.charge(self, -self._held.pop(call.id, 0))
         self._outbox.post(call.ending)
+
+
+class Traffic:
+    """Bytes of frames that a connection has carried."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.received = 0
 
 
 class _Replies:
@@ -279,6 +351,10 @@ class _Replies:
 
     async def __anext__(self) -> bytes:
         return await self._multiplexer.next_reply(self._call)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _check_size(message: bytes) -> None:

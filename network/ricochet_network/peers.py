@@ -9,16 +9,19 @@ lost link is dialled again at once; a peer that does not answer leaves the direc
 """
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+from ricochet_network.conduct import Conduct, Offence
 from ricochet_network.directory import Directory
 from ricochet_network.gossip import Gossip
-from ricochet_network.links import Links
+from ricochet_network.links import MAX_DIALS, Links
 from ricochet_network.multiplexer import HEARTBEAT
+from ricochet_network.quota import RATES, SNAPSHOT_COST, Quotas, Rates
 from ricochet_network.task_owner import TaskOwner
 from ricochet_protocol.advert import Advert, SignedAdvert, sign_advert
 from ricochet_protocol.errors import ConfigurationError, RemoteCode, RemoteFault
@@ -36,10 +39,14 @@ from ricochet_protocol.ports import Contact, Handler, Transport
 
 MESH: Final = 64
 """Peers that links are kept to; others are dialled when called."""
+JOINS: Final = MAX_DIALS // 2
+"""Dials at once that nobody waits for; calls always find room beside them."""
 TEND: Final = 1.0
 """Seconds between looks at who should be dialled; changes are looked at immediately."""
 JOIN: Final = 5.0
 """Seconds `start` gives the bootstrap peers to answer; it goes on without them."""
+
+_log = logging.getLogger(__name__)
 
 
 class PeerNetwork:
@@ -60,6 +67,7 @@ class PeerNetwork:
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
         heartbeat: float = HEARTBEAT,
+        rates: Rates = RATES,
     ) -> None:
         self.peer = transport.peer
         self._transport = transport
@@ -70,8 +78,16 @@ class PeerNetwork:
         # Any fixed seed will do, as long as peers differ.
         rng = rng or random.Random(self.peer)  # noqa: S311 - spreads load, guards nothing
         self._attention = asyncio.Event()
+        self._conduct = Conduct(clock)
+        self._quotas = Quotas(rates, lambda peer: self._blame(peer, Offence.FLOOD))
         self._gossip = Gossip(
-            self._directory, lambda: self._links.current(), clock, rng, self._attention.set
+            self._directory,
+            lambda: self._links.current(),
+            clock,
+            rng,
+            news=self._attention.set,
+            refused=self._conduct.refused,
+            blame=self._blame,
         )
         self._links = Links(
             transport,
@@ -80,8 +96,12 @@ class PeerNetwork:
             greet=self._gossip.greet,
             lost=lambda _: self._attention.set(),
             unreachable=lambda peer: self._directory.remove(peer, _now()),
+            refused=self._conduct.refused,
+            blame=self._blame,
             heartbeat=heartbeat,
+            rates=rates,
         )
+        self._joining: set[PeerId] = set()
         self._tasks = TaskOwner()
 
     @property
@@ -139,7 +159,7 @@ class PeerNetwork:
         return tuple(dict.fromkeys((*self._bootstrap.get(peer, ()), *offered)))
 
     async def _serve(self, peer: PeerId, data: bytes) -> AsyncGenerator[bytes, None]:
-        replies = self._answer(peer, request_untrusted(data))
+        replies = self._answer(peer, self._request_untrusted(peer, data))
         try:
             async for reply in replies:
                 yield encode(reply)
@@ -147,6 +167,28 @@ class PeerNetwork:
             # The port promises an iterator; async generators, the usual kind, can be closed.
             if isinstance(replies, AsyncGenerator):
                 await replies.aclose()
+
+    def _request_untrusted(self, peer: PeerId, data: bytes) -> Request:
+        """The request, counted against the peer's quotas; RemoteFault `garbage` or `busy`."""
+        try:
+            request = request_untrusted(data)
+        except RemoteFault:
+            self._blame(peer, Offence.UNREADABLE)
+            raise
+        cost = SNAPSHOT_COST if isinstance(request, GetAdverts) else 1
+        self._quotas.request_untrusted(peer, cost, _now())
+        if isinstance(request, Announce):
+            self._quotas.adverts_untrusted(peer, len(request.adverts), _now())
+        return request
+
+    def _blame(self, peer: PeerId, offence: Offence) -> None:
+        if self._conduct.blame(peer, offence):
+            _log.warning("peer %s is banned for a while: it %s", peer, offence.words)
+            self._shut_out(peer)
+
+    def _shut_out(self, peer: PeerId) -> None:
+        self._directory.remove(peer, _now())
+        self._tasks.spawn(self._links.evict(peer))
 
     def _answer(self, peer: PeerId, request: Request) -> AsyncIterator[Reply]:
         if isinstance(request, GetAdverts):
@@ -158,7 +200,7 @@ class PeerNetwork:
         return self._handler(peer, request)
 
     async def _heard(self, peer: PeerId, request: Announce) -> AsyncIterator[Reply]:
-        self._gossip.hear_untrusted(peer, request.adverts)
+        self._gossip.announced_untrusted(peer, request.adverts)
         return
         yield  # makes this a generator: an announcement is answered by its end alone
 
@@ -167,6 +209,9 @@ class PeerNetwork:
             link = await self._links.get(peer)
         except RemoteFault:
             return
+        finally:
+            self._joining.discard(peer)
+            self._attention.set()
         await link.greeted.wait()
 
     async def _tend(self) -> None:
@@ -174,7 +219,10 @@ class PeerNetwork:
             self._attention.clear()
             known = [signed.advert.peer for signed in self.directory()[:MESH]]
             for peer in dict.fromkeys((*self._bootstrap, *known)):
-                if self._links.should_dial(peer):
+                if len(self._joining) >= JOINS:
+                    break
+                if peer not in self._joining and self._links.should_dial(peer):
+                    self._joining.add(peer)
                     self._tasks.spawn(self._join(peer))
             try:
                 async with asyncio.timeout(TEND):

@@ -5,14 +5,15 @@ the receiver's clock from first sight; `issued_at` only has to be plausible. Whe
 really runs that peer is not said here: the registry on the chain maps operator to peer.
 """
 
+from enum import Enum
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from ricochet_protocol.conversation import Feature
 from ricochet_protocol.eip712 import AttestationProof, Domain
-from ricochet_protocol.errors import garbage
+from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import Address, Hash32, ModelId, NetworkId, PeerId, address
 from ricochet_protocol.money import MAX_UNITS, PricePerMillion
 from ricochet_protocol.sharing import Basis, check_bases, check_permissions, is_believed
@@ -147,15 +148,35 @@ def sign_advert(seed: bytes, advert: Advert) -> SignedAdvert:
     return SignedAdvert(advert=advert, signature=sign_statement(seed, advert.statement()))
 
 
+class AdvertFlaw(Enum):
+    """Why an advert is not believed; the value completes "peer sent …"."""
+
+    FOREIGN = "an advert of another network"
+    STALE = "an advert from another time (check both clocks)"
+    OVERSIZED = "an oversized advert"
+    FORGED = "an advert with a false signature"
+
+
+class FalseAdvert(RemoteFault):
+    """An advert that is not believed, and why."""
+
+    def __init__(self, flaw: AdvertFlaw) -> None:
+        super().__init__(RemoteCode.GARBAGE, f"peer sent {flaw.value}")
+        self.flaw = flaw
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.flaw,)
+
+
 def check_advert_untrusted(signed: SignedAdvert, network: NetworkId, now: float) -> Advert:
-    """The advert, when its signature, network and time hold; RemoteFault otherwise."""
+    """The advert, when its signature, network and time hold; FalseAdvert otherwise."""
     advert = signed.advert
     if advert.network != network:
-        raise garbage("an advert of another network")
+        raise FalseAdvert(AdvertFlaw.FOREIGN)
     if abs(advert.issued_at - now) > CLOCK_TOLERANCE:
-        raise garbage("an advert from another time (check both clocks)")
+        raise FalseAdvert(AdvertFlaw.STALE)
     if len(advert.statement()) > MAX_ADVERT:
-        raise garbage("an oversized advert")
+        raise FalseAdvert(AdvertFlaw.OVERSIZED)
     if not statement_is_from(advert.peer, advert.statement(), signed.signature):
-        raise garbage("an advert with a false signature")
+        raise FalseAdvert(AdvertFlaw.FORGED)
     return advert

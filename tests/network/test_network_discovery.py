@@ -314,7 +314,9 @@ def test_a_removed_peer_returns_by_its_own_word_or_after_a_minute() -> None:
     assert directory.get(peer, 119.0) == signed
     directory.remove(peer, 120.0)
     forged = SignedAdvert(signed.advert, bytes(64))
-    assert not directory.offer_untrusted(forged, peer, 130.0, UNIX)
+    with pytest.raises(RemoteFault):
+        directory.offer_untrusted(forged, peer, 130.0, UNIX)
+    assert directory.get(peer, 130.0) is None
 
 
 def test_an_older_seq_changes_nothing() -> None:

@@ -141,7 +141,7 @@ def test_connections_that_come_and_go_leave_nothing_behind() -> None:
             assert await connection.receive() == b"%d" % n
             await connection.close()
         async with asyncio.timeout(PATIENCE):
-            while a._incoming or a._accepting:  # noqa: ASYNC110 - trio's side has no event for us
+            while a._guard.open or a._accepting:  # noqa: ASYNC110 - trio's side has no event for us
                 await asyncio.sleep(0.01)
         await a.stop()
         await b.stop()
