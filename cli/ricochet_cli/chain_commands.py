@@ -79,6 +79,13 @@ def run(
             "--dry-run", help="Tell calls, tokens, cost and time, and who could serve; call nobody."
         ),
     ] = False,
+    notify: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="desktop or webhook=URL: tell there when the run ends or stops with an error; "
+            "may be repeated. Notices hold no text of documents or answers."
+        ),
+    ] = None,
     max_cost: run_commands.MaxCost = None,
     max_time: run_commands.MaxTime = None,
     detach: run_commands.Detach = False,
@@ -114,6 +121,7 @@ def run(
         context=Context(overlap, headings),
         max_cost=None if max_cost is None else run_commands.amount(max_cost),
         max_time=max_time,
+        notify=tuple(notify or ()),
         seed=seed,
     )
     flags = routing_options.flags_of(

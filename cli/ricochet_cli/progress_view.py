@@ -12,6 +12,7 @@ from typing import TextIO
 from ricochet_orchestrator.progress import (
     Event,
     FirstToken,
+    NoticeUndelivered,
     PaymentDelayed,
     Progress,
     RunFinished,
@@ -72,6 +73,8 @@ class ProgressView:
                 return f"        {event.name:<12} given up: {event.reason or event.code}"
             case PaymentDelayed():
                 return f"        voucher for {short(event.peer)} goes out later: {event.reason}"
+            case NoticeUndelivered():
+                return f"        notice by {event.channel} was not delivered: {event.reason}"
             case RunFinished():
                 return f"run {event.run} {event.status.value} after {event.seconds:.1f} s"
             case _:

@@ -9,8 +9,6 @@ A message holds event names, ids and amounts, as the log does: no prompt, answer
 """
 
 import asyncio
-import shutil
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -18,6 +16,7 @@ from typing import Final
 import aiohttp
 import msgspec
 
+from ricochet_network.notices import post_notice, show_notice
 from ricochet_node.log import EventLog, Field
 from ricochet_node.monitoring import AlertKind, Monitoring
 
@@ -38,9 +37,6 @@ TITLES: Final[Mapping[AlertKind, str]] = {
 REPEAT: Final = 3600.0
 """Seconds before the same alert about the same thing is sent again."""
 QUEUE: Final = 100
-PAUSES: Final = (1.0, 5.0)
-"""Seconds before the second and the third try of a webhook."""
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -115,61 +111,12 @@ class Alerts:
                 await self._show(alert)
 
     async def _post(self, alert: Alert) -> None:
-        for pause in (*PAUSES, None):
-            reason = await self._try_post(alert)
-            if not reason:
-                return
-            if pause is not None:
-                await asyncio.sleep(pause)
-        self._log.event("alert_undelivered", alert=alert.kind, channel="webhook", reason=reason)
-
-    async def _try_post(self, alert: Alert) -> str:
-        """Empty when the webhook took it, else why not."""
-        try:
-            async with self._client.post(
-                self._settings.webhook,
-                data=msgspec.json.encode(alert),
-                headers={"Content-Type": "application/json", "User-Agent": "ricochet"},
-                allow_redirects=False,
-                timeout=_TIMEOUT,
-            ) as response:
-                return "" if response.status < 300 else f"status {response.status}"
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return type(error).__name__
+        body = msgspec.json.encode(alert)
+        self._note(alert, "webhook", await post_notice(self._client, self._settings.webhook, body))
 
     async def _show(self, alert: Alert) -> None:
-        command = desktop_command(alert)
-        if command is None:
-            self._log.event(
-                "alert_undelivered", alert=alert.kind, channel="desktop", reason="no notifier"
-            )
-            return
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            async with asyncio.timeout(10):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        self._note(alert, "desktop", await show_notice(alert.line()))
 
-
-def desktop_command(alert: Alert) -> list[str] | None:
-    """The system's own program that shows a notification; None where there is none."""
-    if sys.platform == "darwin":
-        program = shutil.which("osascript")
-        # Title and text are arguments of the script, never part of its source.
-        script = (
-            "on run argv\n"
-            "display notification (item 2 of argv) with title (item 1 of argv)\n"
-            "end run"
-        )
-        arguments = ["-e", script, "Ricochet", alert.line()]
-    else:
-        program = shutil.which("notify-send")
-        arguments = ["--app-name=Ricochet", "--", "Ricochet", alert.line()]
-    return None if program is None else [program, *arguments]
+    def _note(self, alert: Alert, channel: str, reason: str) -> None:
+        if reason:
+            self._log.event("alert_undelivered", alert=alert.kind, channel=channel, reason=reason)

@@ -16,10 +16,10 @@ import msgspec
 
 from ricochet_orchestrator import chains
 from ricochet_orchestrator.chains import list_chains
-from ricochet_orchestrator.checkpoint import RunRecord
+from ricochet_orchestrator.checkpoint import RunRecord, RunStatus
 from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.parameters import resolved
-from ricochet_orchestrator.progress import Event
+from ricochet_orchestrator.progress import Event, NoticeUndelivered
 from ricochet_orchestrator.request import Options, Request, request_for
 from ricochet_orchestrator.result import RunResult, RunState
 from ricochet_orchestrator.routing import NO_FLAGS, RoutingFlags, files
@@ -89,6 +89,10 @@ def _request(home: Path, task: Task) -> Request:
     settings = load_routing(files(home, Path.cwd()), task.routing)
     values = resolved(chain, task.options.parameters)
     options = msgspec.structs.replace(task.options, routing=settings, parameters=values)
+    if options.notify:
+        from ricochet_orchestrator.notifying import check_channels
+
+        check_channels(options.notify)
     _check_home(home)
     return request_for(task.document, chain, options)
 
@@ -159,12 +163,27 @@ async def work(
 
         try:
             async with _setting(home, tell, _options(home, run_id)) as setting:
-                return await work_on(setting, run_id, stop, resume_hint(run_id))
+                result = await work_on(setting, run_id, stop, resume_hint(run_id))
+            if result.status is not RunStatus.PAUSED:
+                await _notify(home, run_id, tell)
+            return result
         except RicochetError as error:
             _note(home, run_id, error)
+            await _notify(home, run_id, tell)
             raise
         finally:
             log.close()
+
+
+async def _notify(home: Path, run_id: str, tell: Callable[[Event], None]) -> None:
+    """Tell whoever asked for it how the run stands."""
+    channels = _options(home, run_id).notify
+    if not channels:
+        return
+    from ricochet_orchestrator.notifying import notice_of, send
+
+    for one in await send(channels, notice_of(run_status(home, run_id))):
+        tell(NoticeUndelivered(channel=one.channel, reason=one.reason))
 
 
 def _options(home: Path, run_id: str) -> Options:

@@ -134,6 +134,13 @@ class PaymentDelayed(Happening, frozen=True):
     reason: str
 
 
+class NoticeUndelivered(Happening, frozen=True):
+    """A notice of the run's end did not get there."""
+
+    channel: str
+    reason: str
+
+
 class RunFinished(Happening, frozen=True):
     """The run has ended for now."""
 
@@ -155,6 +162,7 @@ Event = (
     | Paid
     | PaymentDelayed
     | Probed
+    | NoticeUndelivered
     | RunFinished
 )
 

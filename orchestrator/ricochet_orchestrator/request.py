@@ -23,7 +23,7 @@ class Options(msgspec.Struct, frozen=True):
     nodes keep prompts and answers, where they want to. `parameters` has a value for each of the
     chain's, `context` is shown with each segment.
     `max_cost` is never passed, worst cases included; `max_time` is in seconds of work, all
-    processes of the run together.
+    processes of the run together. `notify` are channels for a notice at the end.
     """
 
     model: ModelId | None = None
@@ -35,6 +35,7 @@ class Options(msgspec.Struct, frozen=True):
     routing: RoutingSettings = DEFAULTS
     max_cost: Units | None = None
     max_time: float | None = None
+    notify: tuple[str, ...] = ()
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -14,8 +14,9 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from ricochet_node import alerts as alerts_module
-from ricochet_node.alerts import QUEUE, REPEAT, Alert, Alerts, desktop_command
+from ricochet_network import notices
+from ricochet_network.notices import desktop_command
+from ricochet_node.alerts import QUEUE, REPEAT, Alert, Alerts
 from ricochet_node.listening import host_and_port
 from ricochet_node.log import EventLog
 from ricochet_node.metrics import Metrics
@@ -125,7 +126,7 @@ def test_only_what_is_wanted_is_told() -> None:
 def test_a_webhook_is_tried_again_and_its_failure_logged(
     answers: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alerts_module, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(notices, "PAUSES", (0.0, 0.0))
     recovers = answers[-1] == 204
 
     async def test(client: aiohttp.ClientSession) -> None:
@@ -164,12 +165,12 @@ def test_a_flood_is_bounded() -> None:
 def test_a_notification_is_one_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alert = Alert(kind="cap_reached", title="a cap", time=0.0, fields={"key": "--urgency; rm x"})
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert desktop_command(alert) is None
+    assert desktop_command(alert.line()) is None
     for name in ("notify-send", "osascript"):
         program = tmp_path / name
         program.write_text("#!/bin/sh\n")
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    command = desktop_command(alert)
+    command = desktop_command(alert.line())
     assert command is not None and command[-1] == "a cap: key --urgency; rm x"
 
 
