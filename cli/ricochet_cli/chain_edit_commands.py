@@ -33,14 +33,14 @@ def create(
 ) -> None:
     """Make a chain of your own from a template, in .ricochet/chains of this folder.
 
-    Models come from --model, then from .ricochet/models.json by role; steps that get none take the
+    Models come from --model, then from `ricochet models` by role; steps that get none take the
     run's.
     """
-    from ricochet_orchestrator import chain_files, chains
+    from ricochet_orchestrator import chain_files, chains, role_models
 
     template = chains.get(source, _places(home))
     wanted = dict(_pair(one) for one in model or ())
-    proposed = chain_files.models_by_role(Path.cwd() / ".ricochet")
+    proposed = role_models.by_role(role_models.layers(home, Path.cwd()))
     made = chain_files.created(template, name, wanted, proposed)
     data = chain_files.written(made, "yaml")
     path = chain_files.save(_folder(), name, data, ".yaml", replace=force)

@@ -21,6 +21,7 @@ from ricochet_cli import (
     dev_commands,
     keys_commands,
     logs_commands,
+    models_commands,
     monitor_command,
     network_commands,
     node_commands,
@@ -51,6 +52,7 @@ app.command("demo")(demo_command.demo)
 app.command("subscribe")(subscribe_command.subscribe)
 app.add_typer(subscription_commands.app, name="subscription")
 app.add_typer(chain_commands.app, name="chain")
+app.add_typer(models_commands.app, name="models")
 app.add_typer(tasks_commands.app, name="tasks")
 app.command("add-task", help="Short for `ricochet tasks add`.")(tasks_commands.add)
 app.command("edit-task", help="Short for `ricochet tasks edit`.")(tasks_commands.edit)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from ricochet_orchestrator import chains
+from ricochet_orchestrator import chains, role_models
+from ricochet_orchestrator.chain_language import Chain
 from ricochet_orchestrator.chains import list_chains
 from ricochet_orchestrator.checkpoint import RunRecord, RunStatus
 from ricochet_orchestrator.document import Document
@@ -60,10 +61,13 @@ STORE_FILE: Final = "runs.db"
 
 
 class Task(msgspec.Struct, frozen=True):
-    """What `chain run` is told; `routing` goes before what `routing.yaml` says."""
+    """What `chain run` is told; `chain` is one or the name of one.
+
+    `routing` goes before what `routing.yaml` says.
+    """
 
     document: Document
-    chain: str
+    chain: str | Chain
     options: Options = Options()
     routing: RoutingFlags = NO_FLAGS
 
@@ -85,7 +89,11 @@ def enter_run(home: Path, task: Task) -> RunRecord:
 
 def _request(home: Path, task: Task) -> Request:
     """What a task asks for, checked as far as that goes without a connection."""
-    chain = chains.get(task.chain, chains.folders(home, Path.cwd()))
+    chain = task.chain
+    if isinstance(chain, str):
+        chain = chains.get(chain, chains.folders(home, Path.cwd()))
+    layers = role_models.layers(home, Path.cwd())
+    chain = role_models.assigned(chain, task.options.model, layers)
     settings = load_routing(files(home, Path.cwd()), task.routing)
     values = resolved(chain, task.options.parameters)
     options = msgspec.structs.replace(task.options, routing=settings, parameters=values)

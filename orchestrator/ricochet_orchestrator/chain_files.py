@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -26,41 +26,6 @@ from ricochet_orchestrator.chains import (
     unknown,
 )
 from ricochet_protocol.errors import LocalFault, UsageError
-
-MODELS_FILE: Final = "models.json"
-
-
-class RoleModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The model that the settings give a role."""
-
-    model: str
-
-
-class _Models(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    roles: dict[str, RoleModel] = {}
-
-
-def models_by_role(settings: Path) -> dict[str, str]:
-    """What `.ricochet/models.json` says, by role; UsageError `models_invalid` for a broken file."""
-    try:
-        data = (settings / MODELS_FILE).read_bytes()
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise _bad_models(settings, error.strerror or "unreadable") from None
-    try:
-        models = msgspec.json.decode(data, type=_Models)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _bad_models(settings, str(error)) from None
-    return {role: one.model for role, one in models.roles.items()}
-
-
-def _bad_models(settings: Path, problem: str) -> UsageError:
-    return UsageError(
-        "models_invalid",
-        f"{settings / MODELS_FILE}: {problem}.",
-        'It is JSON such as {"roles": {"analyzer": {"model": "NAME"}}}.',
-    )
 
 
 def created(
