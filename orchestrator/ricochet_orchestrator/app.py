@@ -272,8 +272,6 @@ async def serve_api(
     from ricochet_orchestrator.api import application, server
     from ricochet_orchestrator.api.service import Service
     from ricochet_orchestrator.api_keys import ApiKeys
-    from ricochet_orchestrator.switchboard import Switchboard
-    from ricochet_orchestrator.workshop import Workshop
 
     def _enter(document: Document, chain: str, options: Options) -> RunRecord:
         return enter_run(home, Task(document, chain, options))
@@ -289,6 +287,11 @@ async def serve_api(
         app = application.make_app(service, hosts, frozenset(origins))
         async with server.serving(app, listener) as end_serving:
             ready(url)
+            # In a thread: these imports take seconds, in which health is asked already.
+            await asyncio.to_thread(_load_network)
+            from ricochet_orchestrator.switchboard import Switchboard
+            from ricochet_orchestrator.workshop import Workshop
+
             async with _setting(home, _unheard, options) as setting:
                 board = Switchboard(setting)
                 workshop = Workshop(home, board, _enter)
@@ -300,10 +303,22 @@ async def serve_api(
                     await end_serving()
 
 
+def _load_network() -> None:
+    from importlib import import_module
+
+    for name in (
+        "ricochet_network.libp2p_transport",
+        "ricochet_orchestrator.workshop",
+        "ricochet_settlement.contract",
+    ):
+        import_module(name)
+
+
 def spent_by_keys(home: Path) -> "list[tuple[ApiKey, Units]]":
     """The home's API keys, and what each has spent or holds in the latest period, or today."""
     from ricochet_orchestrator.api_keys import ApiKeys
-    from ricochet_orchestrator.calls import Calls, allowance_of
+    from ricochet_orchestrator.call_record import allowance_of
+    from ricochet_orchestrator.calls import Calls
     from ricochet_orchestrator.store import Store
     from ricochet_protocol.money import Units
 

@@ -23,6 +23,10 @@ MAX_DEPTH: Final = 40
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
+AS_MODEL: Final = "ricochet/"
+"""Before a chain's name, where models are named."""
+
+
 def folders(home: Path, working: Path) -> tuple[Path, ...]:
     """Where chain files are looked for, first match wins."""
     return (working / ".ricochet" / "chains", home / "chains", TEMPLATES)

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ricochet_orchestrator.calls import Call, CallAnswer, Calls, CallStatus
+from ricochet_orchestrator.call_record import Call, CallAnswer, CallStatus
+from ricochet_orchestrator.calls import Calls
 from ricochet_orchestrator.client import NodeClient
 from ricochet_orchestrator.dispatch import OFFER_WAIT, no_peer, prefix_of
 from ricochet_orchestrator.memory import Memory

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from ricochet_orchestrator.calls import DAY, Allowance, Call, CallId, CallStatus
+from ricochet_orchestrator.call_record import DAY, Allowance, Call, CallId, CallStatus
+from ricochet_orchestrator.chains import AS_MODEL
 from ricochet_orchestrator.checkpoint import RunRecord
 from ricochet_orchestrator.control import resume_hint
 from ricochet_orchestrator.document import Document
@@ -30,8 +31,6 @@ from ricochet_protocol.errors import LocalFault, RicochetError
 from ricochet_protocol.ids import ModelId
 from ricochet_protocol.money import Units
 
-PREFIX: Final = "ricochet/"
-"""Before a chain's name, where models are named."""
 MAX_RUNS: Final = 16
 """Worked on at once: each keeps its document and plan in memory."""
 
@@ -123,7 +122,7 @@ class Workshop:
         # One row for each window of a budget.
         text = f"{allowance.key} {run_id} {period} {int(now // DAY)}"
         name = hashlib.sha256(text.encode()).hexdigest()[:32]
-        call = Call(CallId(name), allowance, ModelId(PREFIX + run_id), run_id, period, now)
+        call = Call(CallId(name), allowance, ModelId(AS_MODEL + run_id), run_id, period, now)
         try:
             with (
                 owning(self.home, run_id),

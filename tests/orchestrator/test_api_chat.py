@@ -12,7 +12,7 @@ import pytest
 from api_stage import PAGE, Opened, run, until
 from orchestrator_stage import Stage
 
-from ricochet_orchestrator.calls import Allowance
+from ricochet_orchestrator.call_record import Allowance
 from ricochet_protocol.conversation import ToolCall
 from ricochet_protocol.ids import Period
 from ricochet_protocol.messages import Answered, Ask, CallPiece, Reply

@@ -11,7 +11,7 @@ import pytest
 from api_stage import Opened, run, until
 from orchestrator_stage import Stage, numbered
 
-from ricochet_orchestrator.calls import Allowance
+from ricochet_orchestrator.call_record import Allowance
 from ricochet_protocol.ids import Period
 from ricochet_protocol.money import Units
 from twins.scripted_node import Fault

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from ricochet_orchestrator.account import Account
 from ricochet_orchestrator.api_keys import DAY, FILE_NAME, ApiKeys
-from ricochet_orchestrator.calls import Allowance, Call, CallAnswer, CallId, Calls, CallStatus
+from ricochet_orchestrator.call_record import Allowance, Call, CallAnswer, CallId, CallStatus
+from ricochet_orchestrator.calls import Calls
 from ricochet_orchestrator.store import Store
 from ricochet_protocol.errors import BudgetError, ConfigurationError, UsageError
 from ricochet_protocol.ids import Address, Hash32, ModelId, NetworkId, Period, RequestId

@@ -100,3 +100,13 @@ def test_light_modules_load_nothing_heavy(module: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_api_opens_before_the_heavy_libraries_are_loaded() -> None:
+    code = (
+        "import sys, ricochet_orchestrator.api.application, ricochet_orchestrator.api.server\n"
+        "heavy = {'sqlmodel', 'sqlalchemy', 'web3', 'eth_account', 'libp2p', 'trio', 'litellm'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

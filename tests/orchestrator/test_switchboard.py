@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from orchestrator_stage import Stage, T, on
 
-from ricochet_orchestrator.calls import Allowance, Call, CallAnswer, CallId, Calls
+from ricochet_orchestrator.call_record import Allowance, Call, CallAnswer, CallId
+from ricochet_orchestrator.calls import Calls
 from ricochet_orchestrator.store import Store
 from ricochet_orchestrator.switchboard import Switchboard
 from ricochet_protocol.chat_request import ChatRequest

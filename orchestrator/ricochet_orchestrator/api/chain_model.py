@@ -14,12 +14,11 @@ from fastapi import Request, Response
 from ricochet_orchestrator.api.runs import read
 from ricochet_orchestrator.api.service import Service, key_of
 from ricochet_orchestrator.api.streams import EventStream, kept_alive, while_connected
-from ricochet_orchestrator.calls import Allowance, allowance_of
-from ricochet_orchestrator.chains import available, folders
+from ricochet_orchestrator.call_record import Allowance, allowance_of
+from ricochet_orchestrator.chains import AS_MODEL, available, folders
 from ricochet_orchestrator.checkpoint import RunStatus
 from ricochet_orchestrator.request import Options
 from ricochet_orchestrator.result import RunResult
-from ricochet_orchestrator.workshop import PREFIX
 from ricochet_protocol import chat_answer
 from ricochet_protocol.chat_answer import Head, Usage
 from ricochet_protocol.chat_request import BadRequest, ChatRequest
@@ -29,12 +28,12 @@ from ricochet_protocol.messages import Chunk
 
 def is_chain(model: str) -> bool:
     """Whether a model's name stands for a chain."""
-    return model.startswith(PREFIX)
+    return model.startswith(AS_MODEL)
 
 
 def names(service: Service) -> list[str]:
     """Every chain that can be run, as a model."""
-    return [PREFIX + name for name in available(folders(service.home, service.working))]
+    return [AS_MODEL + name for name in available(folders(service.home, service.working))]
 
 
 async def answer(request: Request, service: Service, wanted: ChatRequest, now: float) -> Response:
@@ -43,7 +42,7 @@ async def answer(request: Request, service: Service, wanted: ChatRequest, now: f
     text = "\n\n".join(turn.content for turn in wanted.turns if turn.role == "user")
     document = await asyncio.to_thread(read, "messages", text.encode("utf-8", "surrogatepass"))
     workshop = await service.workshop()
-    record = workshop.enter(document, wanted.model.removeprefix(PREFIX), Options())
+    record = workshop.enter(document, wanted.model.removeprefix(AS_MODEL), Options())
     head = Head(id=f"chatcmpl-{record.id}", created=int(now), model=wanted.model)
     allowance = allowance_of(key_of(request))
     if wanted.stream:

@@ -14,8 +14,7 @@ from ricochet_orchestrator.api.runs import MAX_DOCUMENT
 from ricochet_orchestrator.api.service import Service, key_of, service_of
 from ricochet_orchestrator.api.streams import EventStream, Left, body_of, while_connected
 from ricochet_orchestrator.api_keys import ApiKey
-from ricochet_orchestrator.calls import Call, CallAnswer, CallId, allowance_of
-from ricochet_orchestrator.switchboard import Piece
+from ricochet_orchestrator.call_record import Call, CallAnswer, CallId, allowance_of
 from ricochet_protocol import chat_answer
 from ricochet_protocol.chat_answer import Head, Usage
 from ricochet_protocol.chat_request import (
@@ -26,7 +25,9 @@ from ricochet_protocol.chat_request import (
 )
 from ricochet_protocol.errors import RemoteCode, RemoteFault, RicochetError
 from ricochet_protocol.ids import ModelId, Period
+from ricochet_protocol.messages import CallPiece, Chunk
 
+Piece = Chunk | CallPiece
 MAX_IDEMPOTENCY_KEY: Final = 255
 router = APIRouter(tags=["OpenAI"])
 _encode = msgspec.msgpack.Encoder().encode

@@ -8,7 +8,7 @@ asked in threads. A key that is for named models only has no business here.
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -16,9 +16,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from ricochet_orchestrator.api import failures, views
 from ricochet_orchestrator.api.service import Service, key_of, service_of
 from ricochet_orchestrator.api.streams import EventStream, body_of, kept_alive
-from ricochet_orchestrator.calls import allowance_of
+from ricochet_orchestrator.call_record import allowance_of
 from ricochet_orchestrator.checkpoint import ENDED, RunRecord, RunStatus
-from ricochet_orchestrator.control import Runs
 from ricochet_orchestrator.document import Document, document_of
 from ricochet_orchestrator.event_log import Follower, Logged
 from ricochet_orchestrator.reading import part_from_bytes
@@ -28,6 +27,9 @@ from ricochet_orchestrator.request import Options
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.ids import ModelId
 from ricochet_protocol.money import Units
+
+if TYPE_CHECKING:
+    from ricochet_orchestrator.control import Runs
 
 MAX_DOCUMENT: Final = 16 * 1024 * 1024
 """Bytes of a request with a document: about four million tokens."""
@@ -233,10 +235,12 @@ def _options(asked: views.RunAsked) -> Options:
     )
 
 
-async def _control(request: Request, act: Callable[[Runs], T]) -> T:
+async def _control(request: Request, act: "Callable[[Runs], T]") -> T:
     service: Service = service_of(request)
 
     def acted() -> T:
+        from ricochet_orchestrator.control import Runs
+
         with Runs(service.home) as runs:
             return act(runs)
 

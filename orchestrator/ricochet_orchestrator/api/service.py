@@ -8,14 +8,17 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.requests import Request
 
 from ricochet_orchestrator.api_keys import ApiKey, ApiKeys
-from ricochet_orchestrator.switchboard import Switchboard
-from ricochet_orchestrator.workshop import Workshop
 from ricochet_protocol.errors import LocalFault
+
+if TYPE_CHECKING:
+    # The database library, which they need, loads while the network is joined.
+    from ricochet_orchestrator.switchboard import Switchboard
+    from ricochet_orchestrator.workshop import Workshop
 
 JOIN_WAIT: Final = 30.0
 """Seconds that a request waits for the network to be joined."""
@@ -32,24 +35,24 @@ class Service:
     clock: Callable[[], float]
     working: Path = field(default_factory=Path.cwd)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    _joined: asyncio.Future[Workshop] = field(
+    _joined: "asyncio.Future[Workshop]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
-    def joined(self, workshop: Workshop) -> None:
+    def joined(self, workshop: "Workshop") -> None:
         """The network is there."""
         self._joined.set_result(workshop)
 
     @property
-    def ready(self) -> Switchboard | None:
+    def ready(self) -> "Switchboard | None":
         """The switchboard, None before the network is joined."""
         return self._joined.result().board if self._joined.done() else None
 
-    async def switchboard(self) -> Switchboard:
+    async def switchboard(self) -> "Switchboard":
         """The switchboard; LocalFault `not_joined` when it takes too long."""
         return (await self.workshop()).board
 
-    async def workshop(self) -> Workshop:
+    async def workshop(self) -> "Workshop":
         """Where runs are worked on; the same LocalFault."""
         try:
             async with asyncio.timeout(JOIN_WAIT):
