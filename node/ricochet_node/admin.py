@@ -172,7 +172,10 @@ class Admin:
         """Answer inside the context, and say in the run file where."""
         from aiohttp import web
 
-        runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=1)
+        from ricochet_node.plain_server import PlainServer
+
+        server = PlainServer(self._handle, _refuse)
+        runner = web.ServerRunner(server, shutdown_timeout=1)
         await runner.setup()
         path = home / FILE_NAME
         try:
@@ -229,6 +232,10 @@ class Admin:
                     "exit_code": int(error.exit_code),
                 },
             )
+
+
+def _refuse(status: int, message: str) -> "web.Response":
+    return _answer(status, {"code": "bad_http", "message": message})
 
 
 def _answer(status: int, body: dict[str, Any]) -> "web.Response":

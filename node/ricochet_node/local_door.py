@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from ricochet_node.door_tokens import DoorTokens
+from ricochet_node.plain_server import NO_HTTP, PlainServer
 from ricochet_protocol import chat_answer
 from ricochet_protocol.advert import ModelOffer
 from ricochet_protocol.answer import AnswerParts
@@ -26,7 +27,7 @@ from ricochet_protocol.chat_request import (
     chat_request_untrusted,
 )
 from ricochet_protocol.conversation import texts_of_turns
-from ricochet_protocol.errors import LocalFault, RicochetError
+from ricochet_protocol.errors import LocalFault, RemoteFault, RicochetError
 from ricochet_protocol.ids import ModelId, Period, RequestId
 from ricochet_protocol.messages import MAX_DEADLINE, Answered, Ask, CallPiece, Chunk, Reply
 from ricochet_protocol.tokens import count_texts
@@ -76,7 +77,7 @@ class LocalDoor:
     async def opened(self, host: str, port: int) -> AsyncIterator[str]:
         """The base URL for clients while the context lasts; LocalFault `port_in_use`."""
         # Cancelling the handler of a client who hung up is what ends the upstream call.
-        server = web.Server(self._handle, handler_cancellation=True, access_log=None)
+        server = PlainServer(self._handle, _no_http, ending=True)
         runner = web.ServerRunner(server, shutdown_timeout=1)
         await runner.setup()
         try:
@@ -193,7 +194,7 @@ async def _whole(head: Head, ask: Ask, replies: AsyncGenerator[Reply, None]) -> 
             if isinstance(reply, Chunk | CallPiece):
                 parts.add_untrusted(reply)
     except RicochetError as error:
-        return _json(*chat_answer.failure(error))
+        return _failure(error)
     raise AssertionError("a served ask ends with its receipt")
 
 
@@ -218,7 +219,7 @@ async def _stream(
                 await response.write(chat_answer.last_events(head, reply.finish, usage))
     except RicochetError as error:
         if not response.prepared:
-            return _json(*chat_answer.failure(error))
+            return _failure(error)
         await response.write(chat_answer.failure_event(error))
     await response.write_eof()
     return response
@@ -240,13 +241,16 @@ async def _body(request: web.BaseRequest) -> bytes:
     still be sending, hears why; what is far too much is not waited for."""
     body = bytearray()
     dropped = 0
-    async for data in request.content.iter_any():
-        if len(body) + len(data) <= MAX_BODY and not dropped:
-            body += data
-            continue
-        dropped += len(data)
-        if dropped > _PATIENCE:
-            break
+    try:
+        async for data in request.content.iter_any():
+            if len(body) + len(data) <= MAX_BODY and not dropped:
+                body += data
+                continue
+            dropped += len(data)
+            if dropped > _PATIENCE:
+                break
+    except web.RequestPayloadError:
+        raise BadRequest(NO_HTTP) from None
     if dropped:
         raise BadRequest(f"a request has at most {MAX_BODY:,} bytes")
     return bytes(body)
@@ -254,6 +258,19 @@ async def _body(request: web.BaseRequest) -> bytes:
 
 def _json(status: int, body: bytes) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/json")
+
+
+def _failure(error: RicochetError) -> web.Response:
+    """What went wrong, and when to try again as far as that is known: OpenAI's clients wait so."""
+    response = _json(*chat_answer.failure(error))
+    if isinstance(error, RemoteFault) and error.wait:
+        response.headers["Retry-After"] = str(error.wait)
+    return response
+
+
+def _no_http(status: int, message: str) -> web.Response:
+    kind = "api_error" if status >= 500 else "invalid_request_error"
+    return _json(status, chat_answer.error_body(message, kind, "bad_http"))
 
 
 def _error(status: int, message: str, code: str) -> web.Response:

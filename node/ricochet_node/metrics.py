@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from ricochet_node.plain_server import PlainServer
 from ricochet_node.request_log import RequestRecord
 from ricochet_protocol.errors import LocalFault
 
@@ -83,9 +84,7 @@ class Metrics:
     @asynccontextmanager
     async def served(self, host: str, port: int) -> AsyncIterator[str]:
         """The endpoint's URL while the context lasts; LocalFault `port_in_use`."""
-        app = web.Application()
-        app.router.add_get("/metrics", self._answer)
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.ServerRunner(PlainServer(self._answer, _refuse))
         await runner.setup()
         try:
             try:
@@ -101,11 +100,17 @@ class Metrics:
         finally:
             await runner.cleanup()
 
-    async def _answer(self, _: web.Request) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        if (request.method, request.path) != ("GET", "/metrics"):
+            return _refuse(404, "only GET /metrics is served")
         return web.Response(body=self.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
         return Counter(f"ricochet_{name}", what, labels, registry=self._registry)
+
+
+def _refuse(status: int, message: str) -> web.Response:
+    return web.Response(status=status, text=f"{message}\n")
 
 
 class _Status(Collector):
