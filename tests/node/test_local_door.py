@@ -342,12 +342,15 @@ import asyncio, json, os, sys
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 import litellm
 async def main():
-    answer = await litellm.anthropic.messages.acreate(
+    wanted = dict(
         model="hosted_vllm/small", max_tokens=50,
         api_base=sys.argv[1], api_key=sys.stdin.readline().strip(),
         messages=[{"role": "user", "content": "hi"}],
     )
+    answer = await litellm.anthropic.messages.acreate(**wanted)
     print(json.dumps(answer, default=str))
+    stream = await litellm.anthropic.messages.acreate(**wanted, stream=True)
+    print(json.dumps(b"".join([part async for part in stream]).decode()))
 asyncio.run(main())
 """
 
@@ -363,8 +366,16 @@ def test_anthropics_messages_through_litellm(tmp_path: Path) -> None:
         )
         out, err = await process.communicate(opened.token.encode() + b"\n")
         assert process.returncode == 0, err.decode()[-2000:]
-        answer = json.loads(out.splitlines()[-1])
+        answer, streamed = (json.loads(line) for line in out.splitlines()[-2:])
         assert answer["content"][0]["text"] == "Hello there"
         assert answer["usage"]["output_tokens"] == 2
+        lines = [line for line in streamed.splitlines() if line.startswith("data: ")]
+        events = [json.loads(line.removeprefix("data: ")) for line in lines]
+        deltas = [one["delta"] for one in events if one["type"] == "content_block_delta"]
+        assert "".join(delta.get("text", "") for delta in deltas) == "Hello there"
+        assert events[0]["type"] == "message_start" and events[-1]["type"] == "message_stop"
+        (end,) = [one for one in events if one["type"] == "message_delta"]
+        assert end["delta"]["stop_reason"] == "end_turn"
+        assert end["usage"]["output_tokens"] == 2
 
     run(tmp_path, scenario)
