@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import typer
 
@@ -15,7 +16,8 @@ from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.progress import printable
 from ricochet_orchestrator.reading import Inputs, load
 
-Work = Callable[[ProgressView, asyncio.Event], Awaitable[RunResult]]
+T = TypeVar("T")
+Work = Callable[[ProgressView, asyncio.Event], Awaitable[T]]
 
 
 def read_document(inputs: Inputs) -> Document:
@@ -28,14 +30,25 @@ def read_document(inputs: Inputs) -> Document:
 
 def run_with_view(home: Path, task: Task) -> RunResult:
     """Run to the end or to an interruption; KeyboardInterrupt when stopped at once."""
-    return asyncio.run(_watched(lambda view, stop: run_chain(home, task, view, stop)))
+    return _hinted(watched(lambda view, stop: run_chain(home, task, view, stop)))
 
 
 def resume_with_view(
     home: Path, run_id: str | None, change: Callable[[Options], Options]
 ) -> RunResult:
     """Go on with a run in the same way."""
-    return asyncio.run(_watched(lambda view, stop: resume_run(home, run_id, view, stop, change)))
+    return _hinted(watched(lambda view, stop: resume_run(home, run_id, view, stop, change)))
+
+
+def watched(work: Work[T]) -> T:
+    """Do work to its end; it is shown its view, and the event that Ctrl-C sets."""
+    return asyncio.run(_watched(work))
+
+
+def _hinted(result: RunResult) -> RunResult:
+    if result.hint:
+        say(result.hint)
+    return result
 
 
 def show_result(result: RunResult, as_json: bool) -> None:
@@ -48,7 +61,7 @@ def show_result(result: RunResult, as_json: bool) -> None:
         raise typer.Exit(result.exit_code)
 
 
-async def _watched(work: Work) -> RunResult:
+async def _watched(work: Work[T]) -> T:
     stop = asyncio.Event()
     run = asyncio.ensure_future(work(ProgressView(sys.stderr), stop))
 
@@ -63,12 +76,9 @@ async def _watched(work: Work) -> RunResult:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupted)
     try:
-        result = await run
+        return await run
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
-    if result.hint:
-        say(result.hint)
-    return result
 
 
 def run_document(result: RunResult) -> dict[str, object]:

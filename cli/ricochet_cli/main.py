@@ -33,6 +33,7 @@ from ricochet_cli import (
     subscribe_command,
     subscription_commands,
     tasks_commands,
+    tasks_model_commands,
     wallet_commands,
 )
 from ricochet_cli.console import print_error
@@ -57,6 +58,9 @@ app.add_typer(tasks_commands.app, name="tasks")
 app.command("add-task", help="Short for `ricochet tasks add`.")(tasks_commands.add)
 app.command("edit-task", help="Short for `ricochet tasks edit`.")(tasks_commands.edit)
 app.command("delete-task", help="Short for `ricochet tasks delete`.")(tasks_commands.delete)
+app.command("analyze-complexity", help="Short for `ricochet tasks analyze-complexity`.")(
+    tasks_model_commands.analyze
+)
 app.add_typer(route_commands.app, name="route")
 app.add_typer(peers_commands.app, name="peers")
 app.add_typer(serve_commands.app, name="serve")

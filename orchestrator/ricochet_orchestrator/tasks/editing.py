@@ -43,7 +43,7 @@ class Fields(msgspec.Struct, frozen=True):
             if value is not None:
                 _check(name, value)
                 item[name] = value
-        for name, value in (("role", self.role), ("model", self.model)):
+        for name, value in (("role", self.role), ("wanted_model", self.model)):
             if value is not None:
                 own(item)[name] = value
         item["updatedAt"] = stamp(now)

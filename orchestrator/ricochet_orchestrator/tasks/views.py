@@ -73,7 +73,7 @@ def document(place: Place) -> Item:
         "dependencies": list(needs_of(place)),
         "model": {
             "provider": "ricochet",
-            "name": kept.get("model"),
+            "name": kept.get("model") or kept.get("wanted_model"),
             "role": kept.get("role", "main"),
             "parameters": {},
         },
@@ -99,7 +99,7 @@ def text(tasks: list[Item], ref: str, project: Path) -> str:
         ("waits for", ", ".join(waits[place.ref])),
         ("complexity", item.get("complexity")),
         ("role", kept.get("role")),
-        ("model", kept.get("model")),
+        ("model", kept.get("model") or kept.get("wanted_model")),
         ("result", kept.get("result") and str(project / str(kept["result"]))),
         ("failure", kept.get("failure")),
     ]
