@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from ricochet_cli import chain_edit_commands, result_commands, routing_options, run_commands
+from ricochet_cli import (
+    chain_edit_commands,
+    encryption_commands,
+    privacy_options,
+    result_commands,
+    routing_options,
+    run_commands,
+)
 from ricochet_cli.console import print_json, table
 from ricochet_cli.home import AsJson, Home
 from ricochet_orchestrator.media import Media
@@ -86,6 +93,10 @@ def run(
             "may be repeated. Notices hold no text of documents or answers."
         ),
     ] = None,
+    redact: privacy_options.Redact = None,
+    redact_terms: privacy_options.Terms = None,
+    redact_region: privacy_options.Region = None,
+    sensitivity: privacy_options.Sensitivity = None,
     max_cost: run_commands.MaxCost = None,
     max_time: run_commands.MaxTime = None,
     detach: run_commands.Detach = False,
@@ -138,7 +149,8 @@ def run(
         canaries=canaries,
     )
     text = read_document(Inputs(tuple(files), media, encoding))
-    task = Task(text, chain, options, flags)
+    kept = privacy_options.privacy_of(redact, redact_terms, redact_region, sensitivity)
+    task = Task(text, chain, options, flags, kept)
     if dry_run:
         run_commands.show_estimate(home, task, as_json)
     elif detach:
@@ -174,3 +186,4 @@ def list_chains(home: Home, as_json: AsJson = False) -> None:
 chain_edit_commands.add_to(app)
 run_commands.register(app)
 result_commands.register(app)
+app.add_typer(encryption_commands.app, name="encryption")

@@ -20,6 +20,8 @@ from ricochet_orchestrator.chains import list_chains
 from ricochet_orchestrator.checkpoint import RunRecord, RunStatus
 from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.parameters import resolved
+from ricochet_orchestrator.privacy import Privacy, narrowed, sendable
+from ricochet_orchestrator.privacy import load as load_privacy
 from ricochet_orchestrator.progress import Event, NoticeUndelivered
 from ricochet_orchestrator.request import Options, Request, request_for
 from ricochet_orchestrator.result import RunResult, RunState
@@ -63,38 +65,43 @@ STORE_FILE: Final = "runs.db"
 class Task(msgspec.Struct, frozen=True):
     """What `chain run` is told; `chain` is one or the name of one.
 
-    `routing` goes before what `routing.yaml` says.
+    `routing` goes before what `routing.yaml` says, `privacy` is added to what `privacy.yaml` says.
     """
 
     document: Document
     chain: str | Chain
     options: Options = Options()
     routing: RoutingFlags = NO_FLAGS
+    privacy: Privacy = Privacy()
 
 
 def enter_run(home: Path, task: Task) -> RunRecord:
     """Enter a run, to be worked on here or by another process, once all that a person can have got
     wrong is checked. A run of the same request that has not ended is gone on with."""
-    request = _request(home, task)
+    document, request, kept = _request(home, task)
     from ricochet_orchestrator.run import enter
     from ricochet_orchestrator.store import Store
 
     store = Store(home / STORE_FILE)
     try:
-        record, _ = enter(store, task.document, request.chain, request.options, time.time())
+        store.keep_values(kept)
+        record, _ = enter(store, document, request.chain, request.options, time.time())
     finally:
         store.close()
     return record
 
 
-def _request(home: Path, task: Task) -> Request:
-    """What a task asks for, checked as far as that goes without a connection."""
+def _request(home: Path, task: Task) -> tuple[Document, Request, dict[str, str]]:
+    """What a task asks for, checked as far as that goes without a connection: the document as it
+    may be sent, the request, and what placeholders stand for."""
     chain = task.chain
     if isinstance(chain, str):
         chain = chains.get(chain, chains.folders(home, Path.cwd()))
     layers = role_models.layers(home, Path.cwd())
     chain = role_models.assigned(chain, task.options.model, layers)
+    privacy = load_privacy(home, Path.cwd()).and_also(task.privacy)
     settings = load_routing(files(home, Path.cwd()), task.routing)
+    settings = narrowed(settings, privacy.sensitivity)
     values = resolved(chain, task.options.parameters)
     options = msgspec.structs.replace(task.options, routing=settings, parameters=values)
     if options.notify:
@@ -102,7 +109,8 @@ def _request(home: Path, task: Task) -> Request:
 
         check_channels(options.notify)
     _check_home(home)
-    return request_for(task.document, chain, options)
+    document, options, kept = sendable(home, task.document, options, privacy)
+    return document, request_for(document, chain, options), kept
 
 
 async def run_chain(
@@ -121,9 +129,9 @@ async def estimate_run(home: Path, task: Task) -> "Estimate":
     """What a run would take, without a call and without entering it."""
     from ricochet_orchestrator.dry_run import dry_run
 
-    request = _request(home, task)
+    document, request, _ = _request(home, task)
     async with _setting(home, _unheard, request.options) as setting:
-        return await dry_run(setting, request, task.document)
+        return await dry_run(setting, request, document)
 
 
 async def resume_run(
@@ -278,12 +286,14 @@ async def serve_api(
 
     # What a person can have got wrong is told before the port opens.
     _check_home(home)
-    options = Options(routing=load_routing(files(home, Path.cwd()), NO_FLAGS))
+    privacy = load_privacy(home, Path.cwd())
+    routing = narrowed(load_routing(files(home, Path.cwd()), NO_FLAGS), privacy.sensitivity)
+    options = Options(routing=routing)
     keys = ApiKeys(home)
     keys.list()
     with server.only_one(home), server.bound(host, port) as listener:
         hosts, url = server.names(listener, host)
-        service = Service(home, keys, time.time)
+        service = Service(home, keys, time.time, redacts=privacy.redacts)
         app = application.make_app(service, hosts, frozenset(origins))
         async with server.serving(app, listener) as end_serving:
             ready(url)

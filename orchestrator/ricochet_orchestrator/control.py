@@ -78,13 +78,13 @@ class Runs:
         """A run with its steps and what it has so far."""
         run = self.record(run_id)
         steps = self._store.steps(run.id)
-        result = summarize(run, steps, self._store.answers(run.id), resume_hint(run.id))
+        result = summarize(run, steps, self._store.readable(run.id), resume_hint(run.id))
         return RunState(run=run, steps=steps, result=result, owned=owned(self._home, run.id))
 
     def trace(self, run_id: str | None = None) -> Trace:
         """A run with where each of its answers comes from."""
         state = self.state(run_id)
-        answers = self._store.answers(state.run.id)
+        answers = self._store.readable(state.run.id)
         return trace(state.run, state.result, state.steps, answers)
 
     def view(self, which: str | None = None) -> View:
@@ -107,7 +107,7 @@ class Runs:
 
     def answers(self, run_id: str) -> dict[StepId, Answer]:
         """The stored answers of a run, by step."""
-        return self._store.answers(run_id)
+        return self._store.readable(run_id)
 
     def owned(self, run_id: str) -> bool:
         """Whether a process works on the run."""

@@ -19,9 +19,14 @@ import msgspec
 from ricochet_orchestrator.document import Document, Part, document_of, part_of
 from ricochet_orchestrator.personal_data import Finder, Kind
 from ricochet_orchestrator.redaction import redact
+from ricochet_orchestrator.request import Options
+from ricochet_orchestrator.routing import RoutingSettings
 from ricochet_protocol.errors import ConfigurationError, UsageError
+from ricochet_protocol.sharing import Kind as PolicyKind
 
 FILE_NAME: Final = "privacy.yaml"
+KEY_FILE: Final = "redaction.key"
+"""Under which placeholders are made: whoever has it can confirm guesses of what they stand for."""
 MAX_FILE: Final = 1024 * 1024
 
 
@@ -110,6 +115,38 @@ def load(home: Path, working: Path) -> Privacy:
     return Privacy()
 
 
+def narrowed(settings: RoutingSettings, sensitivity: Sensitivity) -> RoutingSettings:
+    """The settings, restricted to whom a text of this sensitivity may go to; UsageError."""
+    if sensitivity is Sensitivity.PUBLIC:
+        return settings
+    allowed = _POLICIES[sensitivity]
+    policies = tuple(one for one in settings.policies or allowed if one in allowed)
+    if not policies:
+        raise UsageError(
+            "bad_sensitivity",
+            f"sensitivity {sensitivity} leaves nothing of policy {', '.join(settings.policies)}.",
+            f"It goes with policies {', '.join(allowed)}.",
+        )
+    return msgspec.structs.replace(settings, policies=policies)
+
+
+def sendable(
+    home: Path, document: Document, options: Options, privacy: Privacy
+) -> tuple[Document, Options, dict[str, str]]:
+    """Document and parameters as they may be sent, and what their placeholders stand for."""
+    if not privacy.redacts:
+        return document, options, {}
+    from ricochet_settlement.hot_key import load_or_create
+
+    finder, key = privacy.finder(), load_or_create(home / KEY_FILE)
+    redacted, values = redact_document(document, finder, key)
+    given = {name: redact(text, finder, key) for name, text in options.parameters.items()}
+    for one in given.values():
+        values |= one.values
+    parameters = {name: one.text for name, one in given.items()}
+    return redacted, msgspec.structs.replace(options, parameters=parameters), values
+
+
 def redact_document(
     document: Document, finder: Finder, key: bytes
 ) -> tuple[Document, dict[str, str]]:
@@ -129,6 +166,10 @@ def redact_document(
     return document_of(document.name, parts), values
 
 
+_POLICIES: Final[dict[Sensitivity, tuple[PolicyKind, ...]]] = {
+    Sensitivity.ATTESTED: ("own", "attested", "private"),
+    Sensitivity.OWN: ("private",),
+}
 _ALL: Final = tuple(kind for kind in Kind if kind is not Kind.TERM)
 
 

@@ -129,7 +129,7 @@ async def work_on(
         setting.tell(RunFinished(run=run_id, status=status, seconds=worked))
     ended = store.run(run_id)
     assert ended is not None, "a run is never deleted"
-    return summarize(ended, store.steps(run_id), store.answers(run_id), resume_hint)
+    return summarize(ended, store.steps(run_id), store.readable(run_id), resume_hint)
 
 
 def _entered(store: Store, run_id: str) -> tuple[RunRecord, Request, Document]:

@@ -10,14 +10,13 @@ write lock, so two runs in one home cannot sign over each other. Calls are synch
 well under a millisecond beside model calls of seconds, and cancellation cannot cut one in half.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from sqlalchemy import PoolProxiedConnection, text
-from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlmodel import Session, col, delete, select, update
 
 from ricochet_orchestrator.account import Account
@@ -30,9 +29,10 @@ from ricochet_orchestrator.checkpoint import (
     StepRecord,
     Wish,
 )
-from ricochet_orchestrator.database import open_engine
+from ricochet_orchestrator.database import migrate, open_engine, translated
 from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.plan import Step, StepId
+from ricochet_orchestrator.redaction import restore
 from ricochet_orchestrator.request import Request
 from ricochet_orchestrator.rows import (
     account_of,
@@ -47,15 +47,16 @@ from ricochet_orchestrator.rows import (
 )
 from ricochet_orchestrator.spending import Answered
 from ricochet_orchestrator.tables import (
-    MIGRATIONS,
     AccountRow,
     AnswerRow,
     CallRow,
     DocumentRow,
+    PlaceholderRow,
     RunRow,
     StepRow,
 )
-from ricochet_protocol.errors import ConfigurationError, LocalFault
+from ricochet_orchestrator.text_seal import SealRecord, opened, set_seal
+from ricochet_protocol.errors import LocalFault
 from ricochet_protocol.ids import Address, PeerId, Period
 
 # Runs of the same clock tick come in the order in which they were entered.
@@ -76,9 +77,11 @@ class Store:
         self._path = path
         self._engine = open_engine(path)
         self._glance: PoolProxiedConnection | None = None
+        self._sealed: bytes | None = None
         self._reader = self._engine.execution_options(reading=True)
         try:
-            self._migrate()
+            migrate(self._engine, path)
+            self._find_seal()
         except BaseException:
             self._engine.dispose()
             raise
@@ -88,6 +91,32 @@ class Store:
         if self._glance is not None:
             self._glance.close()
         self._engine.dispose()
+
+    def _find_seal(self) -> None:
+        with self._reading() as session:
+            self._sealed = _seal_record(session)
+        if self._sealed is not None:
+            record = msgspec.msgpack.decode(self._sealed, type=SealRecord)
+            set_seal(self._engine, opened(self._path, record))
+
+    # What stands for personal data.
+
+    def keep_values(self, values: Mapping[str, str]) -> None:
+        """Remember what placeholders stand for."""
+        with self._transaction() as session:
+            for placeholder, value in values.items():
+                session.merge(PlaceholderRow(placeholder=placeholder, value=value))
+
+    def readable(self, run_id: str) -> dict[StepId, Answer]:
+        """The run's answers for a person, with values in the place of placeholders."""
+        answers = self.answers(run_id)
+        with self._reading() as session:
+            rows = session.exec(select(PlaceholderRow))
+            values = {row.placeholder: row.value for row in rows}
+        return {
+            step: msgspec.structs.replace(answer, text=restore(answer.text, values))
+            for step, answer in answers.items()
+        }
 
     # Runs and steps.
 
@@ -152,7 +181,7 @@ class Store:
 
     def wish(self, run_id: str) -> Wish:
         """What is wanted of the run; waits for nobody's transaction, and takes 10 µs."""
-        with self._translated():
+        with translated(self._path):
             if self._glance is None:
                 self._glance = self._engine.raw_connection()
             cursor = self._glance.cursor()
@@ -335,53 +364,27 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
-        with self._translated(), Session(self._engine, expire_on_commit=False) as session:
+        with translated(self._path), Session(self._engine, expire_on_commit=False) as session:
+            if _seal_record(session) != self._sealed:
+                # Written with the seal of before, it would be readable, or lost.
+                raise LocalFault(
+                    "store_resealed",
+                    f"The encryption of {self._path} was changed meanwhile.",
+                    "Run the same command again; what was stored is kept.",
+                )
             yield session
             session.commit()
 
     @contextmanager
     def _reading(self) -> Iterator[Session]:
         """One consistent look, without the write lock: nobody waits for it, and it for nobody."""
-        with self._translated(), Session(self._reader, expire_on_commit=False) as session:
+        with translated(self._path), Session(self._reader, expire_on_commit=False) as session:
             yield session
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Database errors in words, with the next step."""
-        try:
-            yield
-        except OperationalError as error:
-            locked = "locked" in str(error.orig)
-            raise LocalFault(
-                "store_locked" if locked else "store_failed",
-                f"{self._path} is locked by another process."
-                if locked
-                else f"{self._path} cannot be used: {error.orig}.",
-                "Wait for the other run to end, then run the same command again."
-                if locked
-                else "Check free space and permissions, then run the same command again.",
-            ) from None
-        except DatabaseError as error:
-            raise LocalFault(
-                "store_damaged",
-                f"{self._path} is damaged: {error.orig}.",
-                f"Move it away (`mv {self._path} {self._path}.old`); "
-                "paid vouchers are resumed from the nodes.",
-            ) from None
 
-    def _migrate(self) -> None:
-        with self._translated(), self._engine.begin() as connection:
-            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if version > len(MIGRATIONS):
-                raise ConfigurationError(
-                    "store_newer",
-                    f"{self._path} was written by a newer Ricochet (version {version}).",
-                    "Upgrade: pip install --upgrade ricochet-network.",
-                )
-            for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
-                for statement in statements:
-                    connection.exec_driver_sql(statement)
-                connection.exec_driver_sql(f"PRAGMA user_version = {number}")
+def _seal_record(session: Session) -> bytes | None:
+    found = session.connection().exec_driver_sql("SELECT record FROM seal").fetchone()
+    return None if found is None else bytes(found[0])
 
 
 def _complete(session: Session, run_id: str, step_id: StepId, now: float) -> None:

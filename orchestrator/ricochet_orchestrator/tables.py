@@ -7,8 +7,11 @@ tables have a registry of their own, because other programs in a process may use
 
 from typing import ClassVar, Final
 
+from sqlalchemy import Column
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
+
+from ricochet_orchestrator.text_seal import SealedBytes, SealedText
 
 
 class _Base(SQLModel, registry=registry()):
@@ -31,7 +34,9 @@ class RunRow(_Base, table=True):
     sources: str = "[]"
     cites: bool = False
     digest: str = ""
-    request: bytes | None = None
+    request: bytes | None = Field(
+        default=None, sa_column=Column(SealedBytes("request"), nullable=True)
+    )
     wish: str = "run"
     worker: str = ""
     error: str = ""
@@ -66,7 +71,7 @@ class DocumentRow(_Base, table=True):
     __tablename__: ClassVar[str] = "documents"
 
     sha256: str = Field(primary_key=True)
-    document: bytes
+    document: bytes = Field(sa_column=Column(SealedBytes("document"), nullable=False))
 
 
 class AnswerRow(_Base, table=True):
@@ -74,7 +79,7 @@ class AnswerRow(_Base, table=True):
 
     step: str = Field(primary_key=True)
     run: str = Field(index=True)
-    text: str
+    text: str = Field(sa_column=Column(SealedText("answer"), nullable=False))
     finish: str
     peer: str
     operator: str
@@ -140,12 +145,39 @@ class CallRow(_Base, table=True):
     peer: str | None = None
     advert: bytes | None = None
     operator: str = ""
-    answer: bytes | None = None
+    answer: bytes | None = Field(default=None, sa_column=Column(SealedBytes("call"), nullable=True))
     cost: int = 0
     receipt: bytes | None = None
     voucher: bytes | None = None
     completed_at: float = 0.0
 
+
+class PlaceholderRow(_Base, table=True):
+    """What a placeholder in texts stands for."""
+
+    __tablename__: ClassVar[str] = "placeholders"
+
+    placeholder: str = Field(primary_key=True)
+    value: str = Field(sa_column=Column(SealedText("placeholder"), nullable=False))
+
+
+class SealRow(_Base, table=True):
+    """How the key of the sealed columns is kept: one row in a file that is sealed, else none."""
+
+    __tablename__: ClassVar[str] = "seal"
+
+    id: int = Field(primary_key=True)
+    record: bytes
+
+
+SEALED: Final = (
+    (RunRow, "request"),
+    (DocumentRow, "document"),
+    (AnswerRow, "text"),
+    (CallRow, "answer"),
+    (PlaceholderRow, "value"),
+)
+"""Columns that are content."""
 
 METADATA: Final = _Base.metadata
 
@@ -212,5 +244,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             operator VARCHAR NOT NULL, answer BLOB, cost INTEGER NOT NULL, receipt BLOB,
             voucher BLOB, completed_at FLOAT NOT NULL)""",
         'CREATE INDEX ix_calls_key ON calls ("key")',
+    ),
+    (
+        """CREATE TABLE placeholders (
+            placeholder VARCHAR NOT NULL PRIMARY KEY, value VARCHAR NOT NULL)""",
+        "CREATE TABLE seal (id INTEGER NOT NULL PRIMARY KEY, record BLOB NOT NULL)",
     ),
 )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "ricochet"
 """The name under which people find the entries in their keyring's own window."""
+_COMMANDS: Final = {"keys.json": "ricochet keys", "runs.db": "ricochet chain encryption"}
 _ENTRY: Final = re.compile(r"[\w.-]{1,64} [0-9a-f]{32}")
 
 
@@ -144,4 +145,4 @@ def _forget_command(opens: Path) -> str:
 
 
 def _command(opens: Path) -> str:
-    return "ricochet keys" if opens.name == "keys.json" else "ricochet wallet"
+    return _COMMANDS.get(opens.name, "ricochet wallet")

@@ -87,6 +87,9 @@ async def chat(request: Request) -> Response:
         return failures.refusal(
             403, f"this API key is not for the model {wanted.model!r}", "model_not_allowed", "model"
         )
+    if service.redacts and not chain_model.is_chain(wanted.model):
+        text = "privacy.yaml has personal data redacted, which only runs of chains do"
+        return failures.refusal(400, text, "not_redacted", "model")
     if len(body) > MAX_BODY and not chain_model.is_chain(wanted.model):
         return _too_large(MAX_BODY)
     if chain_model.is_chain(wanted.model):

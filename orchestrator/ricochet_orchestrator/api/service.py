@@ -28,11 +28,14 @@ JOIN_WAIT: Final = 30.0
 class Service:
     """Chains are looked for in `home` and from the folder `working`.
 
+    `redacts`: what is sent has to be redacted, which is done for runs and not for single calls.
+
     `closing` is set when the server ends: no new calls, and streams that never end do."""
 
     home: Path
     keys: ApiKeys
     clock: Callable[[], float]
+    redacts: bool = False
     working: Path = field(default_factory=Path.cwd)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     _joined: "asyncio.Future[Workshop]" = field(
