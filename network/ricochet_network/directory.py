@@ -3,12 +3,16 @@
 A higher `seq` replaces a lower one; the ttl runs on our clock from the first sight of a `seq`, so a
 copy that reaches us late or twice lives no longer. A peer that was removed stays known by its
 `seq`, because others may still hold its advert: for `ABSENCE` only the peer itself can bring it
-back, later anyone can. When full, the directory keeps what it has and refuses strangers.
+back, later anyone can. When full, a stranger's advert takes the place of the latest one that came
+from whoever has brought the most, if its own source has brought fewer: nobody who answers first can
+keep others out, and no one source can own the view.
 
 Nothing here reads a clock: `now` is the loop's time, `unix` the time of day.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from typing import Final
 
 import msgspec
@@ -36,6 +40,7 @@ them to notice as well, short enough to mend a link that only we had lost."""
 class _Entry(msgspec.Struct):
     signed: SignedAdvert
     first_seen: float
+    source: PeerId
     removed: float | None = None
 
     def live(self, now: float) -> bool:
@@ -57,7 +62,7 @@ class Directory:
             raise ValueError("an advert of another peer or network")
         if known is not None and advert.seq <= known.signed.advert.seq:
             raise ValueError(f"seq {advert.seq} is not above {known.signed.advert.seq}")
-        self._entries[self._own] = _Entry(signed, now)
+        self._entries[self._own] = _Entry(signed, now, self._own)
 
     def own(self, now: float) -> SignedAdvert | None:
         """Our own advert while it lives."""
@@ -77,9 +82,16 @@ class Directory:
         if known and signed.advert.seq == known.signed.advert.seq:
             return False
         if known is None:
-            self._make_room_untrusted(now, unix)
-        self._entries[peer] = _Entry(signed, now)
+            self._make_room_untrusted(source, now, unix)
+        # Who speaks for itself, once or now, owes its place to nobody.
+        first = source if known is None or source == peer else known.source
+        self._entries[peer] = _Entry(signed, now, first)
         return True
+
+    @property
+    def full(self) -> bool:
+        """Whether a stranger gets in only in place of another."""
+        return len(self._entries) >= MAX_PEERS
 
     def superseded(self, signed: SignedAdvert) -> bool:
         """Whether its peer has said something newer."""
@@ -100,14 +112,29 @@ class Directory:
         """All live adverts, in the order in which their peers were first heard of."""
         return tuple(entry.signed for entry in self._entries.values() if entry.live(now))
 
-    def _make_room_untrusted(self, now: float, unix: float) -> None:
+    def by_source(self, now: float) -> tuple[SignedAdvert, ...]:
+        """All live adverts of others, one of each source in turn: where to look for peers."""
+        groups: dict[PeerId, list[SignedAdvert]] = {}
+        for peer, entry in self._entries.items():
+            if peer != self._own and entry.live(now):
+                groups.setdefault(entry.source, []).append(entry.signed)
+        turns = zip_longest(*groups.values())
+        return tuple(signed for turn in turns for signed in turn if signed is not None)
+
+    def _make_room_untrusted(self, source: PeerId, now: float, unix: float) -> None:
         if len(self._entries) < MAX_PEERS:
             return
         for peer, entry in tuple(self._entries.items()):
             if not entry.live(now) and entry.signed.advert.issued_at + CLOCK_TOLERANCE < unix:
                 del self._entries[peer]
-        if len(self._entries) >= MAX_PEERS:
+        if len(self._entries) < MAX_PEERS:
+            return
+        brought = Counter(entry.source for entry in self._entries.values())
+        largest, count = brought.most_common(1)[0]
+        if brought[source] + 1 >= count:
             raise garbage("an advert more than the directory holds")
+        latest = (peer for peer, one in reversed(self._entries.items()) if one.source == largest)
+        del self._entries[next(latest)]
 
 
 def _bring_back(entry: _Entry, source: PeerId, now: float) -> bool:

@@ -107,7 +107,12 @@ class Gossip:
         for flaw in flaws:
             self._blame(source, OF_FLAW[flaw])
         if new:
-            self.spread(new, source)
+            # Where directories overflow, what one drops is news to it again, and passing that on
+            # would never end; the word of a peer about itself still travels.
+            full = self._directory.full
+            fresh = [one for one in new if not full or one.advert.peer == source]
+            if fresh:
+                self.spread(fresh, source)
             self._news()
 
     async def snapshot(self) -> AsyncIterator[Reply]:

@@ -125,8 +125,8 @@ class Links:
         if self._refused(peer):
             raise RemoteFault(
                 RemoteCode.REFUSED,
-                f"peer {peer} is banned here",
-                f"`ricochet peers unban {peer}` lifts it",
+                f"peer {peer} is banned here, or no member of this private network",
+                f"`ricochet peers unban {peer}` lifts a ban; `members` in network.json are let in",
             )
         if link := self._links.get(peer):
             return link

@@ -56,9 +56,12 @@ class MemoryNetwork:
         self._changed = asyncio.Event()
         self._places = itertools.count(1)
 
-    def transport(self, seed: bytes) -> "MemoryTransport":
-        """A peer with this 32-byte Ed25519 seed, reachable once it has started."""
-        return MemoryTransport(self, seed, next(self._places))
+    def transport(self, seed: bytes, address: str = "") -> "MemoryTransport":
+        """A peer with this 32-byte Ed25519 seed, reachable once it has started.
+
+        `address` is what it calls its place (a multiaddr without peer id).
+        """
+        return MemoryTransport(self, seed, address or f"/memory/{next(self._places)}")
 
     def partition(self, a: PeerId, b: PeerId) -> None:
         """Hold back every frame between the two and refuse dials, until `heal`."""
@@ -235,7 +238,7 @@ class MemoryConnection:
 class MemoryTransport:
     """A peer of a `MemoryNetwork`; implements `ports.Transport`."""
 
-    def __init__(self, network: MemoryNetwork, seed: bytes, place: int) -> None:
+    def __init__(self, network: MemoryNetwork, seed: bytes, place: str) -> None:
         self.peer = peer_of(seed)
         self._network = network
         self._place = place
@@ -244,7 +247,7 @@ class MemoryTransport:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        return (f"/memory/{self._place}/p2p/{self.peer}",)
+        return (f"{self._place}/p2p/{self.peer}",)
 
     async def start(self, accept: Callable[[Connection], Awaitable[None]]) -> None:
         self._network._join(self)

@@ -4,23 +4,27 @@
 about adverts are answered here while all others go to the app's handler. Whatever a peer sends
 becomes a typed value or a `RemoteFault` before anything else sees it.
 
-Every peer keeps links to its bootstrap peers and to the peers it hears of, up to `MESH` of them. A
+Every peer keeps links to its bootstrap peers and to the peers it hears of, up to `MESH` of them,
+from each source in turn and few of one /16, so that who brings most adverts does not choose them. A
 lost link is dialled again at once; a peer that does not answer leaves the directory.
 """
 
 import asyncio
+import itertools
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from ricochet_network.conduct import Conduct, Offence
 from ricochet_network.directory import Directory
 from ricochet_network.gossip import Gossip
-from ricochet_network.links import MAX_DIALS, Links
+from ricochet_network.links import LASTING, MAX_DIALS, Links
 from ricochet_network.multiplexer import HEARTBEAT
+from ricochet_network.peer_memory import PeerMemory, PeerStore
 from ricochet_network.quota import RATES, SNAPSHOT_COST, Quotas, Rates
 from ricochet_network.task_owner import TaskOwner
 from ricochet_protocol.advert import Advert, SignedAdvert, sign_advert
@@ -35,10 +39,15 @@ from ricochet_protocol.messages import (
     reply_untrusted,
     request_untrusted,
 )
+from ricochet_protocol.multiaddr import Place, place_untrusted
 from ricochet_protocol.ports import Contact, Handler, Transport
 
 MESH: Final = 64
 """Peers that links are kept to; others are dialled when called."""
+NEIGHBOURS: Final = 2
+"""Peers of one /16 (/32 of IPv6) among them, on a public network."""
+SAVE: Final = 60
+"""Seconds between writes of what is remembered of peers."""
 JOINS: Final = MAX_DIALS // 2
 """Dials at once that nobody waits for; calls always find room beside them."""
 TEND: Final = 1.0
@@ -53,7 +62,10 @@ class PeerNetwork:
     """Implements `ports.Peers` over any transport.
 
     `bootstrap` are multiaddrs that end in `/p2p/<peer id>`; ConfigurationError for others. Without
-    a `handler` this peer only makes calls. `clock` tells Unix seconds.
+    a `handler` this peer only makes calls. `clock` tells Unix seconds; `store` outlives a process.
+    On a `public` network only global addresses are dialled, besides those of `bootstrap`, which are
+    the owner's word. `members`, unless empty, are all with whom there is anything to do; `announce`
+    are the addresses to give to others in place of those listened on.
     """
 
     def __init__(
@@ -68,6 +80,10 @@ class PeerNetwork:
         rng: random.Random | None = None,
         heartbeat: float = HEARTBEAT,
         rates: Rates = RATES,
+        store: PeerStore | None = None,
+        public: bool = False,
+        members: Collection[PeerId] = (),
+        announce: Sequence[str] = (),
     ) -> None:
         self.peer = transport.peer
         self._transport = transport
@@ -76,7 +92,13 @@ class PeerNetwork:
         self._handler = handler
         self._directory = Directory(self.peer, network)
         # Any fixed seed will do, as long as peers differ.
-        rng = rng or random.Random(self.peer)  # noqa: S311 - spreads load, guards nothing
+        self._rng = rng or random.Random(self.peer)  # noqa: S311 - spreads load, guards nothing
+        self._clock = clock
+        self._public = public
+        self._members = frozenset(members)
+        self._announce = tuple(f"{one.partition('/p2p/')[0]}/p2p/{self.peer}" for one in announce)
+        self._memory = PeerMemory(store)
+        self._first: dict[PeerId, tuple[str, ...]] = {}
         self._attention = asyncio.Event()
         self._conduct = Conduct(clock)
         self._quotas = Quotas(rates, lambda peer: self._blame(peer, Offence.FLOOD))
@@ -84,9 +106,9 @@ class PeerNetwork:
             self._directory,
             lambda: self._links.current(),
             clock,
-            rng,
+            self._rng,
             news=self._attention.set,
-            refused=self._conduct.refused,
+            refused=self._refused,
             blame=self._blame,
         )
         self._links = Links(
@@ -95,19 +117,20 @@ class PeerNetwork:
             self._addresses_of,
             greet=self._gossip.greet,
             lost=lambda _: self._attention.set(),
-            unreachable=lambda peer: self._directory.remove(peer, _now()),
-            refused=self._conduct.refused,
+            unreachable=self._missed,
+            refused=self._refused,
             blame=self._blame,
             heartbeat=heartbeat,
             rates=rates,
         )
         self._joining: set[PeerId] = set()
+        self._keeping = False
         self._tasks = TaskOwner()
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where this peer can be dialled, once started."""
-        return self._transport.addresses
+        return self._announce or self._transport.addresses
 
     async def start(self) -> None:
         """Listen and join; returns when each bootstrap peer has answered, failed or taken `JOIN`.
@@ -115,14 +138,24 @@ class PeerNetwork:
         LocalFault `port_in_use` when it cannot listen. Unanswered bootstrap peers are retried.
         """
         await self._links.start()
+        for peer, score in self._memory.load().items():
+            self._conduct.restore(peer, score)
+        self._conduct.bar(self._memory.barred())
+        self._first = self._memory.first(self._rng, self._clock(), public=self._public)
         self._gossip.start()
-        joins = [self._tasks.spawn(self._join(peer)) for peer in self._bootstrap]
+        first = dict.fromkeys((*self._bootstrap, *self._first))
+        joins = [self._tasks.spawn(self._join(peer)) for peer in first]
         if joins:
             await asyncio.wait(joins, timeout=JOIN)
+        self._keeping = True
         self._tasks.spawn(self._tend())
+        self._tasks.spawn(self._keep())
 
     async def stop(self) -> None:
         """Close everything; may be called twice, and after a failed start."""
+        if self._keeping:
+            self._keeping = False
+            self._remember()
         await self._tasks.stop()
         await self._gossip.stop()
         await self._links.stop()
@@ -156,7 +189,18 @@ class PeerNetwork:
     def _addresses_of(self, peer: PeerId) -> tuple[str, ...]:
         known = self._directory.get(peer, _now())
         offered = known.advert.addresses if known else ()
-        return tuple(dict.fromkeys((*self._bootstrap.get(peer, ()), *offered)))
+        if self._public:
+            offered = tuple(place.address for place in _places(offered, peer))
+        own = (*self._bootstrap.get(peer, ()), *self._first.get(peer, ()))
+        return tuple(dict.fromkeys((*own, *offered)))
+
+    def _refused(self, peer: PeerId) -> bool:
+        outside = bool(self._members) and peer not in self._members and peer != self.peer
+        return outside or self._conduct.refused(peer)
+
+    def _missed(self, peer: PeerId) -> None:
+        self._first.pop(peer, None)
+        self._directory.remove(peer, _now())
 
     async def _serve(self, peer: PeerId, data: bytes) -> AsyncGenerator[bytes, None]:
         replies = self._answer(peer, self._request_untrusted(peer, data))
@@ -217,8 +261,7 @@ class PeerNetwork:
     async def _tend(self) -> None:
         while True:
             self._attention.clear()
-            known = [signed.advert.peer for signed in self.directory()[:MESH]]
-            for peer in dict.fromkeys((*self._bootstrap, *known)):
+            for peer in dict.fromkeys((*self._bootstrap, *self._first, *self._mesh())):
                 if len(self._joining) >= JOINS:
                     break
                 if peer not in self._joining and self._links.should_dial(peer):
@@ -229,6 +272,44 @@ class PeerNetwork:
                     await self._attention.wait()
             except TimeoutError:
                 continue
+
+    def _mesh(self) -> list[PeerId]:
+        """The advertised peers that links are kept to."""
+        chosen: list[PeerId] = []
+        networks: Counter[tuple[int, int]] = Counter()
+        for signed in self._directory.by_source(_now()):
+            peer = signed.advert.peer
+            if len(chosen) == MESH:
+                break
+            if self._public:
+                places = _places(signed.advert.addresses, peer)
+                near = {place.network for place in places}
+                if not places or any(networks[one] >= NEIGHBOURS for one in near):
+                    continue
+                networks.update(near)
+            chosen.append(peer)
+        return chosen
+
+    async def _keep(self) -> None:
+        """Follow the owner's bans, and remember peers."""
+        for second in itertools.count(1):
+            await asyncio.sleep(1)
+            for peer in self._conduct.bar(self._memory.barred()):
+                self._shut_out(peer)
+            if second % SAVE == 0:
+                self._remember()
+
+    def _remember(self) -> None:
+        for link in self._links.current():
+            if _now() - link.since >= LASTING:
+                self._memory.met(link.peer, self._addresses_of(link.peer), self._clock())
+        self._memory.save(self._conduct.scores())
+
+
+def _places(addresses: Sequence[str], peer: PeerId) -> tuple[Place, ...]:
+    """The global ones among addresses that a peer gives of itself."""
+    found = (place_untrusted(one, peer, public=True) for one in addresses)
+    return tuple(place for place in found if place is not None)
 
 
 class _Replies:

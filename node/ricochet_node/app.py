@@ -54,6 +54,7 @@ from ricochet_settlement.deployment import Deployment
 from ricochet_settlement.holdings import holdings
 from ricochet_settlement.hot_key import load_or_create
 from ricochet_settlement.operator import register_node
+from ricochet_settlement.peer_files import PeerFiles
 from ricochet_settlement.sender import Outbox
 
 PEER_KEY: Final = "peer.key"
@@ -142,6 +143,10 @@ async def run_node(
             deployment.domain.network,
             (*deployment.bootstrap, *await settlement.first_peers(SystemRandom())),
             node.door,
+            store=PeerFiles(options.home),
+            public=deployment.public,
+            members=deployment.members,
+            announce=config.announce,
         )
         stack.push_async_callback(network.stop)
         await network.start()

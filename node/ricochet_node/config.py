@@ -5,6 +5,7 @@ checked when the file is read: a field nobody knows is a spelling mistake, not s
 `offer.py` has the section `offers:`, `key_limits.py` the section `keys:`.
 """
 
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,7 +21,7 @@ from ricochet_node.key_rules import KeyRules
 from ricochet_node.listening import host_and_port
 from ricochet_node.monitoring import Monitoring
 from ricochet_node.offer import Offer, OfferSection, offer_of, section_of
-from ricochet_protocol.advert import MAX_MODELS
+from ricochet_protocol.advert import MAX_ADDRESSES, MAX_MODELS
 from ricochet_protocol.errors import ConfigurationError
 from ricochet_protocol.money import UNITS_PER_DOLLAR, Units
 from ricochet_protocol.payee import CREDIT_CAP
@@ -28,6 +29,7 @@ from ricochet_protocol.payee import CREDIT_CAP
 FILE_NAME: Final = "node.yaml"
 ANY_PORT: Final = ("/ip4/127.0.0.1/tcp/0",)
 """This machine only: reaching beyond it is for the owner to decide."""
+_ANNOUNCED: Final = re.compile(r"/(?:ip4|ip6|dns|dns4|dns6)/[0-9A-Za-z.:-]+/tcp/[1-9][0-9]{0,4}")
 _DAY: Final = 24 * 3600
 
 
@@ -53,11 +55,14 @@ class NodeConfig(msgspec.Struct, frozen=True):
     """`credit_cap` is the most that a subscriber may owe, however much he has paid here.
 
     `limits` are the owner's rules of keys, by key id, for the models that are offered with them;
-    `guests` say whom the node serves; `door` is where the owner's own clients come in, or "".
+    `announce` are the addresses to give to others, where they are not those listened on (a
+    forwarded port). `guests` say whom the node serves; `door` is where the owner's own clients come
+    in, or "".
     """
 
     offers: tuple[Offer, ...]
     listen: tuple[str, ...] = ANY_PORT
+    announce: tuple[str, ...] = ()
     region: str = ""
     claim: ClaimSettings = ClaimSettings()
     monitoring: Monitoring = Monitoring()
@@ -86,6 +91,7 @@ class ConfigFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
     offers: tuple[OfferSection, ...] = ()
     listen: tuple[str, ...] = ANY_PORT
+    announce: tuple[str, ...] = ()
     region: str = ""
     claim: _Claim = _Claim()
     monitoring: Monitoring = Monitoring()
@@ -170,6 +176,7 @@ def checked(file: ConfigFile) -> NodeConfig:
     return NodeConfig(
         offers=offers,
         listen=file.listen,
+        announce=_announce(file.announce),
         region=file.region,
         claim=_claim(file.claim),
         monitoring=file.monitoring,
@@ -178,6 +185,18 @@ def checked(file: ConfigFile) -> NodeConfig:
         door=_door(file.door),
         guests=guests(file.private, file.allow, file.deny),
     )
+
+
+def _announce(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    for one in addresses:
+        if not _ANNOUNCED.fullmatch(one) or int(one.rpartition("/")[2]) >= 2**16:
+            raise Wrong(
+                f"announce: {one!r} is no address that others can dial; "
+                'write it as "/ip4/203.0.113.5/tcp/4001"'
+            )
+    if len(addresses) > MAX_ADDRESSES:
+        raise Wrong(f"announce: at most {MAX_ADDRESSES}")
+    return addresses
 
 
 def _limits(sections: Mapping[str, KeySection], offers: tuple[Offer, ...]) -> dict[str, KeyRules]:

@@ -408,6 +408,7 @@ async def _setting(
     from ricochet_settlement import deployment, wallet
     from ricochet_settlement.contract import ContractSettlement
     from ricochet_settlement.hot_key import load_or_create
+    from ricochet_settlement.peer_files import PeerFiles
     from ricochet_settlement.session_key import SESSION_FILE, former_sessions
 
     network = deployment.load(home)
@@ -421,7 +422,15 @@ async def _setting(
         settlement = await ContractSettlement.connect(network, session_key, follow=home)
         opened.push_async_callback(settlement.close)
         bootstrap = (*network.bootstrap, *await settlement.first_peers(SystemRandom()))
-        peers = PeerNetwork(Libp2pTransport(peer_key), peer_key, network.domain.network, bootstrap)
+        peers = PeerNetwork(
+            Libp2pTransport(peer_key),
+            peer_key,
+            network.domain.network,
+            bootstrap,
+            store=PeerFiles(home),
+            public=network.public,
+            members=network.members,
+        )
         opened.push_async_callback(peers.stop)
         await peers.start()
         yield Setting(

@@ -128,7 +128,7 @@ class ContractSettlement:
             raise ValueError("first peers need an index")
         await self._index.sync()
         nodes = self._index.confirmed.nodes()
-        return first_peers(nodes, draw, development=self._network.deployment.development)
+        return first_peers(nodes, draw, development=not self._network.deployment.public)
 
     async def reserve(self, reservations: Sequence[SignedReservation]) -> tuple[Outcome, ...]:
         expected = [await self._foresee(entry) for entry in reservations]

@@ -13,7 +13,7 @@ import msgspec
 
 from ricochet_protocol.eip712 import Domain
 from ricochet_protocol.errors import ConfigurationError, UsageError
-from ricochet_protocol.ids import Address, address
+from ricochet_protocol.ids import Address, PeerId, address, peer_public_key
 from ricochet_settlement.private_file import create_private, write_private
 
 FILE_NAME: Final = "network.json"
@@ -34,7 +34,8 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `confirmations` is how many blocks below the newest the chain is believed; none given means 12,
     and 0 on a development network, whose chain never reorganises. Below `first_block` the chain has
-    nothing of the contract.
+    nothing of the contract. `members`, unless empty, are the only peers of a private network: all
+    who join it have the same file.
     """
 
     rpc: str
@@ -45,6 +46,7 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     development: bool = False
     confirmations: int | None = None
     first_block: int = 0
+    members: tuple[PeerId, ...] = ()
 
     def __post_init__(self) -> None:
         for account in (self.contract, self.token):
@@ -54,6 +56,8 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("chain_id out of range")
         if not _is_url(self.rpc):
             raise ValueError("rpc is not an http(s) URL")
+        for member in self.members:
+            peer_public_key(member)
         if not 0 <= self.first_block < 2**63:
             raise ValueError("first_block out of range")
         if not 0 <= self.depth <= MAX_CONFIRMATIONS:
@@ -63,6 +67,11 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def domain(self) -> Domain:
         """What signatures are bound to."""
         return Domain(chain_id=self.chain_id, contract=self.contract)
+
+    @property
+    def public(self) -> bool:
+        """Whether strangers take part, so that their addresses are looked at twice."""
+        return not (self.development or self.members)
 
     @property
     def depth(self) -> int:

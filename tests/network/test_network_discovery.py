@@ -165,7 +165,7 @@ def test_an_unreachable_bootstrap_peer_neither_prevents_start_nor_is_given_up() 
             assert peers_of(lonely) == {lonely.peer}
             transport = w.net.transport(seed(1))
             bootstrap = PeerNetwork(transport, seed(1), NETWORK, clock=unix)
-            transport._place = 1
+            transport._place = "/memory/1"
             stack.push_async_callback(bootstrap.stop)
             await bootstrap.start()
             await asyncio.sleep(31)

@@ -41,10 +41,12 @@ def test_prices_become_units_and_the_rest_has_defaults(tmp_path: Path) -> None:
 def test_everything_can_be_set(tmp_path: Path) -> None:
     text = GOOD.replace("slots: 3", "slots: 3, supports: [tools, seed, tools]") + (
         'listen: ["/ip4/0.0.0.0/tcp/4001"]\nregion: eu\n'
+        'announce: ["/ip4/203.0.113.5/tcp/4001"]\n'
         'claim: {minimum: "1.5", interval: 60}\ncredit_cap: "0.002"\n'
     )
     read = load(written(tmp_path, text))
     assert read.listen == ("/ip4/0.0.0.0/tcp/4001",)
+    assert read.announce == ("/ip4/203.0.113.5/tcp/4001",)
     assert read.offers[0].shown.features == ("seed", "tools")
     assert (read.region, read.credit_cap) == ("eu", 2_000)
     assert (read.claim.minimum, read.claim.interval) == (1_500_000, 60)
@@ -73,6 +75,9 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         (GOOD + GOOD.removeprefix("\noffers:\n"), "same model"),
         (GOOD + "listen: []", "listen"),
         (GOOD + "listen: [localhost]", "listen"),
+        (GOOD + "announce: [example.org]", "announce"),
+        (GOOD + "announce: [/ip4/203.0.113.5/tcp/70000]", "announce"),
+        (GOOD + "announce: [/ip4/203.0.113.5/udp/4001]", "announce"),
         (GOOD + f"region: {'x' * 33}", "region"),
         (GOOD + "claim: {interval: 0}", "claim.interval"),
         (GOOD + "claim: {minimum: x}", "claim.minimum"),

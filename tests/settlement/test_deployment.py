@@ -30,7 +30,7 @@ def test_a_saved_deployment_is_loaded(tmp_path: Path) -> None:
     assert deployment.load(tmp_path / "home") == SOME
     written = json.loads((tmp_path / "home" / "network.json").read_text())
     names = ["rpc", "chain_id", "contract", "token", "bootstrap", "development"]
-    assert list(written) == [*names, "confirmations", "first_block"]
+    assert list(written) == [*names, "confirmations", "first_block", "members"]
     assert SOME.domain.network == f"eip155:31337:{SOME.contract}"
 
 
@@ -62,6 +62,7 @@ def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
         {"confirmations": "12"},
         {"confirmations": True},
         {"first_block": -1},
+        {"members": ["nobody"]},
         {"first_block": 2**63},
         {"surprise": 1},
     ],
