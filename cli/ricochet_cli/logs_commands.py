@@ -26,7 +26,9 @@ Since = Annotated[
 Until = Annotated[str | None, typer.Option(help="Until when, as --since; not included.")]
 Model = Annotated[str | None, typer.Option(help="Only this model.")]
 Key = Annotated[str | None, typer.Option(help="Only what this key served.")]
-Subscriber = Annotated[str | None, typer.Option(help="Only this subscriber's address.")]
+Subscriber = Annotated[
+    str | None, typer.Option(help="Only this subscriber's address; `local` for your own door.")
+]
 Outcome = Annotated[
     str | None, typer.Option(help="ok, failed, or one code such as busy or upstream.")
 ]
@@ -179,9 +181,36 @@ def _filter(
         until=None if until is None else moment(until, now),
         model=model,
         key=key,
-        subscriber=None if subscriber is None else subscriber.lower(),
-        outcome=outcome,
+        subscriber=None if subscriber is None else _whose(subscriber),
+        outcome=None if outcome is None else _known(outcome),
     )
+
+
+def _whose(subscriber: str) -> str:
+    from ricochet_protocol.errors import UsageError
+    from ricochet_protocol.ids import address
+
+    if subscriber == "local":
+        return ""
+    try:
+        return address(subscriber.lower())
+    except ValueError:
+        raise UsageError(
+            "bad_subscriber",
+            f"not an account: {subscriber!r}",
+            "`ricochet node stats --by subscriber` shows those that there are; or: local",
+        ) from None
+
+
+def _known(outcome: str) -> str:
+    from ricochet_protocol.errors import REMOTE_CODES, UsageError
+
+    known = ("ok", "failed", "cancelled", *sorted(REMOTE_CODES))
+    if outcome not in known:
+        raise UsageError(
+            "bad_outcome", f"no outcome is called {outcome!r}", f"use one of: {', '.join(known)}"
+        )
+    return outcome
 
 
 def _say_empty(home: Path) -> None:

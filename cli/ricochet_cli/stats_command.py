@@ -51,6 +51,8 @@ def stats(
         say("no request in that time; requests are logged while `ricochet node start` runs")
         return
     typer.echo(stats_text(groups, whole, grouping))
+    if whole["unpriced"]:
+        say('"?": what some calls cost you is not known; set `prices` of their key in node.yaml')
     days = totals(records, "day")
     if len(days) > 1:
         typer.echo(

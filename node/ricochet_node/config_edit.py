@@ -188,4 +188,5 @@ def _node_below(node: Any, name: str) -> Any:
 
 
 def _bad(name: str, why: str) -> UsageError:
+    why = why.removeprefix(f"{name}: ")
     return UsageError("bad_setting", f"{name}: {why}", "nothing was written; correct the value")

@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ricochet_cli import chain_runner
@@ -66,6 +67,47 @@ def test_show(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "logs", "show", "--outcome", "failed", "--json", "--home", str(home))
     (found,) = json.loads(out)
     assert (found["outcome"], found["income"]) == ("busy", 0)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--outcome", "nonsense", "cancelled"),
+        ("--subscriber", "0x12", "local"),
+        ("--since", "yesterday", "2h"),
+    ],
+)
+@pytest.mark.parametrize("command", [("show",), ("export", "--format", "csv")])
+def test_a_filter_that_can_fit_nothing_is_refused(
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: tuple[str, ...],
+    option: str,
+    value: str,
+    told: str,
+) -> None:
+    code, out, err = run(capsys, "logs", *command, option, value, "--home", str(home))
+    assert (code, out) == (2, "") and value in err and told in err.split("hint:")[1]
+
+
+def test_each_filter_takes_its_own(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = RequestLog(home)
+    own = msgspec.structs.replace(next(read(home)), subscriber="", door="local", outcome="ok")
+    log.write(own)
+    log.close()
+    found = {}
+    for option, value in (
+        ("--subscriber", "0x" + "AA" * 20),
+        ("--subscriber", "local"),
+        ("--key", "mine"),
+        ("--outcome", "busy"),
+        ("--outcome", "cancelled"),
+        ("--since", "1970-01-01"),
+        ("--until", "1970-01-02"),
+    ):
+        _, out, _ = run(capsys, "logs", "show", "--json", option, value, "--home", str(home))
+        found[option, value] = len(json.loads(out))
+    assert list(found.values()) == [3, 1, 2, 1, 0, 4, 0]
 
 
 def test_show_content(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,6 +171,11 @@ def test_stats(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sum(group["requests"] for group in found["groups"]) == 3
     code, _, err = run(capsys, "node", "stats", "--by", "colour", "--home", str(home))
     assert code == 2 and "subscriber" in err
+    log = RequestLog(home)
+    log.write(msgspec.structs.replace(list(read(home))[-1], upstream_cost=None))
+    log.close()
+    _, out, err = run(capsys, "node", "stats", "--home", str(home))
+    assert "+?" in out and "`prices`" in err
 
 
 def test_moments() -> None:

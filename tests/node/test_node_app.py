@@ -53,6 +53,8 @@ from ricochet_protocol.errors import (
     ConfigurationError,
     ExitCode,
     LocalFault,
+    RemoteCode,
+    RemoteFault,
     RicochetError,
 )
 from ricochet_protocol.ids import Address, PeerId, Period, RequestId
@@ -279,6 +281,35 @@ class NodeProcess:
         return code
 
 
+class CommandProcess(NodeProcess):
+    """The same by its owner's command, which says on stderr what ended it."""
+
+    def __init__(self, home: Path) -> None:
+        (home / "passphrase").write_text(WORDS + "\n")
+        self.told = home / "stderr"
+        start = ("node", "start", "--home", home, "--passphrase-file", home / "passphrase")
+        with self.told.open("ab") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ricochet_cli", *map(str, start)],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        assert self._process.stdout is not None
+        self.addresses = (self._process.stdout.readline().strip(),)
+        self.peer = PeerId(self.addresses[0].rpartition("/")[2])
+        self.operator = wallet.address_of(home / "wallet.json")
+
+    def kill_vault(self) -> None:
+        lists = Path(f"/proc/{self.pid}/task").glob("*/children")
+        (vault,) = (int(child) for text in lists for child in text.read_text().split())
+        assert b"ricochet_node.vault" in Path(f"/proc/{vault}/cmdline").read_bytes()
+        os.kill(vault, signal.SIGKILL)
+
+    def ended(self) -> int:
+        return self._process.wait(60)
+
+
 def in_memory(pid: int, *secrets: str) -> set[str]:
     """Which of the secrets stand in the writable memory of a process."""
     found = set()
@@ -412,3 +443,55 @@ def test_a_killed_node_keeps_what_it_acknowledged(chain: str, tmp_path: Path) ->
     for secret in (WORDS, PROVIDER_KEY, "confidential"):
         assert secret not in log
     assert stat.S_IMODE((tmp_path / "node.log").stat().st_mode) == 0o600
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(sys.platform != "linux", reason="it finds the vault in /proc")
+def test_a_vault_killed_in_mid_call_ends_the_node_and_loses_no_voucher(
+    chain: str, tmp_path: Path
+) -> None:
+    async def killed(upstream: UpstreamDouble, client: Client, node: CommandProcess) -> int:
+        await client.hello()
+        await client.reserve(50_000)
+        await client.pay(PAID)
+        due = (await client.ask(1)).receipt.receipt.due
+        upstream.fault("stall_after", times=1)
+        call = asyncio.create_task(client.ask(2))
+        await upstream.until(lambda counts: counts.open == 1)
+        node.kill_vault()
+        with pytest.raises(RemoteFault) as caught:
+            await call
+        # Nothing that a client hears names the vault; he asks another node.
+        assert caught.value.code in (RemoteCode.UPSTREAM, RemoteCode.DISCONNECTED)
+        assert "vault" not in caught.value.message
+        await upstream.until(lambda counts: counts.abandoned == 1)
+        return due
+
+    async def whole() -> None:
+        async with asyncio.timeout(150), UpstreamDouble([PROVIDER_KEY]) as upstream:
+            deployment = await world(chain, tmp_path, upstream.base_url)
+            first = await asyncio.to_thread(CommandProcess, tmp_path)
+            try:
+                async with client_of(deployment, first) as client:
+                    due = await killed(upstream, client, first)
+                code = await asyncio.to_thread(first.ended)
+            finally:
+                await asyncio.to_thread(first.end, signal.SIGKILL)
+            assert code == ExitCode.FAILURE
+            told = first.told.read_text()
+            assert "error: the vault process has ended" in told
+            assert "hint: start the node again" in told
+            assert PROVIDER_KEY not in told and WORDS not in told and "Traceback" not in told
+            assert not (tmp_path / "node.run.json").exists()
+            second = await asyncio.to_thread(CommandProcess, tmp_path)
+            try:
+                async with client_of(deployment, second) as client:
+                    state = await client.hello()
+                    assert state.voucher is not None and state.due == due
+                    assert state.voucher.voucher.cumulative == PAID
+                    await client.ask(2)
+                assert (await settle(tmp_path))["claimed"] == PAID
+            finally:
+                assert await asyncio.to_thread(second.end, signal.SIGTERM) == 0
+
+    asyncio.run(whole())
