@@ -204,7 +204,7 @@ def _take(task: Item, parts: Sequence[Item], replace: bool, now: float) -> list[
         {
             "id": first + number,
             "title": one["title"],
-            "description": one["description"],
+            "description": one["description"].strip() or one["title"],
             "details": one["details"],
             "testStrategy": one.get("testStrategy", ""),
             "status": TaskStatus.PENDING.value,
@@ -265,7 +265,7 @@ def _add_section(tasks: list[Item], found: list[Item], added: dict[str, Any], no
             item = {
                 "id": max(numbers, default=0) + 1,
                 "title": one["title"],
-                "description": one["description"],
+                "description": one["description"].strip() or one["title"],
                 "status": TaskStatus.PENDING.value,
                 "dependencies": [],
                 "priority": one["priority"],

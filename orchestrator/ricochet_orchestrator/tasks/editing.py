@@ -82,7 +82,8 @@ def add(
     item: Item = {
         "id": 0,
         "title": "",
-        "description": "",
+        # Task Master reads no file in which a task has a blank description.
+        "description": fields.title,
         "status": TaskStatus.PENDING.value,
         "dependencies": [],
     }
@@ -207,8 +208,8 @@ def _check(name: str, value: str) -> None:
             f"{name} has {len(value):,} characters, of at most {MAX_TEXT:,}.",
             "Put it into a file and name the file.",
         )
-    if name == "title" and not value.strip():
-        raise UsageError("title_missing", "A title has a character that shows.", "See --help.")
+    if name in ("title", "description") and not value.strip():
+        raise UsageError(f"{name}_missing", f"A {name} has a character that shows.", "See --help.")
     if name == "priority" and value not in PRIORITIES:
         raise UsageError(
             "priority_unknown", f"{value!r} is no priority.", f"Known: {', '.join(PRIORITIES)}."

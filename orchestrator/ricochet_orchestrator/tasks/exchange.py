@@ -208,15 +208,28 @@ def _agree(base: dict[str, dict[str, str]], result: _Tags, other: _Tags) -> None
 
 
 def _digest(item: Item | None) -> str:
-    """What stands for an item; our exact status follows from the rest, so it is no change."""
+    """What stands for an item's content; "" for none."""
     if item is None:
         return ""
-    plain = copy.deepcopy(item)
-    for one in (plain, *subtasks(plain)):
-        kept = (one.get("metadata") or {}).get("ricochet")
-        if kept is not None:
-            kept.pop("status", None)
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+    text = json.dumps(_plain(item), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(item: Item) -> Item:
+    """An item without what is no change: Task Master writes ids as text or as numbers as it likes,
+    and adds empty fields and parents; our exact status follows from the rest."""
+    plain = {name: value for name, value in item.items() if value not in (None, "", [], {})}
+    plain.pop("parentId", None)
+    plain["id"] = key(item["id"])
+    if "dependencies" in plain:
+        plain["dependencies"] = [key(one) for one in plain["dependencies"]]
+    if "subtasks" in plain:
+        plain["subtasks"] = [_plain(one) for one in plain["subtasks"]]
+    kept = (plain.get("metadata") or {}).get("ricochet")
+    if kept is not None:
+        rest = {name: value for name, value in kept.items() if name != "status"}
+        plain["metadata"] = {**plain["metadata"], "ricochet": rest}
+    return plain
 
 
 def _name(project: Path, file: Path) -> str:
