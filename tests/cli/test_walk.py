@@ -295,6 +295,29 @@ def test_routes_and_peers_are_explained(kept: Kept) -> None:
     assert failed(wrong, 2, "bad_routing")
 
 
+@pytest.mark.deep
+def test_a_role_is_tried_and_tasks_are_done(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = kept.folder / "subscriber"
+    offered = json.loads(ricochet("models", "list", "--available", "--json", home=home).stdout)
+    assert [one["peers"] for one in offered] == [3]
+    assert ricochet("models", "set", f"critic={offered[0]['model']}", home=home).returncode == 0
+    tried = ricochet("models", "test", "critic", "--json", home=home)
+    assert tried.returncode == 0, tried.stderr
+    trial = json.loads(tried.stdout)
+    assert trial["origin"] == "project" and trial["cost"] > 0 and trial["peer"]
+    assert ricochet("tasks", "add", "Judge it", "--role", "critic", home=home).returncode == 0
+    ran = ricochet("tasks", "run", "--max-cost", "0.05", "--json", home=home)
+    assert ran.returncode == 0, ran.stderr
+    done = json.loads(ran.stdout)
+    assert done["completed"] == ["1"] and 0 < done["cost"] <= 50_000
+    shown = json.loads(ricochet("tasks", "show", "1", "--json", home=home).stdout)
+    assert shown["model"]["name"] == offered[0]["model"] and shown["status"] == "completed"
+    assert (tmp_path / shown["output"]["destination"]).read_text().strip()
+
+
 def test_a_detached_run_is_watched_paused_and_resumed_by_its_id(kept: Kept, tmp_path: Path) -> None:
     home = kept.folder / "subscriber"
     file = document(tmp_path, 60, "detachment")
