@@ -278,6 +278,23 @@ def test_one_process_at_a_time_runs_tasks(tmp_path: Path) -> None:
     assert caught.value.code == "file_busy"
 
 
+def test_a_file_that_an_imported_task_names_is_never_sent(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("key material")
+    with_tasks(tmp_path, "theirs", "mine")
+    needing(tmp_path, "2", "1")
+    with task_file.changing(tmp_path) as book:
+        book.tasks()[0] |= {"status": "completed", "complexity": "high"}
+        editing.own(book.tasks()[0])["result"] = str(tmp_path / "secret")
+    asked: list[str] = []
+
+    def script(ask: Ask) -> str:
+        asked.append(said(ask))
+        return "done"
+
+    assert ran(tmp_path, script)[0].completed == ("2",)
+    assert len(asked) == 1 and "key material" not in asked[0]
+
+
 @pytest.mark.parametrize("name", ["../../x", ".", "a/b", "\ud800", "x" * 300])
 def test_a_result_stays_in_its_folder_whatever_the_id(tmp_path: Path, name: str) -> None:
     with task_file.changing(tmp_path) as book:

@@ -149,11 +149,7 @@ async def expand(
     tasks, name = book.tasks(tag), tag or book.current
     chosen = _chosen(tasks, refs)
     if not refs:
-        chosen = [
-            one
-            for one in chosen
-            if not subtasks(one.item) and (one.item.get("complexity") or 0) >= THRESHOLD
-        ]
+        chosen = [one for one in chosen if not subtasks(one.item) and _rated(one.item) >= THRESHOLD]
     if not chosen:
         raise UsageError(
             "nothing_to_expand",
@@ -179,6 +175,11 @@ async def expand(
                 item = current[one.ref].item
                 changed[one.ref] = _take(item, parts, replace, now)
     return _done(changed, failed, result)
+
+
+def _rated(item: Item) -> float:
+    score = item.get("complexity")
+    return score if isinstance(score, int | float) else 0
 
 
 def _to_expand(place: Place, count: int | None) -> str:

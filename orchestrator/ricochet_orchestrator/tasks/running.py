@@ -161,7 +161,8 @@ def _who(place: Place, wanted: Wanted) -> tuple[str, str | None]:
     kept = seen(place.item)
     inherited = seen(place.parent) if place.parent is not None else {}
     role = kept.get("role") or inherited.get("role") or "main"
-    return str(role), wanted.model or kept.get("wanted_model") or inherited.get("wanted_model")
+    model = wanted.model or kept.get("wanted_model") or inherited.get("wanted_model")
+    return str(role), None if model is None else str(model)
 
 
 async def _round(
@@ -176,7 +177,7 @@ async def _round(
 ) -> None:
     chain = chain_for("task-work", *_who(group[0], wanted))
     tasks = task_file.load(project).tasks(tag)
-    texts = [(one.ref, _prompt(project, tasks, one)) for one in group]
+    texts = [(one.ref, _prompt(project, tag, tasks, one)) for one in group]
     cap = None if wanted.budget is None else Units(wanted.budget - done.cost)
     if cap is not None and cap <= 0:
         done.stopped = "budget"
@@ -211,17 +212,19 @@ async def _round(
     _settle(project, tag, [one for one, _ in ended], [reply for _, reply in ended], done, clock())
 
 
-def _prompt(project: Path, tasks: list[Item], place: Place) -> str:
-    """A task with the results it builds on."""
+def _prompt(project: Path, tag: str, tasks: list[Item], place: Place) -> str:
+    """A task with the results it builds on.
+
+    Where a result is follows from the task: a file named in an imported task is never read, since
+    what a prompt holds leaves the machine.
+    """
     text = described(place)
     known = {one.ref: one for one in places(tasks)}
     for ref in needs_of(place):
-        result = seen(known[ref].item).get("result") if ref in known else None
-        if isinstance(result, str):
-            file = project / result
-            if file.is_file():
-                text += f"\n\nResult of task {ref}, {known[ref].item['title']}:\n\n"
-                text += file.read_text("utf-8", "replace")
+        file = project / _result(tag, ref)
+        if ref in known and seen(known[ref].item).get("result") and file.is_file():
+            text += f"\n\nResult of task {ref}, {known[ref].item['title']}:\n\n"
+            text += file.read_text("utf-8", "replace")
     return text
 
 
