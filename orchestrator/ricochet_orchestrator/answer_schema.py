@@ -10,6 +10,7 @@ import json
 from typing import Any, Final
 
 from ricochet_protocol.conversation import AnswerFormat
+from ricochet_protocol.nesting import is_nested_beyond
 
 KEYWORDS: Final = frozenset(
     {
@@ -19,6 +20,8 @@ KEYWORDS: Final = frozenset(
         *("multipleOf", "anyOf", "title", "description"),
     }
 )
+MAX_DEPTH: Final = 64
+"""Of an answer, which a stranger's machine wrote."""
 _REASON: Final = 300
 """Characters of a reason that a model is told."""
 
@@ -75,10 +78,11 @@ def value_of(text: str, schema: str) -> tuple[Any, str]:
 
     One pair of code fences around the value is taken off: models are used to writing them.
     """
-    try:
-        value = json.loads(unfenced(text), parse_constant=_no_constant)
-    except RecursionError:
+    bare = unfenced(text)
+    if is_nested_beyond(bare, MAX_DEPTH):
         return None, "The JSON is nested too deeply."
+    try:
+        value = json.loads(bare, parse_constant=_no_constant)
     except ValueError as error:
         return None, f"It is not JSON alone: {error}."
     found = next(iter(_validator(schema).iter_errors(value)), None)

@@ -15,11 +15,14 @@ from ricochet_orchestrator.chain_files import place
 from ricochet_orchestrator.tasks.book import Book, Item, NotTasksError, checked
 from ricochet_orchestrator.tasks.dependencies import settle
 from ricochet_protocol.errors import UsageError
+from ricochet_protocol.nesting import is_nested_beyond
 from ricochet_settlement.file_lock import locked
 
 FOLDER: Final = ".ricochet"
 FILE: Final = "tasks.json"
 VERSION: Final = 1
+MAX_DEPTH: Final = 128
+"""A task file needs six levels; metadata may bring its own."""
 MAX_FILE: Final = 64 * 1024 * 1024
 """Ten thousand tasks of ordinary size have a tenth of that."""
 
@@ -102,11 +105,10 @@ def read_json(path: Path) -> Any:
     if len(data) > MAX_FILE:
         raise invalid(path, f"is larger than {MAX_FILE // 1024 // 1024} MiB")
     try:
-        return json.loads(
-            data.decode("utf-8-sig"), object_pairs_hook=_once, parse_constant=_no_constant
-        )
-    except RecursionError:
-        raise invalid(path, "is nested too deeply") from None
+        text = data.decode("utf-8-sig")
+        if is_nested_beyond(text, MAX_DEPTH):
+            raise invalid(path, "is nested too deeply")
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
     except ValueError as error:
         # A JSONDecodeError says where; a half-written file ends in the middle.
         raise invalid(path, f"is not whole JSON: {error}") from None
