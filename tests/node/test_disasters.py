@@ -98,6 +98,7 @@ def test_a_vault_killed_in_mid_call_fails_it_at_once_and_leaks_no_key(tmp_path: 
                 assert caught.value.reason is Reason.BROKEN and caught.value.retryable
                 assert not caught.value.unbilled, "the provider may have gone on"
                 await double.until(lambda counts: counts.abandoned == 1)
+                await vault.exited()  # before, its port may still take a connection
                 with pytest.raises(ProviderFault) as gone:
                     _ = [piece async for piece in upstream.stream("main", "real", ask)]
                 assert gone.value.unbilled and gone.value.retryable
