@@ -1,14 +1,15 @@
-"""What each key has used, on disk before it is used: `keys.db`.
+"""What each key has used, written down before it is used: `keys.db`.
 
-A debit is synchronised to the disk before its call is sent, so that neither kill -9 nor power loss
-makes the vault forget what may have been spent. Several processes may have the file open: a node's
-vault, the vault of `ricochet keys test`, and `ricochet keys disable`. Each change is one immediate
-transaction, in which what was read stays true until it is written.
+Each change is one immediate transaction, in which what was read stays true until it is written;
+when it ends it is the system's, so that kill -9 takes nothing back. Where money has a bound it must
+outlive power loss too: then `synced` comes before the call. Several processes may have the file
+open: a node's vault, the vault of `ricochet keys test`, and `ricochet keys disable`.
 
-Calls are made on the event loop on purpose, as in `ledger.py`: one synchronisation for a call that
-takes seconds, and no other call between a check and its debit.
+Changes are made on the event loop on purpose, as in `ledger.py`: no other call comes between a
+check and its debit.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from ricochet_node.shared_sync import SharedSync
 from ricochet_protocol.errors import LocalFault
 from ricochet_protocol.money import Units
 
@@ -63,13 +65,17 @@ class Counters:
     def __init__(self, path: Path) -> None:
         """LocalFault `counters_damaged` when it cannot be used."""
         self._path = path
+        self._forgot: dict[str, float] = {}
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             path.touch(mode=0o600, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_SECONDS)
             self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_SCHEMA)
+            # Commits do not sync, `synced` does; SQLite itself still does before it reuses the log.
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._log = SharedSync(path.with_name(f"{path.name}-wal"))
+            _sync_folder(path.parent)
         except (sqlite3.Error, OSError) as error:
             raise LocalFault(
                 "counters_damaged",
@@ -78,11 +84,16 @@ class Counters:
             ) from None
 
     def close(self) -> None:
+        self._log.close()
         self._db.close()
+
+    async def synced(self) -> None:
+        """Wait until all that was changed is on disk; OSError when it is not known to be."""
+        await self._log.done()
 
     @contextmanager
     def change(self) -> Iterator[None]:
-        """One transaction; sqlite3.Error when it did not reach the disk, and then nothing did."""
+        """One transaction; sqlite3.Error when it was not written, and then nothing was."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -114,7 +125,9 @@ class Counters:
         self, key: str, now: float, tokens: int, amount: Units, periods: tuple[str, str]
     ) -> Debit:
         """Count a call at its worst; what is older than the window is forgotten."""
-        self._db.execute("DELETE FROM call WHERE key = ? AND at <= ?", (key, now - 2 * WINDOW))
+        if not 0 <= now - self._forgot.get(key, 0.0) < WINDOW:
+            self._forgot[key] = now
+            self._db.execute("DELETE FROM call WHERE key = ? AND at <= ?", (key, now - 2 * WINDOW))
         cursor = self._db.execute(
             "INSERT INTO call (key, at, tokens) VALUES (?, ?, ?)", (key, now, tokens)
         )
@@ -151,3 +164,14 @@ class Counters:
         """Drop all that is known of a key that was removed."""
         for table in ("call", "spent", "disabled"):
             self._db.execute(f"DELETE FROM {table} WHERE key = ?", (key,))  # noqa: S608 - no input
+
+
+def _sync_folder(folder: Path) -> None:
+    """A file that is new must be found after power loss; Windows has no such call."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -5,24 +5,17 @@ never travel back. `Delivery` collects what happened, so that the vault can sett
 however it ends, a caller who hangs up included.
 """
 
-import io
+import asyncio
 import re
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from types import TracebackType
 from typing import Final, Self
 
 import msgspec
-from aiohttp import (
-    ClientConnectorError,
-    ClientError,
-    ClientResponse,
-    ClientSession,
-    ClientTimeout,
-    TCPConnector,
-    web,
-)
-from yarl import URL
 
+from ricochet_node.http_client import STREAM, Answer, BrokenAnswer, HttpClient, Unreachable
+from ricochet_node.http_server import Request, Stream
 from ricochet_node.limits import Outcome
 from ricochet_node.providers import Dialect, credential
 from ricochet_node.redact import Redactor
@@ -30,10 +23,9 @@ from ricochet_node.usage_reader import UsageReader
 from ricochet_node.vault_request import Refusal, Target
 
 MAX_RESPONSE: Final = 32 * 1024 * 1024
-TIMEOUT: Final = ClientTimeout(total=630, connect=10, sock_connect=10)
+MOST_SECONDS: Final = 630
 """Above the longest deadline of an ask; the caller's own timeout ends a call earlier."""
-_STREAM: Final = "text/event-stream"
-_TYPES: Final = frozenset({_STREAM, "application/json"})
+_TYPES: Final = frozenset({STREAM, "application/json"})
 _LIMIT_NAMES: Final = re.compile(r"(x|anthropic)-ratelimit-[a-z-]{1,40}")
 _LIMIT_VALUE: Final = re.compile(r"[0-9A-Za-z.:+-]{1,32}")
 _MOST_LIMITS: Final = 24
@@ -63,17 +55,12 @@ class Delivery(msgspec.Struct):
 class Forwarder:
     """The vault's client; a context that closes it."""
 
-    def __init__(self, timeout: ClientTimeout = TIMEOUT) -> None:
-        self._timeout = timeout
+    def __init__(self, most_seconds: float = MOST_SECONDS) -> None:
+        self._most_seconds = most_seconds
+        self._client = HttpClient()
 
     async def __aenter__(self) -> Self:
-        # llama.cpp closes its socket after a stream without saying so: connections are not reused.
-        self._client = ClientSession(
-            connector=TCPConnector(force_close=True, limit=0),
-            timeout=self._timeout,
-            auto_decompress=False,
-            trust_env=False,
-        )
+        await self._client.__aenter__()
         return self
 
     async def __aexit__(
@@ -82,82 +69,101 @@ class Forwarder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._client.close()
+        await self._client.__aexit__(kind, error, trace)
 
     async def forward(
         self,
-        request: web.BaseRequest,
+        request: Request,
         key: Route,
         target: Target,
         body: bytes,
         delivery: Delivery,
         settle: Callable[[], None],
-    ) -> web.StreamResponse:
+    ) -> None:
         """Send and pass the answer on; Refusal when nothing of it was passed on yet.
 
         `settle` is called before the caller sees the end, so that his next call finds this one
         counted and its place free.
         """
-        response: web.StreamResponse | None = None
+        passed = _Passed(request, key, delivery, settle)
         try:
-            async with self._client.request(
-                target.method,
-                URL(key.origin + target.path, encoded=True),
-                data=io.BytesIO(body) if body else None,
-                headers=_sent(key, body),
-                allow_redirects=False,
-            ) as upstream:
-                _check(upstream, delivery)
-                response = web.StreamResponse(
-                    status=upstream.status, headers=_rebuilt(upstream.headers, key.secret)
+            async with asyncio.timeout(self._most_seconds):
+                headers = _sent(key, body)
+                answer = await self._client.send(
+                    target.method, key.origin, target.path, headers, body
                 )
-                await response.prepare(request)
-                if await _pass(upstream, response, key, delivery):
-                    settle()
-                    await response.write_eof()
-                    return response
-                delivery.refusal = "too_large"
-        except ClientConnectorError:
+                with closing(answer):
+                    _check(answer, delivery)
+                    if await passed.on(answer):
+                        return
+            delivery.refusal = "too_large"
+        except Unreachable:
             delivery.unbilled = True
             delivery.refusal = "unreachable"
         except TimeoutError:
             delivery.refusal = "timeout"
-        except (ClientError, OSError):
+        except BrokenAnswer:
             delivery.refusal = "cut"
-        if response is None:
+        if not passed.begun:
             raise Refusal(502, delivery.refusal)
         # An orderly end would mean "complete" to the caller.
-        if request.transport is not None:
-            request.transport.abort()
-        return response
+        request.abort()
 
 
-async def _pass(
-    upstream: ClientResponse, response: web.StreamResponse, key: Route, delivery: Delivery
-) -> bool:
-    """Copy the answer; False when it is longer than any answer may be."""
-    redactor = Redactor(key.secret.encode())
-    usage = UsageReader(key.dialect, streamed=upstream.content_type == _STREAM)
-    received = 0
-    async for data in upstream.content.iter_any():
-        received += len(data)
-        if received > MAX_RESPONSE:
-            return False
-        usage.feed_untrusted(data)
-        await response.write(redactor.feed(data))
-    delivery.status = upstream.status
-    if upstream.status < 300:
-        delivery.tokens = usage.tokens()
-    await response.write(redactor.rest())
-    return True
+class _Passed:
+    """One answer on its way to the caller."""
+
+    def __init__(
+        self, request: Request, key: Route, delivery: Delivery, settle: Callable[[], None]
+    ) -> None:
+        self._request = request
+        self._key = key
+        self._delivery = delivery
+        self._settle = settle
+        self._stream: Stream | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the caller has heard of it."""
+        return self._stream is not None
+
+    async def on(self, answer: Answer) -> bool:
+        """Copy the answer; False when it is longer than any answer may be."""
+        redactor = Redactor(self._key.secret.encode())
+        usage = UsageReader(self._key.dialect, streamed=answer.content_type == STREAM)
+        headers = _rebuilt(answer.headers, self._key.secret)
+        received = 0
+        passing = b""
+        while data := await answer.read():
+            received += len(data)
+            if received > MAX_RESPONSE:
+                return False
+            usage.feed_untrusted(data)
+            passing = redactor.feed(data)
+            if answer.done and self._stream is None:
+                continue  # it came at once, and goes at once
+            if self._stream is None:
+                self._stream = self._request.begin(answer.status, headers)
+            await self._stream.write(passing)
+            passing = b""
+        passing += redactor.rest()
+        self._delivery.status = answer.status
+        if answer.status < 300:
+            self._delivery.tokens = usage.tokens()
+        self._settle()
+        if self._stream is None:
+            self._request.answer(answer.status, passing, headers)
+        else:
+            self._stream.end(passing)
+        return True
 
 
-def _check(upstream: ClientResponse, delivery: Delivery) -> None:
+def _check(answer: Answer, delivery: Delivery) -> None:
     # A provider that declines has generated nothing; one that fails may have.
-    delivery.unbilled = 300 <= upstream.status < 500
-    if 300 <= upstream.status < 400:
+    delivery.unbilled = 300 <= answer.status < 500
+    if 300 <= answer.status < 400:
         raise Refusal(502, "redirect")
-    if upstream.headers.get("Content-Encoding", "identity") != "identity":
+    if answer.headers.get("content-encoding", "identity") != "identity":
         raise Refusal(502, "encoding")
 
 
@@ -166,7 +172,6 @@ def _sent(key: Route, body: bytes) -> dict[str, str]:
         **credential(key.dialect, key.secret),
         "Accept": "text/event-stream, application/json",
         "Accept-Encoding": "identity",
-        "Connection": "close",
         "User-Agent": "ricochet",
     }
     if body:
@@ -175,13 +180,13 @@ def _sent(key: Route, body: bytes) -> dict[str, str]:
 
 
 def _rebuilt(upstream: Mapping[str, str], secret: str) -> dict[str, str]:
-    kind = upstream.get("Content-Type", "").partition(";")[0].strip().lower()
+    kind = upstream.get("content-type", "").partition(";")[0].strip().lower()
     headers = {"Content-Type": kind if kind in _TYPES else "application/octet-stream"}
-    wait = upstream.get("Retry-After", "")
+    wait = upstream.get("retry-after", "")
     if wait.isascii() and wait.isdigit() and len(wait) < 7:
         headers["Retry-After"] = wait
     for name, value in list(upstream.items())[:200]:
-        named = _LIMIT_NAMES.fullmatch(name.lower()) and _LIMIT_VALUE.fullmatch(value)
+        named = _LIMIT_NAMES.fullmatch(name) and _LIMIT_VALUE.fullmatch(value)
         if named and not (secret and secret in value) and len(headers) < _MOST_LIMITS:
-            headers[name.lower()] = value
+            headers[name] = value
     return headers

@@ -72,6 +72,18 @@ class Limits:
         self._open[key] += 1
         return Ticket(debit, call, rules)
 
+    async def secure(self, ticket: Ticket) -> None:
+        """Before an admitted call is sent: its debit is on disk if there is a cap to hold.
+
+        Refusal `counters` when it is not known to be; the call is then not to be sent.
+        """
+        if not ticket.rules.is_capped:
+            return
+        try:
+            await self._counters.synced()
+        except OSError:
+            raise Refusal(503, "counters") from None
+
     def finish(self, ticket: Ticket, outcome: Outcome) -> Units:
         """Settle an admitted call; what it counts for from now on."""
         self._open[ticket.debit.key] -= 1

@@ -30,8 +30,9 @@ class Redactor:
         return tail
 
     def _suspicious(self, data: bytes) -> int:
-        longest = min(len(self._secret) - 1, len(data))
-        for length in range(longest, 0, -1):
-            if data.endswith(self._secret[:length]):
-                return length
+        at = max(0, len(data) - len(self._secret) + 1)
+        while (at := data.find(self._secret[:1], at)) >= 0:
+            if self._secret.startswith(data[at:]):
+                return len(data) - at
+            at += 1
         return 0

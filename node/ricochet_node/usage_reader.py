@@ -49,6 +49,9 @@ class _Piece(msgspec.Struct, frozen=True):
     usageMetadata: _Metadata | None = None  # noqa: N815 - Google's spelling
 
 
+_decode = msgspec.json.Decoder(_Piece).decode
+
+
 class UsageReader:
     """Fed with an answer's bytes; `tokens` at the end."""
 
@@ -62,12 +65,15 @@ class UsageReader:
 
     def feed_untrusted(self, data: bytes) -> None:
         """Take note of what passes."""
-        self._kept += data
-        if self._streamed and b"\n" in data:
-            *lines, rest = bytes(self._kept).split(b"\n")
-            self._kept[:] = rest
-            for line in lines:
-                self._line(line)
+        end = data.rfind(b"\n") + 1 if self._streamed else 0
+        if end:
+            # Most is text, and the word costs less to look for than lines cost to take apart.
+            whole = bytes(self._kept) + data[:end]
+            self._kept.clear()
+            if b'"usage' in whole:
+                for line in whole.split(b"\n"):
+                    self._line(line)
+        self._kept += data[end:]
         if len(self._kept) > MAX_KEPT:
             self._kept.clear()
             self._lost = True
@@ -84,13 +90,12 @@ class UsageReader:
         return self._tokens_in, self._tokens_out
 
     def _line(self, line: bytes) -> None:
-        # Most lines are text, and the word costs less to look for than they cost to parse.
         if line.startswith(b"data:") and b'"usage' in line:
             self._piece(line.removeprefix(b"data:").strip())
 
     def _piece(self, text: bytes) -> None:
         try:
-            piece = msgspec.json.decode(text, type=_Piece)
+            piece = _decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
         match self._dialect:

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from aiohttp import web
 
 from ricochet_node import audit_trail, counters, event_loop
 from ricochet_node.audit_trail import AuditTrail
 from ricochet_node.counters import Counters
 from ricochet_node.forward import Delivery, Forwarder, Route
+from ricochet_node.http_server import Request, serving
 from ricochet_node.key_rules import KeyRules
 from ricochet_node.keystore import Keystore
 from ricochet_node.limits import Limits, Ticket
@@ -109,25 +109,19 @@ class Vault:
 
     async def serve(self, ready: asyncio.Future[int], stop: asyncio.Event) -> None:
         """Accept calls on a free port of loopback until `stop`; `ready` gets the port."""
-        # Cancelling the handler of a caller who hung up is what ends the upstream call.
-        server = web.Server(self._handle, handler_cancellation=True, access_log=None)
-        runner = web.ServerRunner(server, shutdown_timeout=1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            self.port = int(runner.addresses[0][1])
-            self._host = f"127.0.0.1:{self.port}"
-            ready.set_result(self.port)
+        async with serving(self._handle, "127.0.0.1", 0) as port:
+            self.port = port
+            self._host = f"127.0.0.1:{port}"
+            ready.set_result(port)
             await stop.wait()
-        finally:
-            await runner.cleanup()
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _handle(self, request: Request) -> None:
         try:
             key_id, target = self._admit(request)
             self._trail.check()
         except Refusal as refusal:
-            return _refused(refusal)
+            _refuse(request, refusal)
+            return
         rules = self._rules[key_id]
         call = Call()
         try:
@@ -135,12 +129,11 @@ class Vault:
             ticket = self._limits.admit(key_id, rules, call)
         except Refusal as refusal:
             self._note(key_id, call, Delivery(refusal.status, refusal.code), Units(0), Units(0))
-            return _refused(refusal)
-        return await self._call(request, key_id, target, ticket)
+            _refuse(request, refusal)
+            return
+        await self._call(request, key_id, target, ticket)
 
-    async def _call(
-        self, request: web.BaseRequest, key_id: str, target: Target, ticket: Ticket
-    ) -> web.StreamResponse:
+    async def _call(self, request: Request, key_id: str, target: Target, ticket: Ticket) -> None:
         delivery = Delivery(_HUNG_UP)
         settled = False
 
@@ -152,39 +145,47 @@ class Vault:
                 self._note(key_id, ticket.call, delivery, ticket.debit.amount, charged)
 
         try:
-            return await self._forwarder.forward(
+            await self._secure(ticket, delivery)
+            await self._forwarder.forward(
                 request, self._keys[key_id], target, ticket.call.body, delivery, settle
             )
         except Refusal as refusal:
             delivery.status, delivery.refusal = refusal.status, refusal.code
-            return _refused(refusal)
+            settle()
+            _refuse(request, refusal)
         finally:
             settle()
 
-    def _admit(self, request: web.BaseRequest) -> tuple[str, Target]:
-        given = request.headers.get("Authorization", "").encode("utf-8", "replace")
+    async def _secure(self, ticket: Ticket, delivery: Delivery) -> None:
+        delivery.unbilled = True  # nothing has been sent yet
+        await self._limits.secure(ticket)
+        delivery.unbilled = False
+
+    def _admit(self, request: Request) -> tuple[str, Target]:
+        headers = request.headers
+        given = headers.get("authorization", "").encode("utf-8", "replace")
         if not hmac.compare_digest(given, self._credential):
             raise Refusal(403, "token")
         # A page in a browser reaches loopback too; it cannot choose Host and always names itself.
-        if request.headers.getall("Host", []) != [self._host] or "Origin" in request.headers:
+        if headers.get("host") != self._host or "host" in request.doubled or "origin" in headers:
             raise Refusal(403, "host")
-        for key_id, key in self._keys.items():
-            if request.raw_path.startswith(f"/{key_id}/"):
-                below = request.raw_path[len(key_id) + 1 :]
-                return key_id, target_untrusted(key.dialect, request.method, below)
-        raise Refusal(404, "path")
+        key_id, slash, below = request.target.removeprefix("/").partition("/")
+        key = self._keys.get(key_id)
+        if key is None or not slash or not request.target.startswith("/"):
+            raise Refusal(404, "path")
+        return key_id, target_untrusted(key.dialect, request.method, f"/{below}")
 
-    async def _read(self, request: web.BaseRequest) -> bytes:
-        body = bytearray()
-        try:
-            async with asyncio.timeout(self._read_seconds):
-                async for data in request.content.iter_any():
-                    body += data
-                    if len(body) > MAX_REQUEST:
-                        raise Refusal(413, "too_large")
-        except TimeoutError:
-            raise Refusal(408, "slow") from None
-        return bytes(body)
+    async def _read(self, request: Request) -> bytes:
+        body = request.ready()
+        if body is None:
+            try:
+                async with asyncio.timeout(self._read_seconds):
+                    body = await _body(request)
+            except TimeoutError:
+                raise Refusal(408, "slow") from None
+        if len(body) > MAX_REQUEST:
+            raise Refusal(413, "too_large")
+        return body
 
     def _note(
         self, key_id: str, call: Call, delivery: Delivery, worst: Units, charged: Units
@@ -206,11 +207,20 @@ class Vault:
         )
 
 
-def _refused(refusal: Refusal) -> web.Response:
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    while data := await request.read():
+        body += data
+        if len(body) > MAX_REQUEST:
+            break
+    return bytes(body)
+
+
+def _refuse(request: Request, refusal: Refusal) -> None:
     headers = {REFUSAL: refusal.code}
     if refusal.retry_after is not None:
         headers["Retry-After"] = str(refusal.retry_after)
-    return web.Response(status=refusal.status, headers=headers)
+    request.answer(refusal.status, b"", headers)
 
 
 def unlock(boot: Boot) -> dict[str, Route]:

@@ -6,6 +6,7 @@ anew, so the provider reads what was checked even where a name stands twice; its
 list of those that cannot cost more than the tokens they count for: text in, text out, one answer.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -165,6 +166,10 @@ _FIELDS: Final[dict[Dialect, dict[str, Any]]] = {
         **dict.fromkeys(("safetySettings", "toolConfig"), _ANY),
     },
 }
+_DECODERS: Final = {
+    dialect: {name: msgspec.json.Decoder(kind) for name, kind in fields.items()}
+    for dialect, fields in _FIELDS.items()
+}
 _REQUIRED: Final = {
     Dialect.OPENAI: ("model", "messages"),
     Dialect.ANTHROPIC: ("model", "messages", "max_tokens"),
@@ -190,6 +195,12 @@ _GENERATION: Final[dict[str, Any]] = {
 """Google reads `maxOutputTokens` and `max_output_tokens` alike; here both lose what differs."""
 
 
+_GENERATION_DECODERS: Final = {
+    name: msgspec.json.Decoder(kind) for name, kind in _GENERATION.items()
+}
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
 def target_untrusted(dialect: Dialect, method: str, raw: str) -> Target:
     """The route that a path below `/<key id>` takes; Refusal `path` or `method`."""
     path, mark, query = raw.partition("?")
@@ -211,8 +222,8 @@ def call_untrusted(target: Target, body: bytes, rules: KeyRules) -> Call:
             raise Refusal(400, "body")
         return Call()
     try:
-        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        values = _checked(fields, _FIELDS[target.dialect])
+        fields = _decode_fields(body)
+        values = _checked(fields, _DECODERS[target.dialect])
         bound = _most_generated(target.dialect, fields, values)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Refusal(400, "body") from None
@@ -231,10 +242,12 @@ def most_prompt_tokens(size: int, *, tools: bool) -> int:
     return size + _TEMPLATE_TOKENS + (_TOOLS_TOKENS if tools else 0)
 
 
-def _checked(fields: dict[str, msgspec.Raw], known: dict[str, Any]) -> dict[str, Any]:
+def _checked(
+    fields: dict[str, msgspec.Raw], known: Mapping[str, "msgspec.json.Decoder[Any]"]
+) -> dict[str, Any]:
     if not fields.keys() <= known.keys():
         raise Refusal(400, "field")
-    return {name: msgspec.json.decode(raw, type=known[name]) for name, raw in fields.items()}
+    return {name: known[name].decode(raw) for name, raw in fields.items()}
 
 
 def _most_generated(
@@ -249,8 +262,9 @@ def _most_generated(
     raws: dict[str, msgspec.Raw] = values["generationConfig"]
     # Written anew too: whoever reads the first of two equal names must find the checked one.
     fields["generationConfig"] = msgspec.Raw(msgspec.json.encode(raws))
-    known = {name: _GENERATION.get(name.replace("_", "").lower()) for name in raws}
-    if None in known.values():
+    spelt = {name: name.replace("_", "").lower() for name in raws}
+    if not _GENERATION.keys() >= set(spelt.values()):
         raise Refusal(400, "field")
-    bounds = [value for name, value in _checked(raws, known).items() if known[name] is _Tokens]
+    checked = _checked(raws, {name: _GENERATION_DECODERS[spelt[name]] for name in raws})
+    bounds = [value for name, value in checked.items() if _GENERATION[spelt[name]] is _Tokens]
     return max(bounds, default=None)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 from vault_bench import BODY, NOON, RULES, SECRET, USED, Bench, running, streamed
@@ -273,3 +274,26 @@ def test_ten_megabytes_pass_and_count_at_their_worst(tmp_path: Path) -> None:
         assert it.spent() > WORST
 
     run(tmp_path, scenario)
+
+
+def test_a_capped_call_is_sent_only_when_its_debit_is_on_disk(tmp_path: Path) -> None:
+    async def scenario(it: Bench) -> None:
+        synced = it.counters.synced
+
+        async def after() -> None:
+            assert it.provider.seen == [] and it.spent() > WORST
+            await synced()
+
+        async def failing() -> None:
+            raise OSError("the disk is gone")
+
+        it.counters.synced = after  # type: ignore[method-assign]
+        assert await it.call() == (200, "")
+        before = it.spent()
+        it.counters.synced = failing  # type: ignore[method-assign]
+        assert await it.call() == (503, "counters")
+        assert len(it.provider.seen) == 1 and it.spent() == before
+        it.vault.change_rules({"k": RULES})
+        assert await it.call() == (200, ""), "without a cap nothing has to outlive power loss"
+
+    run(tmp_path, scenario, rules=msgspec.structs.replace(RULES, per_day=Units(10**6)))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from aiohttp import ClientTimeout, web
+from aiohttp import web
 
 from doubles.recorder import Recorder
 from ricochet_node.audit_trail import AuditTrail
@@ -86,7 +86,7 @@ async def running(
     async with (
         Recorder() as provider,
         aiohttp.ClientSession() as client,
-        Forwarder(ClientTimeout(total=upstream_seconds)) as forwarder,
+        Forwarder(upstream_seconds) as forwarder,
     ):
         counters, trail = Counters(home / "keys.db"), AuditTrail(home / "keys.log")
         route = Route(secret=SECRET, origin=provider.url, dialect=dialect)
