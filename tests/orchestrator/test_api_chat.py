@@ -128,6 +128,16 @@ def test_the_synchronous_client(stage: Stage) -> None:
     run(stage, scenario)
 
 
+def test_single_calls_are_refused_where_texts_have_to_be_redacted(stage: Stage) -> None:
+    async def scenario(one: Opened) -> None:
+        one.service.redacts = True
+        with pytest.raises(openai.BadRequestError) as refused:
+            await one.client.chat.completions.create(model=MODEL, messages=HI)
+        assert refused.value.code == "not_redacted" and stage.calls == 0
+
+    run(stage, scenario)
+
+
 def test_errors_are_those_that_clients_know(stage: Stage) -> None:
     async def scenario(one: Opened) -> None:
         create = one.client.chat.completions.create

@@ -43,8 +43,11 @@ def test_a_home_without_a_network_or_wallet_is_told(tmp_path: Path) -> None:
     assert attempt(tmp_path).code == "no_wallet"
 
 
-def test_the_built_in_chain_is_listed(tmp_path: Path) -> None:
-    assert [chain.name for chain in list_chains(tmp_path, tmp_path)] == ["overview"]
+def test_the_built_in_chains_are_listed(tmp_path: Path) -> None:
+    assert [chain.name for chain in list_chains(tmp_path, tmp_path)] == [
+        *("compare", "detailed-summary", "extract", "overview", "questions", "review-code"),
+        "translate",
+    ]
 
 
 def test_a_broken_chain_file_is_named_in_the_list(tmp_path: Path) -> None:

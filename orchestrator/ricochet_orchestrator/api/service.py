@@ -35,8 +35,8 @@ class Service:
     home: Path
     keys: ApiKeys
     clock: Callable[[], float]
-    redacts: bool = False
     working: Path = field(default_factory=Path.cwd)
+    redacts: bool = False
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     _joined: "asyncio.Future[Workshop]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
