@@ -1,12 +1,21 @@
-"""`ricochet network`: which network this home belongs to."""
+"""`ricochet network`: which network this home belongs to, and what it looks like from here."""
 
+import asyncio
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ricochet_cli.console import say
-from ricochet_cli.home import Home
+from ricochet_cli.console import print_json, say, table
+from ricochet_cli.home import AsJson, Home
+from ricochet_protocol.money import Units, dollars
+
+if TYPE_CHECKING:
+    from ricochet_orchestrator.network_reports import NetworkReport, SeenPeer
+
+EVERY: Final = 2.0
+"""Seconds between two looks of `--watch`."""
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="The network this home belongs to."
@@ -24,3 +33,68 @@ def join(
     deployment = load_file(file)
     save(home, deployment)
     say(f"joined {deployment.domain.network} through {deployment.rpc}")
+
+
+@app.command("status")
+def status(
+    home: Home,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every two seconds, until Ctrl-C.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show who is on the network: models, prices, capacity, latency, reachability and traffic.
+
+    It is the view of this machine, which joins the network to look. With --watch and --json, each
+    look is one line.
+    """
+    from ricochet_orchestrator.app import watch_network
+
+    def show(report: "NetworkReport") -> None:
+        if not as_json:
+            typer.echo(_text(report) + ("\n" if watch else ""))
+        elif watch:
+            typer.echo(json.dumps(_document(report)))
+        else:
+            print_json(_document(report))
+
+    asyncio.run(watch_network(home, EVERY, show, once=not watch))
+
+
+def _text(report: "NetworkReport") -> str:
+    lines = [
+        f"Peers:    {report.known} known, {report.connected} connected",
+        f"Traffic:  {report.sent:,} bytes sent, {report.received:,} received",
+    ]
+    rows = [row for one in report.peers for row in _rows(one)]
+    if rows:
+        head = ("peer", "reached", "ping", "model", "$/M in", "$/M out", "free")
+        lines += ["", table(head, rows)]
+    return "\n".join(lines)
+
+
+def _rows(one: "SeenPeer") -> list[tuple[str, ...]]:
+    from ricochet_cli.progress_view import short
+
+    reached = "no" if one.link is None else "yes"
+    ping = "-" if one.latency is None else f"{1000 * one.latency:.1f} ms"
+    first = (short(one.peer), reached, ping)
+    offers: list[tuple[str, ...]] = [
+        (
+            offer.id,
+            dollars(Units(offer.price_in)),
+            dollars(Units(offer.price_out)),
+            f"{offer.free} of {offer.slots}",
+        )
+        for offer in one.offers
+    ]
+    return [(*first, *offer) for offer in offers or [("-", "-", "-", "-")]]
+
+
+def _document(report: "NetworkReport") -> dict[str, Any]:
+    import msgspec
+
+    return {
+        **msgspec.to_builtins(report),
+        "traffic": {"sent": report.sent, "received": report.received},
+    }

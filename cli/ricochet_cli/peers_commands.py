@@ -1,6 +1,7 @@
 """`ricochet peers`: who is on the network, and what this home's runs have learnt of them."""
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,7 +33,8 @@ def list_all(home: Home, offline: Offline = False, as_json: AsJson = False) -> N
     """
     rows = _rows(home, offline)
     if as_json:
-        print_json([_document(row) for row in rows])
+        barred = _barred(home)
+        print_json([{**_document(row), "banned": row.peer in barred} for row in rows])
         return
     if not rows:
         say("No peers are known here yet: `ricochet chain run FILE` gets to know them.")
@@ -62,9 +64,68 @@ def show(
             "`ricochet peers list --json` shows whole ids.",
         )
     if as_json:
-        print_json(_document(found[0]))
+        print_json({**_document(found[0]), "banned": found[0].peer in _barred(home)})
     else:
-        typer.echo(_text(found[0]))
+        banned = "Banned:    yes, by hand\n" if found[0].peer in _barred(home) else ""
+        typer.echo(banned + _text(found[0]))
+
+
+def _barred(home: Path) -> tuple[str, ...]:
+    from ricochet_settlement.peer_files import bans
+
+    return bans(home)
+
+
+PeerArgument = Annotated[str, typer.Argument(help="A peer's whole id.")]
+
+
+@app.command("ping")
+def ping(
+    home: Home,
+    peer: Annotated[str, typer.Argument(help="A peer's id, or how it begins or ends.")],
+    count: Annotated[int, typer.Option("--count", min=1, max=100, help="How many pings.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how long a peer takes to answer over an open connection."""
+    from ricochet_orchestrator.app import ping_peer
+
+    found, seconds = asyncio.run(ping_peer(home, peer, count))
+    if as_json:
+        print_json({"peer": found, "seconds": seconds})
+        return
+    for one in seconds:
+        typer.echo(f"{found}  {1000 * one:.1f} ms")
+
+
+@app.command("ban")
+def ban(home: Home, peer: PeerArgument, as_json: AsJson = False) -> None:
+    """Have nothing to do with a peer any more, until `unban`; running processes follow at once."""
+    _change_ban(home, peer, True, as_json)
+
+
+@app.command("unban")
+def unban(home: Home, peer: PeerArgument, as_json: AsJson = False) -> None:
+    """Lift the ban of a peer."""
+    _change_ban(home, peer, False, as_json)
+
+
+def _change_ban(home: Path, peer: str, banned: bool, as_json: bool) -> None:
+    from ricochet_protocol.ids import PeerId, peer_public_key
+    from ricochet_settlement.peer_files import change_bans
+
+    try:
+        peer_public_key(PeerId(peer))
+    except ValueError:
+        raise UsageError(
+            "bad_peer", f"{peer!r} is no peer id.", "`ricochet peers list --json` shows whole ids."
+        ) from None
+    changed = change_bans(home, PeerId(peer), banned=banned)
+    if as_json:
+        print_json({"peer": peer, "banned": banned, "changed": changed})
+    elif changed:
+        say(f"{peer} is {'banned' if banned else 'let in again'}")
+    else:
+        say(f"{peer} was {'banned already' if banned else 'not banned'}")
 
 
 def _rows(home: Home, offline: bool) -> "tuple[PeerRow, ...]":

@@ -79,6 +79,8 @@ class Multiplexer:
         self._called = _now()
         self._oldest = (0, 0.0)
         self.traffic = Traffic()
+        self._pings = itertools.count()
+        self._pinged: dict[int, asyncio.Event] = {}
         self._heard = True
         self._end: RemoteFault | None = None
         self._changed = asyncio.Event()
@@ -107,6 +109,8 @@ class Multiplexer:
             self._notify()
             for call in self._ours.values():
                 call.notify()
+            for answered in self._pinged.values():
+                answered.set()
             await self._connection.close()
         return end
 
@@ -128,6 +132,19 @@ class Multiplexer:
             yield _Replies(self, call)
         finally:
             self._leave(call)
+
+    async def ping(self) -> float:
+        """Seconds until the peer has answered a ping; RemoteFault when the connection ends."""
+        number, answered, start = next(self._pings), asyncio.Event(), _now()
+        self._pinged[number] = answered
+        try:
+            self._check_end()
+            self._outbox.post(Ping(number))
+            await answered.wait()
+            self._check_end()
+            return _now() - start
+        finally:
+            self._pinged.pop(number, None)
 
     def shed(self) -> None:
         """End the connection, because of all it holds the most memory."""
@@ -203,14 +220,14 @@ class Multiplexer:
 
     async def _beat(self) -> None:
         silent = 0
-        for number in itertools.count():
+        while True:
             await asyncio.sleep(self._heartbeat)
             silent = 0 if self._heard else silent + 1
             self._heard = False
             if silent == SILENT_BEATS:
                 raise RemoteFault(RemoteCode.DISCONNECTED, "the peer has fallen silent")
             if silent:
-                self._outbox.post(Ping(number))
+                self._outbox.post(Ping(next(self._pings)))
             self._check_progress_untrusted()
 
     def _check_progress_untrusted(self) -> None:
@@ -251,7 +268,11 @@ class Multiplexer:
     def _take_untrusted(self, frame: AnyFrame) -> None:
         if isinstance(frame, Ping):
             self._outbox.post(Pong(frame.n))
-        elif not isinstance(frame, Pong):
+        elif isinstance(frame, Pong):
+            # Of several pongs a busy peer sends only the last: it answers them all.
+            for number in [number for number in self._pinged if number <= frame.n]:
+                self._pinged.pop(number).set()
+        else:
             ours = frame.id % 2 == self._next_id % 2
             call = self._ours.get(frame.id) if ours else self._their_call(frame.id)
             state = None if call is None else ON_FRAME.get((call.state, type(frame)))

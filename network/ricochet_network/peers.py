@@ -19,6 +19,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection,
 from contextlib import asynccontextmanager
 from typing import Final
 
+import msgspec
+
 from ricochet_network.conduct import Conduct, Offence
 from ricochet_network.directory import Directory
 from ricochet_network.gossip import Gossip
@@ -55,7 +57,19 @@ TEND: Final = 1.0
 JOIN: Final = 5.0
 """Seconds `start` gives the bootstrap peers to answer; it goes on without them."""
 
+PING_TIMEOUT: Final = 5.0
 _log = logging.getLogger(__name__)
+
+
+class LinkReport(msgspec.Struct, frozen=True):
+    """A connection: who dialled, its age, bytes of frames, and the peer's score of offences."""
+
+    peer: PeerId
+    dialled: bool
+    seconds: float
+    sent: int
+    received: int
+    score: float
 
 
 class PeerNetwork:
@@ -171,6 +185,35 @@ class PeerNetwork:
         """How well this peer is connected now; see `ports.Contact`."""
         known = {signed.advert.peer for signed in self.directory()} | self._bootstrap.keys()
         return Contact(known=len(known - {self.peer}), connected=len(self._links.current()))
+
+    async def ping(self, peer: PeerId) -> float:
+        """Seconds for a ping and its answer, dialling not counted; RemoteFault, also `timeout`."""
+        link = await self._links.get(peer)
+        try:
+            async with asyncio.timeout(PING_TIMEOUT):
+                return await link.multiplexer.ping()
+        except TimeoutError:
+            raise RemoteFault(
+                RemoteCode.TIMEOUT,
+                f"peer {peer} does not answer a ping within {PING_TIMEOUT:.0f} seconds",
+                "try again; it leaves the directory if it stays silent",
+            ) from None
+
+    def links(self) -> tuple[LinkReport, ...]:
+        """The connected peers, by id, and how their connections stand."""
+        now = _now()
+        found = (
+            LinkReport(
+                peer=link.peer,
+                dialled=link.dialler == self.peer,
+                seconds=now - link.since,
+                sent=link.multiplexer.traffic.sent,
+                received=link.multiplexer.traffic.received,
+                score=self._conduct.score(link.peer).value,
+            )
+            for link in self._links.current()
+        )
+        return tuple(sorted(found, key=lambda one: one.peer))
 
     def directory(self) -> tuple[SignedAdvert, ...]:
         """The live adverts known now, one for each peer, this peer's own included."""

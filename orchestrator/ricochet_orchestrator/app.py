@@ -31,13 +31,16 @@ from ricochet_protocol.errors import LocalFault, RicochetError, UsageError
 from ricochet_protocol.ids import Address, ModelId, address
 
 if TYPE_CHECKING:
+    from ricochet_network.peers import PeerNetwork
     from ricochet_orchestrator.api_keys import ApiKey
     from ricochet_orchestrator.estimate import Estimate
+    from ricochet_orchestrator.network_reports import NetworkReport
     from ricochet_orchestrator.peer_reports import PeerRow, RouteRow
     from ricochet_orchestrator.setting import Setting
     from ricochet_orchestrator.spending import Grouping, Spending
-    from ricochet_protocol.ids import Period
+    from ricochet_protocol.ids import PeerId, Period
     from ricochet_protocol.money import Units
+    from ricochet_settlement.deployment import Deployment
 
 __all__ = [
     "Options",
@@ -50,12 +53,15 @@ __all__ = [
     "find_spending",
     "list_chains",
     "list_peers",
+    "looking",
+    "ping_peer",
     "resume_run",
     "run_chain",
     "run_status",
     "serve_api",
     "spent_by_keys",
     "take_up",
+    "watch_network",
     "work",
 ]
 
@@ -399,8 +405,6 @@ async def _setting(
     """Everything a run works with, connected; closed in reverse order whatever happens."""
     from random import SystemRandom
 
-    from ricochet_network.libp2p_transport import Libp2pTransport
-    from ricochet_network.peers import PeerNetwork
     from ricochet_orchestrator.account import Payer
     from ricochet_orchestrator.setting import Setting
     from ricochet_orchestrator.store import Store
@@ -408,7 +412,6 @@ async def _setting(
     from ricochet_settlement import deployment, wallet
     from ricochet_settlement.contract import ContractSettlement
     from ricochet_settlement.hot_key import load_or_create
-    from ricochet_settlement.peer_files import PeerFiles
     from ricochet_settlement.session_key import SESSION_FILE, former_sessions
 
     network = deployment.load(home)
@@ -422,15 +425,7 @@ async def _setting(
         settlement = await ContractSettlement.connect(network, session_key, follow=home)
         opened.push_async_callback(settlement.close)
         bootstrap = (*network.bootstrap, *await settlement.first_peers(SystemRandom()))
-        peers = PeerNetwork(
-            Libp2pTransport(peer_key),
-            peer_key,
-            network.domain.network,
-            bootstrap,
-            store=PeerFiles(home),
-            public=network.public,
-            members=network.members,
-        )
+        peers = _peers(home, network, peer_key, bootstrap)
         opened.push_async_callback(peers.stop)
         await peers.start()
         yield Setting(
@@ -447,6 +442,73 @@ async def _setting(
             allow_logging=options.allow_logging,
             context=options.context,
         )
+
+
+def _peers(
+    home: Path, network: "Deployment", peer_key: bytes, bootstrap: tuple[str, ...]
+) -> "PeerNetwork":
+    from ricochet_network.libp2p_transport import Libp2pTransport
+    from ricochet_network.peers import PeerNetwork
+    from ricochet_settlement.peer_files import PeerFiles
+
+    return PeerNetwork(
+        Libp2pTransport(peer_key),
+        peer_key,
+        network.domain.network,
+        bootstrap,
+        store=PeerFiles(home),
+        public=network.public,
+        members=network.members,
+    )
+
+
+@asynccontextmanager
+async def looking(home: Path) -> "AsyncIterator[PeerNetwork]":
+    """The network of a home, joined to look at it; needs no wallet and no subscription.
+
+    ConfigurationError without a network, ChainError when first peers cannot be read.
+    """
+    from random import SystemRandom
+
+    from ricochet_settlement import deployment
+    from ricochet_settlement.contract import ContractSettlement
+    from ricochet_settlement.hot_key import new_key
+
+    network = deployment.load(home)
+    async with AsyncExitStack() as opened:
+        peer_key = opened.enter_context(_peer_key(home))
+        # Nothing is signed here, so any key will do.
+        settlement = await ContractSettlement.connect(network, new_key(), follow=home)
+        opened.push_async_callback(settlement.close)
+        bootstrap = (*network.bootstrap, *await settlement.first_peers(SystemRandom()))
+        peers = _peers(home, network, peer_key, bootstrap)
+        opened.push_async_callback(peers.stop)
+        await peers.start()
+        yield peers
+
+
+async def ping_peer(home: Path, peer: str, count: int) -> "tuple[PeerId, list[float]]":
+    """Ping one peer, named by its id or how that begins or ends; seconds of each answer."""
+    from ricochet_orchestrator.network_reports import named
+
+    async with looking(home) as peers:
+        found = await named(peers, peer)
+        return found, [await peers.ping(found) for _ in range(count)]
+
+
+async def watch_network(
+    home: Path, seconds: float, show: Callable[["NetworkReport"], None], *, once: bool
+) -> None:
+    """Tell what the network looks like from here, once or every `seconds` until cancelled."""
+    from ricochet_orchestrator.network_reports import look, settled
+
+    async with looking(home) as peers:
+        await settled(peers)
+        while True:
+            show(await look(peers))
+            if once:
+                return
+            await asyncio.sleep(seconds)
 
 
 @contextmanager

@@ -318,6 +318,30 @@ def test_a_role_is_tried_and_tasks_are_done(
     assert (tmp_path / shown["output"]["destination"]).read_text().strip()
 
 
+def test_the_network_can_be_looked_at_and_a_peer_banned(kept: Kept) -> None:
+    home = kept.folder / "subscriber"
+    seen = json.loads(ricochet("network", "status", "--json", home=home).stdout)
+    assert len(seen["peers"]) == 3 and seen["traffic"]["received"] > 0
+    assert all(one["offers"] and one["link"] and one["latency"] < 5 for one in seen["peers"])
+    peer = seen["peers"][0]["peer"]
+    shown = ricochet("network", "status", home=home).stdout
+    assert "3 connected" in shown and "ping" in shown
+    answered = json.loads(ricochet("peers", "ping", peer[-8:], "--json", home=home).stdout)
+    assert answered["peer"] == peer and len(answered["seconds"]) == 3
+    banned = json.loads(ricochet("peers", "ban", peer, "--json", home=home).stdout)
+    assert banned == {"peer": peer, "banned": True, "changed": True}
+    try:
+        left = json.loads(ricochet("network", "status", "--json", home=home).stdout)
+        assert peer not in [one["peer"] for one in left["peers"]]
+        listed = json.loads(ricochet("peers", "list", "--offline", "--json", home=home).stdout)
+        assert [row["peer"] for row in listed if row["banned"]] == [peer]
+    finally:
+        assert ricochet("peers", "unban", peer, home=home).returncode == 0
+    assert peer in ricochet("network", "status", "--json", home=home).stdout
+    wrong = ricochet("peers", "ban", "nobody", "--json", home=home)
+    assert failed(wrong, 2, "bad_peer")
+
+
 def test_a_detached_run_is_watched_paused_and_resumed_by_its_id(kept: Kept, tmp_path: Path) -> None:
     home = kept.folder / "subscriber"
     file = document(tmp_path, 60, "detachment")
