@@ -107,7 +107,9 @@ class ChainStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         int | None, Meta(description="Inputs in one call of a reduce or refine, at most.")
     ] = None
     temperature: float = 0.0
-    model: Annotated[ModelId | None, Meta(description="Without it, the run's.")] = None
+    model: Annotated[
+        ModelId | None, Meta(description="Without it, its role's, else the run's.")
+    ] = None
     segment: Annotated[
         int | None,
         Meta(description="Tokens in one segment at most, where the window would allow more."),
