@@ -22,7 +22,8 @@ from random import Random
 from typing import Any
 
 from ricochet_orchestrator.context import Context
-from ricochet_orchestrator.document import Document, Form, document_from, document_of, part_of
+from ricochet_orchestrator.document import Document, document_from, document_of, part_of
+from ricochet_orchestrator.media import Form
 from ricochet_orchestrator.reading import Inputs, load
 from ricochet_orchestrator.segment import HEADING_TOKENS, MIN_BUDGET, segment
 from ricochet_protocol.tokens import count_tokens

@@ -1,8 +1,8 @@
-"""The `ricochet` command: groups of commands, and the one place where errors become exit codes.
+"""The `ricochet` command, and the one place where errors become exit codes.
 
-Every heavy module is imported inside the command that needs it, so that `--help` and the light
-commands start in about a tenth of a second. stdout carries data only; everything a person reads
-besides goes to stderr.
+Each command is loaded when it is called (`command_table`), and every heavy module inside the
+command that needs it, so that light commands start in about a tenth of a second. stdout carries
+data only; everything a person reads besides goes to stderr.
 """
 
 import sys
@@ -14,32 +14,12 @@ import typer
 # typer 0.28, which pyproject.toml pins, carries its own copy of click and exports too few errors.
 from typer._click import exceptions
 
-from ricochet_cli import (
-    chain_commands,
-    contracts_commands,
-    demo_command,
-    dev_commands,
-    keys_commands,
-    logs_commands,
-    models_commands,
-    monitor_command,
-    network_commands,
-    node_commands,
-    peers_commands,
-    policy_commands,
-    route_commands,
-    serve_commands,
-    stats_chain_command,
-    subscribe_command,
-    subscription_commands,
-    tasks_commands,
-    tasks_model_commands,
-    wallet_commands,
-)
+from ricochet_cli.command_table import Commands
 from ricochet_cli.console import print_error
 from ricochet_protocol.errors import ExitCode, RicochetError
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -49,32 +29,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 ok, 1 failure, 2 usage, 3 configuration or authentication, 4 budget, "
     "5 partial, 130 interrupted.",
 )
-app.command("demo")(demo_command.demo)
-app.command("subscribe")(subscribe_command.subscribe)
-app.add_typer(subscription_commands.app, name="subscription")
-app.add_typer(chain_commands.app, name="chain")
-app.add_typer(models_commands.app, name="models")
-app.add_typer(tasks_commands.app, name="tasks")
-app.command("add-task", help="Short for `ricochet tasks add`.")(tasks_commands.add)
-app.command("edit-task", help="Short for `ricochet tasks edit`.")(tasks_commands.edit)
-app.command("delete-task", help="Short for `ricochet tasks delete`.")(tasks_commands.delete)
-app.command("analyze-complexity", help="Short for `ricochet tasks analyze-complexity`.")(
-    tasks_model_commands.analyze
-)
-app.add_typer(route_commands.app, name="route")
-app.add_typer(peers_commands.app, name="peers")
-app.add_typer(serve_commands.app, name="serve")
-app.command("monitor")(monitor_command.monitor)
-app.add_typer(stats_chain_command.app, name="stats")
-app.add_typer(node_commands.app, name="node")
-app.add_typer(keys_commands.app, name="keys")
-app.add_typer(policy_commands.app, name="policy")
-app.command("add-key", help="Short for `ricochet keys add`.")(keys_commands.add)
-app.add_typer(logs_commands.app, name="logs")
-app.add_typer(wallet_commands.app, name="wallet")
-app.add_typer(network_commands.app, name="network")
-app.add_typer(contracts_commands.app, name="contracts")
-app.add_typer(dev_commands.app, name="dev")
 
 
 def _version(wanted: bool) -> None:

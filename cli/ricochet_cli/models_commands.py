@@ -1,6 +1,5 @@
 """`ricochet models`: which model each role gets, chosen from what the network offers."""
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,6 +67,8 @@ def setup(
 
 def _asked(home: Path, user: bool) -> dict[str, str]:
     """What a person chooses, role by role; Enter keeps what there is."""
+    import asyncio
+
     from ricochet_orchestrator import model_choice, role_models
     from ricochet_orchestrator.chain_language import ROLES
 
@@ -116,6 +117,8 @@ def list_models(
     as_json: AsJson = False,
 ) -> None:
     """Show the roles and their models; with --available, the models that can be chosen."""
+    import asyncio
+
     if not available:
         _print_roles(home, as_json, show_origin)
         return

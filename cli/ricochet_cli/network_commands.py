@@ -1,6 +1,5 @@
 """`ricochet network`: which network this home belongs to, and what it looks like from here."""
 
-import asyncio
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -48,6 +47,8 @@ def status(
     It is the view of this machine, which joins the network to look. With --watch and --json, each
     look is one line.
     """
+    import asyncio
+
     from ricochet_orchestrator.app import watch_network
 
     def show(report: "NetworkReport") -> None:

@@ -1,6 +1,5 @@
 """`ricochet peers`: who is on the network, and what this home's runs have learnt of them."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -87,6 +86,8 @@ def ping(
     as_json: AsJson = False,
 ) -> None:
     """Measure how long a peer takes to answer over an open connection."""
+    import asyncio
+
     from ricochet_orchestrator.app import ping_peer
 
     found, seconds = asyncio.run(ping_peer(home, peer, count))
@@ -129,6 +130,8 @@ def _change_ban(home: Path, peer: str, banned: bool, as_json: bool) -> None:
 
 
 def _rows(home: Home, offline: bool) -> "tuple[PeerRow, ...]":
+    import asyncio
+
     from ricochet_orchestrator.app import list_peers
 
     return asyncio.run(list_peers(home, offline))

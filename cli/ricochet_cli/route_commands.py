@@ -1,6 +1,5 @@
 """`ricochet route`: who would serve a call, and why the others would not."""
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,6 +39,8 @@ def explain(
     Nothing is asked and nothing spent. Lower scores are better; the default draws two among the
     good ones and takes the better. What was learnt comes from earlier runs of this home.
     """
+    import asyncio
+
     from ricochet_orchestrator.app import explain_route
 
     flags = options.flags_of(

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ricochet_orchestrator.document import Form
+from ricochet_orchestrator.media import Form
 
 # Ranks of line starts: the smaller the better. A heading's rank is its level, 1 to 6.
 LOWEST_HEADING: Final = 6

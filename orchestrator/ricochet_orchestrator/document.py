@@ -12,24 +12,16 @@ installation carries. Files become documents in `reading`.
 
 import hashlib
 from bisect import bisect_right
-from enum import StrEnum
 from itertools import accumulate
 from typing import Final
 
 import msgspec
 
+from ricochet_orchestrator.media import Form
 from ricochet_orchestrator.redaction import Cut, source_span
 
 DEFAULT_TOPIC: Final = "compound"
 """About 11k tokens, several times the window of the local model."""
-
-
-class Form(StrEnum):
-    """What stands where a text may best be cut: blank lines, headings or definitions."""
-
-    TEXT = "text"
-    MARKDOWN = "markdown"
-    CODE = "code"
 
 
 class Mark(msgspec.Struct, frozen=True):

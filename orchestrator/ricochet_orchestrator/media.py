@@ -9,7 +9,13 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import Final
 
-from ricochet_orchestrator.document import Form
+
+class Form(StrEnum):
+    """What stands where a text may best be cut: blank lines, headings or definitions."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    CODE = "code"
 
 
 class Media(StrEnum):

@@ -12,10 +12,10 @@ from typing import Final
 import msgspec
 
 from ricochet_orchestrator.decoding import check_encoding, decode
-from ricochet_orchestrator.document import Document, Form, Mark, Part, document_of, part_of
+from ricochet_orchestrator.document import Document, Mark, Part, document_of, part_of
 from ricochet_orchestrator.extraction.process import extract
 from ricochet_orchestrator.extraction.refusal import MAX_TEXT
-from ricochet_orchestrator.media import HEAD, PLAIN, Media, media_of
+from ricochet_orchestrator.media import HEAD, PLAIN, Form, Media, media_of
 from ricochet_orchestrator.source_files import STDIN, STDIN_NAME, Found, Skipped, read, walk
 from ricochet_protocol.errors import UsageError
 

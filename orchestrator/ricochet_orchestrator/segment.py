@@ -18,7 +18,8 @@ import msgspec
 
 from ricochet_orchestrator.boundaries import Boundaries, sentences, words
 from ricochet_orchestrator.context import Context
-from ricochet_orchestrator.document import Document, Form
+from ricochet_orchestrator.document import Document
+from ricochet_orchestrator.media import Form
 from ricochet_protocol.errors import UsageError
 
 TokenCounter = Callable[[str], int]

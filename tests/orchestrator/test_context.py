@@ -1,9 +1,10 @@
 from ricochet_orchestrator.chain_language import Chain, ChainStep
 from ricochet_orchestrator.context import Context
-from ricochet_orchestrator.document import Form, document_from
+from ricochet_orchestrator.document import document_from
 from ricochet_orchestrator.expansion import segment_budget
 from ricochet_orchestrator.growth import Growth
 from ricochet_orchestrator.material import Material
+from ricochet_orchestrator.media import Form
 from ricochet_orchestrator.plan import needed_window
 from ricochet_orchestrator.segment import segment
 from ricochet_protocol.ids import ModelId

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ricochet_orchestrator import reading, source_files
-from ricochet_orchestrator.document import Form, default_document
-from ricochet_orchestrator.media import Media
+from ricochet_orchestrator.document import default_document
+from ricochet_orchestrator.media import Form, Media
 from ricochet_orchestrator.reading import Inputs, Loaded, load, part_from_bytes
 from ricochet_orchestrator.source_files import read_whole
 from ricochet_protocol.errors import ExitCode, UsageError

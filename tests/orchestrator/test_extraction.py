@@ -27,12 +27,12 @@ from document_samples import (
     paragraph,
     pdf,
 )
-from ricochet_orchestrator.document import Form, Mark, Part
+from ricochet_orchestrator.document import Mark, Part
 from ricochet_orchestrator.extraction import archive as archives
 from ricochet_orchestrator.extraction import child, process
 from ricochet_orchestrator.extraction.child import answer
 from ricochet_orchestrator.extraction.refusal import Extracted, Refusal
-from ricochet_orchestrator.media import Media, media_of
+from ricochet_orchestrator.media import Form, Media, media_of
 from ricochet_orchestrator.reading import Inputs, load, part_from_bytes
 from ricochet_protocol.errors import ConfigurationError, ExitCode, UsageError
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ricochet_orchestrator.document import Form, Mark, document_of, part_of
+from ricochet_orchestrator.document import Mark, document_of, part_of
+from ricochet_orchestrator.media import Form
 from ricochet_orchestrator.personal_data import Kind
 from ricochet_orchestrator.privacy import (
     Privacy,

@@ -13,13 +13,13 @@ from ricochet_orchestrator.boundaries import Boundaries
 from ricochet_orchestrator.context import Context
 from ricochet_orchestrator.document import (
     Document,
-    Form,
     Mark,
     default_document,
     document_from,
     document_of,
     part_of,
 )
+from ricochet_orchestrator.media import Form
 from ricochet_orchestrator.segment import HEADING_TOKENS, MIN_BUDGET, Segment, pieces, segment
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.tokens import count_tokens
