@@ -237,30 +237,31 @@ def signer_untrusted(digest: Hash32, signature: bytes) -> Address:
 
 
 _PAYMENT = "address subscriber,address node,uint32 period,uint128"
-_RESERVATION = keccak256(f"Reservation({_PAYMENT} total)".encode())
-_VOUCHER = keccak256(f"Voucher({_PAYMENT} cumulative)".encode())
-_SESSION = keccak256(
-    b"Session(address subscriber,string clientPeer,string nodePeer,uint64 expires)"
-)
-_ATTESTATION = keccak256(
+_RESERVATION = f"Reservation({_PAYMENT} total)".encode()
+_VOUCHER = f"Voucher({_PAYMENT} cumulative)".encode()
+_SESSION = b"Session(address subscriber,string clientPeer,string nodePeer,uint64 expires)"
+_ATTESTATION = (
     b"Attestation(address operator,string provider,bytes32 document,string covers,uint64 expires)"
 )
-_DOMAIN = keccak256(
-    b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-)
-_NAME = keccak256(b"Ricochet")
-_VERSION = keccak256(b"1")
+_DOMAIN = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+
+
+@lru_cache(maxsize=8)
+def _type_hash(description: bytes) -> Hash32:
+    return keccak256(description)
 
 
 @lru_cache(maxsize=16)
 def domain_separator(domain: Domain) -> Hash32:
     """The contract's `_domainSeparatorV4`; cached because every signature needs it."""
+    version = keccak256(b"Ricochet") + keccak256(b"1")
     chain = domain.chain_id.to_bytes(32, "big")
-    return keccak256(_DOMAIN + _NAME + _VERSION + chain + _word(domain.contract))
+    return keccak256(_type_hash(_DOMAIN) + version + chain + _word(domain.contract))
 
 
-def _digest(domain: Domain, type_hash: Hash32, words: bytes) -> Hash32:
-    return keccak256(b"\x19\x01" + domain_separator(domain) + keccak256(type_hash + words))
+def _digest(domain: Domain, description: bytes, words: bytes) -> Hash32:
+    content = keccak256(_type_hash(description) + words)
+    return keccak256(b"\x19\x01" + domain_separator(domain) + content)
 
 
 def _payment_words(value: Reservation | Voucher, amount: int) -> bytes:
