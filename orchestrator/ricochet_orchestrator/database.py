@@ -73,21 +73,23 @@ def translated(path: Path) -> Iterator[None]:
     """Database errors in words, with the next step."""
     try:
         yield
-    except OperationalError as error:
-        locked = "locked" in str(error.orig)
+    except (OperationalError, sqlite3.OperationalError) as error:
+        # The driver's own, where its connection is used without SQLAlchemy.
+        said = str(getattr(error, "orig", error))
+        locked = "locked" in said
         raise LocalFault(
             "store_locked" if locked else "store_failed",
             f"{path} is locked by another process."
             if locked
-            else f"{path} cannot be used: {error.orig}.",
+            else f"{path} cannot be used: {said}.",
             "Wait for the other run to end, then run the same command again."
             if locked
             else "Check free space and permissions, then run the same command again.",
         ) from None
-    except DatabaseError as error:
+    except (DatabaseError, sqlite3.DatabaseError) as error:
         raise LocalFault(
             "store_damaged",
-            f"{path} is damaged: {error.orig}.",
+            f"{path} is damaged: {getattr(error, 'orig', error)}.",
             f"Move it away (`mv {path} {path}.old`); paid vouchers are resumed from the nodes.",
         ) from None
     except StatementError as error:

@@ -4,7 +4,6 @@ from typing import Any
 
 import msgspec
 
-from ricochet_orchestrator.account import Account
 from ricochet_orchestrator.checkpoint import (
     Answer,
     Origin,
@@ -16,14 +15,9 @@ from ricochet_orchestrator.checkpoint import (
 )
 from ricochet_orchestrator.plan import Step, StepId
 from ricochet_orchestrator.spending import Answered
-from ricochet_orchestrator.tables import AccountRow, AnswerRow, CallRow, RunRow, StepRow
-from ricochet_protocol.eip712 import SignedVoucher
+from ricochet_orchestrator.tables import AnswerRow, CallRow, RunRow, StepRow
 from ricochet_protocol.ids import Address, ModelId, PeerId, Period
 from ricochet_protocol.money import Units
-from ricochet_protocol.steps import Surplus
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode_voucher = msgspec.msgpack.Decoder(SignedVoucher).decode
 
 
 def json_of(value: Any) -> str:
@@ -106,24 +100,3 @@ def answered_of(row: AnswerRow | CallRow, model: str) -> Answered:
         completed_at=row.completed_at,
         cost=Units(row.cost),
     )
-
-
-def account_of(row: AccountRow) -> Account:
-    return Account(
-        node=Address(row.node),
-        period=Period(row.period),
-        reserved=Units(row.reserved),
-        committed=Units(row.committed),
-        accepted=Units(row.accepted),
-        acknowledged=Units(row.acknowledged),
-        answers=row.answers,
-        voucher=None if row.voucher is None else _decode_voucher(row.voucher),
-        surplus=Surplus(billed=row.billed, counted=row.counted),
-    )
-
-
-def account_row(account: Account) -> AccountRow:
-    columns = msgspec.structs.asdict(account) | msgspec.structs.asdict(account.surplus)
-    del columns["surplus"]
-    columns["voucher"] = None if account.voucher is None else _encode(account.voucher)
-    return AccountRow(**columns)

@@ -10,6 +10,7 @@ write lock, so two runs in one home cannot sign over each other. Calls are synch
 well under a millisecond beside model calls of seconds, and cancellation cannot cut one in half.
 """
 
+import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ import msgspec
 from sqlalchemy import PoolProxiedConnection, text
 from sqlmodel import Session, col, delete, select, update
 
+from ricochet_orchestrator import ledger
 from ricochet_orchestrator.account import Account
 from ricochet_orchestrator.checkpoint import (
     ENDED,
@@ -35,8 +37,6 @@ from ricochet_orchestrator.plan import Step, StepId
 from ricochet_orchestrator.redaction import restore
 from ricochet_orchestrator.request import Request
 from ricochet_orchestrator.rows import (
-    account_of,
-    account_row,
     answer_of,
     answered_of,
     json_of,
@@ -47,7 +47,6 @@ from ricochet_orchestrator.rows import (
 )
 from ricochet_orchestrator.spending import Answered
 from ricochet_orchestrator.tables import (
-    AccountRow,
     AnswerRow,
     CallRow,
     DocumentRow,
@@ -76,7 +75,7 @@ class Store:
         """Open, and create or migrate; LocalFault when that is impossible."""
         self._path = path
         self._engine = open_engine(path)
-        self._glance: PoolProxiedConnection | None = None
+        self._kept: PoolProxiedConnection | None = None
         self._sealed: bytes | None = None
         self._reader = self._engine.execution_options(reading=True)
         try:
@@ -88,13 +87,13 @@ class Store:
 
     def close(self) -> None:
         """Release the file."""
-        if self._glance is not None:
-            self._glance.close()
+        if self._kept is not None:
+            self._kept.close()
         self._engine.dispose()
 
     def _find_seal(self) -> None:
         with self._reading() as session:
-            self._sealed = _seal_record(session)
+            self._sealed = ledger.seal_record(_driver(session))
         if self._sealed is not None:
             record = msgspec.msgpack.decode(self._sealed, type=SealRecord)
             set_seal(self._engine, opened(self._path, record))
@@ -182,12 +181,8 @@ class Store:
     def wish(self, run_id: str) -> Wish:
         """What is wanted of the run; waits for nobody's transaction, and takes 10 µs."""
         with translated(self._path):
-            if self._glance is None:
-                self._glance = self._engine.raw_connection()
-            cursor = self._glance.cursor()
-            cursor.execute("SELECT wish FROM runs WHERE id = ?", (run_id,))
-            found = cursor.fetchone()
-            cursor.close()
+            query = "SELECT wish FROM runs WHERE id = ?"
+            found = self._connection.execute(query, (run_id,)).fetchone()
         return Wish.RUN if found is None else Wish(found[0])
 
     def set_wish(self, run_id: str, wish: Wish) -> None:
@@ -258,16 +253,13 @@ class Store:
 
     def mark_step(self, run_id: str, step: StepId, status: Status, error: str = "") -> None:
         """Where a step stands; `error` tells why it failed."""
-        with self._transaction() as session:
-            row = session.get_one(StepRow, (run_id, step))
-            row.status, row.error = status, error
+        with self._writing() as connection:
+            ledger.change_step(connection, run_id, step, {"status": status, "error": error})
 
     def asking(self, run_id: str, step: StepId, peer: PeerId, advert: bytes, now: float) -> None:
         """Note whom the step is asked of, on what terms: before the ask goes out."""
-        with self._transaction() as session:
-            row = session.get_one(StepRow, (run_id, step))
-            row.status, row.peer, row.advert = Status.RUNNING, peer, advert
-            row.attempts, row.started_at = row.attempts + 1, row.started_at or now
+        with self._writing() as connection:
+            ledger.write_asking(connection, run_id, step, peer, advert, now)
 
     # Answers, and the money that follows them.
 
@@ -290,15 +282,11 @@ class Store:
         `pay` takes the account to one that has accepted the answer's cost and holds the voucher.
         None, and nothing changes, when the step has an answer already.
         """
-        with self._transaction() as session:
-            if session.get(AnswerRow, answer.step) is not None:
+        with self._writing() as connection:
+            if ledger.answered(connection, answer.step):
                 return None
-            accounts = _accounts(session, answer.period)
-            account = pay(_account(session, answer.operator, answer.period), accounts)
-            session.merge(account_row(account))
-            columns = {**msgspec.structs.asdict(answer), "voucher": _encode(account.voucher)}
-            session.add(AnswerRow(**columns))
-            _complete(session, answer.run, answer.step, answer.completed_at)
+            account = _changed(connection, answer.operator, answer.period, pay)
+            ledger.write_answer(connection, self._engine.dialect, answer, account.voucher)
             return account
 
     def mark_cached(self, run_id: str, now: float) -> None:
@@ -321,13 +309,13 @@ class Store:
 
     def account(self, node: Address, period: Period) -> Account:
         """The account with a node; a new one when there was none."""
-        with self._reading() as session:
-            return _account(session, node, period)
+        with translated(self._path):
+            return ledger.account(self._connection, node, period)
 
     def accounts(self, period: Period | None = None) -> tuple[Account, ...]:
         """All accounts of a period, or of all."""
-        with self._reading() as session:
-            return _accounts(session, period)
+        with translated(self._path):
+            return ledger.accounts(self._connection, period)
 
     def payments(self) -> tuple[Answered, ...]:
         """Every answer that was paid for, of all runs, calls and periods, with its model."""
@@ -340,8 +328,8 @@ class Store:
 
     def change_account(self, node: Address, period: Period, change: Change) -> Account:
         """Read, change and write an account as one; what `change` raises leaves it as it was."""
-        with self.changing(node, period, change) as (_, account):
-            return account
+        with self._writing() as connection:
+            return _changed(connection, node, period, change)
 
     @contextmanager
     def changing(
@@ -350,9 +338,7 @@ class Store:
         """The same, and the transaction it happens in: what is written there stands or falls
         with it."""
         with self.transaction() as session:
-            account = change(_account(session, node, period), _accounts(session, period))
-            session.merge(account_row(account))
-            yield session, account
+            yield session, _changed(_driver(session), node, period, change)
 
     def reading(self) -> AbstractContextManager[Session]:
         """One consistent look without the write lock, for other modules likewise."""
@@ -365,15 +351,39 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
         with translated(self._path), Session(self._engine, expire_on_commit=False) as session:
-            if _seal_record(session) != self._sealed:
-                # Written with the seal of before, it would be readable, or lost.
-                raise LocalFault(
-                    "store_resealed",
-                    f"The encryption of {self._path} was changed meanwhile.",
-                    "Run the same command again; what was stored is kept.",
-                )
+            self._check_seal(_driver(session))
             yield session
             session.commit()
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        """The kept connection for `ledger`; between transactions each statement is its own."""
+        if self._kept is None:
+            self._kept = self._engine.raw_connection()
+        return _sqlite(self._kept)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction that holds the write lock, on the kept connection."""
+        with translated(self._path):
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._check_seal(connection)
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def _check_seal(self, connection: sqlite3.Connection) -> None:
+        if ledger.seal_record(connection) != self._sealed:
+            # Written with the seal of before, it would be readable, or lost.
+            raise LocalFault(
+                "store_resealed",
+                f"The encryption of {self._path} was changed meanwhile.",
+                "Run the same command again; what was stored is kept.",
+            )
 
     @contextmanager
     def _reading(self) -> Iterator[Session]:
@@ -382,31 +392,27 @@ class Store:
             yield session
 
 
-def _seal_record(session: Session) -> bytes | None:
-    found = session.connection().exec_driver_sql("SELECT record FROM seal").fetchone()
-    return None if found is None else bytes(found[0])
+def _driver(session: Session) -> sqlite3.Connection:
+    """What the session's transaction runs on."""
+    return _sqlite(session.connection().connection)
+
+
+def _sqlite(pooled: PoolProxiedConnection) -> sqlite3.Connection:
+    found = pooled.driver_connection
+    assert isinstance(found, sqlite3.Connection)
+    return found
+
+
+def _changed(
+    connection: sqlite3.Connection, node: Address, period: Period, change: Change
+) -> Account:
+    before = ledger.account(connection, node, period)
+    account = change(before, ledger.accounts(connection, period))
+    if account != before:
+        ledger.write_account(connection, account)
+    return account
 
 
 def _complete(session: Session, run_id: str, step_id: StepId, now: float) -> None:
     step = session.get_one(StepRow, (run_id, step_id))
     step.status, step.error, step.completed_at = Status.COMPLETED, "", now
-
-
-def _account(session: Session, node: Address, period: Period) -> Account:
-    row = session.get(AccountRow, (node, period))
-    if row is not None:
-        return account_of(row)
-    # Trust earned in earlier periods counts on, and so does what was learnt of bills.
-    query = select(AccountRow).where(AccountRow.node == node)
-    earlier = session.exec(query.order_by(col(AccountRow.period).desc())).first()
-    if earlier is None:
-        return Account(node=node, period=period)
-    known = account_of(earlier)
-    return Account(node=node, period=period, answers=known.answers, surplus=known.surplus)
-
-
-def _accounts(session: Session, period: Period | None) -> tuple[Account, ...]:
-    query = select(AccountRow)
-    if period is not None:
-        query = query.where(AccountRow.period == period)
-    return tuple(account_of(row) for row in session.exec(query))

@@ -1,6 +1,7 @@
 """A process that stops anywhere loses nothing: no completed step is asked again, no cent twice."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,15 +36,27 @@ class CrashingStore(Store):
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
-        number = CrashingStore.seen
-        CrashingStore.seen += 1
-        if number > self.crash_at:
-            raise Crashed
-        with super()._transaction() as session:
+        with self._crashing(), super()._transaction() as session:
             yield session
-            if number == self.crash_at and not self.after:
-                raise Crashed
-        if number == self.crash_at:
+            self._before_commit()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._crashing(), super()._writing() as connection:
+            yield connection
+            self._before_commit()
+
+    @contextmanager
+    def _crashing(self) -> Iterator[None]:
+        CrashingStore.seen += 1
+        if CrashingStore.seen - 1 > self.crash_at:
+            raise Crashed
+        yield
+        if CrashingStore.seen - 1 == self.crash_at:
+            raise Crashed
+
+    def _before_commit(self) -> None:
+        if CrashingStore.seen - 1 == self.crash_at and not self.after:
             raise Crashed
 
 

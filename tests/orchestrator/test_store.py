@@ -255,6 +255,32 @@ def test_a_locked_file_is_told_from_a_damaged_one(
     assert caught.value.code == "store_locked"
 
 
+def test_a_lock_that_is_held_while_a_run_goes_on_is_told_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ricochet_orchestrator.database.LOCK_WAIT", 0.05)
+    store = Store(tmp_path / "runs.db")
+    entered(store, record("one"))
+    holder = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LocalFault) as caught:
+        store.complete(answer(step_of(0)), paid(5))
+    assert (caught.value.code, store.answers("one")) == ("store_locked", {})
+    holder.close()
+    assert store.complete(answer(step_of(0)), paid(5)) is not None
+    store.close()
+
+
+def test_a_step_that_is_there_no_more_is_told_and_its_answer_not_kept(store: Store) -> None:
+    entered(store, record("one"))
+    gone = answer(step_of(99))
+    with pytest.raises(LocalFault) as caught:
+        store.complete(gone, paid(5))
+    assert caught.value.code == "step_missing"
+    assert store.answers_to([gone.step]) == {}
+    assert store.account(gone.operator, gone.period).accepted == 0
+
+
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LocalFault) as caught:
