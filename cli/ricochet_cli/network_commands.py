@@ -71,6 +71,12 @@ def _text(report: "NetworkReport") -> str:
     if rows:
         head = ("peer", "reached", "ping", "model", "$/M in", "$/M out", "free")
         lines += ["", table(head, rows)]
+    else:
+        lines += [
+            "",
+            "Nobody is reached: see `bootstrap` in network.json, or offer a model yourself "
+            "(ricochet node start).",
+        ]
     return "\n".join(lines)
 
 

@@ -83,6 +83,9 @@ def checkpoints(
     if as_json:
         print_json([msgspec.to_builtins(step) for step in stored])
         return
+    if not stored:
+        say(f"no stored answer yet: `ricochet chain resume {trace.run.id}` goes on with the run")
+        return
     rows = [
         (
             step.id[:12],

@@ -52,13 +52,15 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List the latest runs."""
-    from ricochet_orchestrator.control import Runs
+    from ricochet_orchestrator.control import latest_runs
     from ricochet_orchestrator.progress import printable
 
-    with Runs(home) as held:
-        found = held.latest(limit)
+    found = latest_runs(home, limit)
     if as_json:
         print_json([record_document(run) for run in found])
+        return
+    if not found:
+        say("no runs yet: `ricochet chain run FILE` makes the first")
         return
     rows = [
         (run.id, run.status.value, run.chain, printable(run.document), f"{run.seconds:.1f} s")

@@ -40,7 +40,7 @@ def chain(
     import msgspec
 
     from ricochet_cli.logs_view import chart, moment
-    from ricochet_orchestrator.control import Runs
+    from ricochet_orchestrator.control import all_uses
     from ricochet_orchestrator.statistics import GROUPINGS, total, totals
     from ricochet_protocol.errors import UsageError
 
@@ -50,15 +50,14 @@ def chain(
             "bad_grouping", f"cannot group by {by!r}", f"use one of: {', '.join(GROUPINGS)}"
         )
     begin = moment(since, time.time())
-    with Runs(home) as runs:
-        uses = [use for use in runs.uses() if use.completed_at >= begin]
+    uses = [use for use in all_uses(home) if use.completed_at >= begin]
     groups = totals(uses, grouping)
     whole = total("all", uses) if uses else None
     if as_json:
         print_json(msgspec.to_builtins({"by": grouping, "groups": groups, "all": whole}))
         return
     if whole is None:
-        say("no answer in that time")
+        say("no answer in that time: `ricochet chain run FILE` gets some, and --since looks back")
         return
     typer.echo(_text([*groups, whole], by))
     days = totals(uses, "day")

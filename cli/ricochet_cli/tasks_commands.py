@@ -121,8 +121,10 @@ def list_all(
         print_json([views.document(one) for one in found])
         return
     if not tasks:
-        say("No tasks here yet: `ricochet tasks add TITLE`, `ricochet tasks parse FILE` makes them")
-        say("from a document, and `ricochet tasks import` takes Task Master's over.")
+        _say_no_tasks()
+        return
+    if not found:
+        say(f"None of {len(tasks)} tasks fits: `ricochet tasks list` shows all.")
         return
     waits = dependencies.unmet(tasks)
     typer.echo(table(views.ROW_HEADERS, [views.row(one, waits[one.ref]) for one in found]))
@@ -149,6 +151,8 @@ def next_one(tag: Tag = None, as_json: AsJson = False) -> None:
     found = choosing.next_task(tasks)
     if as_json:
         print_json(None if found is None else views.document(found))
+    elif not tasks:
+        _say_no_tasks()
     elif found is None:
         say("Nothing can be begun: see `ricochet tasks list --blocked`.")
     else:
@@ -192,6 +196,11 @@ def move(
     with task_file.changing(Path.cwd()) as book:
         name = editing.move(book.tasks(tag), ref, to)
     told(as_json, {"moved": ref, "to": name}, f"{ref} is {name} now")
+
+
+def _say_no_tasks() -> None:
+    say("No tasks here yet: `ricochet tasks add TITLE`, `ricochet tasks parse FILE` makes them")
+    say("from a document, and `ricochet tasks import` takes Task Master's over.")
 
 
 def _fields(

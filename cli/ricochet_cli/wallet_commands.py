@@ -138,7 +138,7 @@ def transactions(home: Home, as_json: AsJson = False) -> None:
         ]
         typer.echo(table(("what", "status", "block", "transaction", "why"), shown))
     else:
-        say("no transactions yet")
+        say("no transactions yet: `ricochet subscribe` or `node start` sends the first")
 
 
 @app.command("show")

@@ -197,6 +197,22 @@ def resume_hint(run_id: str) -> str:
     return f"Go on with: ricochet chain resume {run_id}"
 
 
+def latest_runs(home: Path, limit: int) -> tuple[RunRecord, ...]:
+    """The latest runs, latest first; none where nothing has been run. Looking makes nothing."""
+    if not (home / STORE_FILE).exists():
+        return ()
+    with Runs(home) as held:
+        return held.latest(limit)
+
+
+def all_uses(home: Path) -> tuple[Use, ...]:
+    """Every paid answer of a home, for statistics; none where nothing has been run."""
+    if not (home / STORE_FILE).exists():
+        return ()
+    with Runs(home) as held:
+        return held.uses()
+
+
 def _none() -> UsageError:
     return UsageError(
         "no_runs", "No chain has been run here yet.", "Run one: ricochet chain run FILE"

@@ -1,0 +1,57 @@
+"""What a home still needs before it earns or runs chains: the commands, in the order to give them.
+
+It is read off the files that commands leave behind, so it is right however far somebody came, by
+`ricochet init` or by hand, and needs neither the chain nor a passphrase. What leaves no file, such
+as a payment, is named until the first run shows that it was done.
+"""
+
+import shlex
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ricochet_settlement.deployment import Deployment
+
+
+class Actor(StrEnum):
+    """What a person wants of the network."""
+
+    OWNER = "owner"
+    SUBSCRIBER = "subscriber"
+    BOTH = "both"
+
+
+def remaining(home: Path, actor: Actor, network: "Deployment | None") -> tuple[str, ...]:
+    """Commands that are still to be given; the last one is what the person came for."""
+    steps = []
+    if network is None:
+        steps.append("ricochet network join FILE")
+    if not (home / "wallet.json").exists():
+        steps.append("ricochet wallet new")
+    # The faucet makes the session key, and so do `subscribe` and `node start`.
+    if network is not None and network.development and not (home / "session.key").exists():
+        steps.append("ricochet dev faucet")
+    if actor is not Actor.OWNER and not (home / "runs.db").exists():
+        steps.append("ricochet subscribe --plan 10")
+    if actor is not Actor.SUBSCRIBER:
+        steps += _owner(home)
+    if actor is not Actor.OWNER:
+        steps.append("ricochet chain run FILE --chain overview")
+    return tuple(steps)
+
+
+def _owner(home: Path) -> list[str]:
+    steps = []
+    if not (home / "keys.json").exists():
+        steps.append("ricochet keys add ollama")
+    if not (home / "node.yaml").exists():
+        steps.append(
+            "ricochet node offer MODEL --key ollama --price-in 0.40 --price-out 0.80 --context 4096"
+        )
+    return [*steps, "ricochet node start"]
+
+
+def entering(home: Path) -> str:
+    """The command after which all others work in this folder."""
+    return f"export RICOCHET_HOME={shlex.quote(str(home.absolute()))}"
