@@ -15,7 +15,7 @@ from typing import Final, Self
 import msgspec
 
 from ricochet_node.http_client import STREAM, Answer, BrokenAnswer, HttpClient, Unreachable
-from ricochet_node.http_server import Request, Stream
+from ricochet_node.http_request import Request, Stream
 from ricochet_node.limits import Outcome
 from ricochet_node.providers import Dialect, credential
 from ricochet_node.redact import Redactor

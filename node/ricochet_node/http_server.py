@@ -3,21 +3,25 @@
 A general server costs more than the rest of a call. This one does what both doors need: a handler
 that gets one request, reads its body within bounds, and answers whole or as a stream. Parsing is
 llhttp's. Requests of one connection are answered in their order; what comes too early waits, and
-beyond a bound the other side is held back. What is not HTTP is answered 400, and that was all.
+beyond a bound the other side is held back. What is not HTTP is answered in the words of `Refuse`
+(400, or 431 for a head without end), and that was all; none of it is in a log.
 
 A caller who hangs up cancels the handler, which is what ends a call upstream. A head, and the wait
 for the next one, have `HEAD_SECONDS`; a handler bounds everything that comes after.
 """
 
 import asyncio
+import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from http import HTTPStatus
-from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import httptools
+
+from ricochet_node.http_request import Request, Stream
 
 HEAD_SECONDS: Final = 60.0
 """Longer than any client of ours keeps a connection."""
@@ -25,109 +29,30 @@ MAX_HEAD: Final = 64 * 1024
 """Bytes of a request's line and headers."""
 MOST_WAITING: Final = 256 * 1024
 """Bytes of bodies that wait for their handler before the other side is held back."""
+NO_HTTP: Final = "this is no HTTP request that can be read"
+DEFECT: Final = "the program failed at this request"
 _MOST_QUEUED: Final = 16
 """Requests that a client may send ahead of their answers."""
 _LINGER_SECONDS: Final = 5.0
 """For a client that still sends what is not wanted to read why."""
 _CLOSE_SECONDS: Final = 1.0
-_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
-
-
-class Request:
-    """One request; names of headers are in lower case, `doubled` are those that came twice."""
-
-    def __init__(self, connection: "_Connection") -> None:
-        self._connection = connection
-        self._parts: deque[bytes] = deque()
-        self._reader: asyncio.Future[None] | None = None
-        self.method = ""
-        self.target = ""
-        """As it was sent, undecoded."""
-        self.headers: dict[str, str] = {}
-        self.doubled: set[str] = set()
-        self.keep_alive = True
-        self.chunks = True
-        """Whether the client knows bodies without a length."""
-        self.waiting = 0
-        self.complete = False
-
-    @property
-    def path(self) -> str:
-        """Without the query."""
-        return self.target.partition("?")[0]
-
-    async def read(self) -> bytes:
-        """The next bytes of the body, b"" at its end."""
-        if not self._parts and not self.complete:
-            self._connection.invite(self)
-        while not self._parts:
-            if self.complete:
-                return b""
-            self._reader = asyncio.get_running_loop().create_future()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
-        data = self._parts.popleft() if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts.clear()
-        self._connection.taken(len(data))
-        self.waiting = 0
-        return data
-
-    def ready(self) -> bytes | None:
-        """The whole body if it has come, as it mostly has when a handler begins."""
-        if not self.complete:
-            return None
-        data = b"".join(self._parts)
-        self._parts.clear()
-        self._connection.taken(self.waiting)
-        self.waiting = 0
-        return data
-
-    def add(self, data: bytes) -> None:
-        """The connection has got a part of the body."""
-        self._parts.append(data)
-        self.waiting += len(data)
-        self.wake()
-
-    def wake(self) -> None:
-        """Something has changed."""
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
-
-    def answer(self, status: int, body: bytes, headers: Mapping[str, str] = _NONE) -> None:
-        """Send a whole answer, the only one; `headers` name the content's type."""
-        self._connection.answer(self, status, headers, body)
-
-    def begin(self, status: int, headers: Mapping[str, str]) -> "Stream":
-        """Send the beginning of an answer whose end is not known yet."""
-        return self._connection.begin(self, status, headers)
-
-    def abort(self) -> None:
-        """Cut the connection: what was sent of an answer is then no whole one."""
-        self._connection.abort()
-
-
-class Stream:
-    """The rest of an answer that has begun."""
-
-    def __init__(self, connection: "_Connection", request: Request) -> None:
-        self._connection = connection
-        self._request = request
-
-    async def write(self, data: bytes) -> None:
-        """Send some of it, and wait if the other side reads slower than that."""
-        if data:
-            await self._connection.pass_on(self._request, data)
-
-    def end(self, data: bytes = b"") -> None:
-        """Send the last of it."""
-        self._connection.end(self._request, data)
 
 
 Handler = Callable[[Request], Coroutine[Any, Any, None]]
 """Answers one request; the connection is cut when it raises or answers nothing."""
+
+
+class Words(NamedTuple):
+    """What is said to a client whose request no handler has answered."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = {}
+
+
+Refuse = Callable[[int], Words]
+"""The words for 400, 431, or 500 when the handler has failed."""
 
 
 class _Connection(asyncio.Protocol):
@@ -142,6 +67,7 @@ class _Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._streaming = False
         self._answered = False
+        self._refused = 0
         self._ending = False
         self._deaf = False
         self._head = 0
@@ -209,7 +135,7 @@ class _Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         request = self._coming
         assert request is not None
-        key = name.decode("latin-1").lower()
+        key = _lower(name)
         if key in request.headers:
             request.doubled.add(key)
         else:
@@ -305,6 +231,7 @@ class _Connection(asyncio.Protocol):
 
     def _begin(self, request: Request) -> None:
         self._current = request
+        self._refused = 0
         self._until = 0.0
         self._streaming = self._answered = False
         self._task = self._loop.create_task(self._server.handle(request))
@@ -315,10 +242,15 @@ class _Connection(asyncio.Protocol):
         request, self._current, self._task = self._current, None, None
         assert request is not None
         self._server.tasks.discard(task)
-        failed = task.cancelled() or task.exception() is not None
-        if failed and not self._transport.is_closing():
-            self._failed(request, task)
-        elif not self._answered:
+        error = None if task.cancelled() else task.exception()
+        if self._transport.is_closing():
+            return
+        if error is not None:
+            self._tell(error)
+        broken = bool(self._refused) or task.cancelled() or error is not None
+        if broken and not (self._streaming or self._answered):
+            self._say(self._refused or 500)
+        elif broken or not self._answered:
             self._transport.abort()
         elif self._ending or not request.keep_alive:
             self._transport.close()
@@ -329,29 +261,29 @@ class _Connection(asyncio.Protocol):
         else:
             self._expect_head()
 
-    def _failed(self, request: Request, task: "asyncio.Task[None]") -> None:
-        error = None if task.cancelled() else task.exception()
+    def _tell(self, error: BaseException) -> None:
+        """Name and place of a defect: its words may quote what came."""
         if isinstance(error, Exception) and not isinstance(error, ConnectionError):
-            self._loop.call_exception_handler(
-                {"message": "a request could not be answered", "exception": error}
-            )
-        if self._streaming or self._answered:
-            self._transport.abort()
-        else:
-            self._current = request
-            self._reject(500)
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{type(error).__name__} at {place.filename}:{place.lineno}"
+            self._loop.call_exception_handler({"message": f"a request was not answered: {where}"})
 
     def _reject(self, status: int) -> None:
         """Answer what cannot be understood, unless an answer is under way, and close."""
-        self._ending = True
-        if self._task is not None:
+        if self._task is None:
+            self._say(status)
+        elif self._coming is self._current and not (self._streaming or self._answered):
+            # Its handler has nothing to wait for any more.
+            self._refused = status
+            self._task.cancel()
+        else:
             self._transport.abort()
-            return
-        reason = _REASONS[status]
-        self._transport.write(
-            f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
-        )
-        self._current = None
+        self._ending = True
+
+    def _say(self, status: int) -> None:
+        words = self._server.refuse(status)
+        headers = {**words.headers, "Connection": "close", "Content-Length": str(len(words.body))}
+        self._transport.write(_head(words.status, headers) + words.body)
         self._linger()
 
     def _linger(self) -> None:
@@ -394,11 +326,20 @@ class _Connection(asyncio.Protocol):
     def _opening(self, request: Request, status: int, headers: Mapping[str, str]) -> bytes:
         if not request.complete:
             request.keep_alive = False  # what is still coming is not wanted
-        lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '')}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
         if not request.keep_alive or self._ending:
-            lines.append("Connection: close")
-        return "\r\n".join((*lines, "\r\n")).encode("latin-1")
+            headers = {**headers, "Connection": "close"}
+        return _head(status, headers)
+
+
+@lru_cache(512)
+def _lower(name: bytes) -> str:
+    return name.decode("latin-1").lower()
+
+
+def _head(status: int, headers: Mapping[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '')}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join((*lines, "\r\n")).encode("latin-1")
 
 
 def _chunk(data: bytes) -> bytes:
@@ -406,8 +347,9 @@ def _chunk(data: bytes) -> bytes:
 
 
 class _Server:
-    def __init__(self, handle: Handler) -> None:
+    def __init__(self, handle: Handler, refuse: Refuse) -> None:
         self.handle = handle
+        self.refuse = refuse
         self.connections: set[_Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -425,9 +367,11 @@ class _Server:
 
 
 @asynccontextmanager
-async def serving(handle: Handler, host: str, port: int) -> AsyncIterator[int]:
+async def serving(
+    handle: Handler, host: str, port: int, refuse: Refuse = Words
+) -> AsyncIterator[int]:
     """Serve while the context lasts; the port. OSError when the place is taken."""
-    server = _Server(handle)
+    server = _Server(handle, refuse)
     listener = await asyncio.get_running_loop().create_server(
         lambda: _Connection(server), host, port, backlog=1024
     )

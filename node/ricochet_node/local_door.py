@@ -9,13 +9,12 @@ refused by Host and Origin. Errors have the shape and the codes that OpenAI's cl
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Final, Protocol
 
-from aiohttp import web
-
 from ricochet_node.door_tokens import DoorTokens
-from ricochet_node.plain_server import NO_HTTP, PlainServer
+from ricochet_node.http_request import Request, Stream
+from ricochet_node.http_server import DEFECT, NO_HTTP, Words, serving
 from ricochet_protocol import chat_answer
 from ricochet_protocol.advert import ModelOffer
 from ricochet_protocol.answer import AnswerParts
@@ -43,6 +42,8 @@ MOST_SECONDS: Final = MAX_DEADLINE + 2 * READ_SECONDS
 """For a request and its answer: a call ends before, so this is for clients who do not read."""
 _PATIENCE: Final = 8 * MAX_BODY
 """Bytes of an oversized body that are read before the connection is given up."""
+_JSON_HEADERS: Final = {"Content-Type": "application/json"}
+_STREAM_HEADERS: Final = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
 
 
 class Serve(Protocol):
@@ -76,79 +77,88 @@ class LocalDoor:
     @asynccontextmanager
     async def opened(self, host: str, port: int) -> AsyncIterator[str]:
         """The base URL for clients while the context lasts; LocalFault `port_in_use`."""
-        # Cancelling the handler of a client who hung up is what ends the upstream call.
-        server = PlainServer(self._handle, _no_http, ending=True)
-        runner = web.ServerRunner(server, shutdown_timeout=1)
-        await runner.setup()
-        try:
+        async with AsyncExitStack() as stack:
+            served = serving(self._handle, host, port, _no_http)
             try:
-                await web.TCPSite(runner, host, port).start()
+                bound = await stack.enter_async_context(served)
             except OSError as error:
                 raise LocalFault(
                     "port_in_use",
                     f"the local door cannot open at {host}:{port}: {error.strerror}",
                     "choose another `door` address in node.yaml",
                 ) from None
-            bound = int(runner.addresses[0][1])
             self._hosts = frozenset(f"{name}:{bound}" for name in (host, "127.0.0.1", "localhost"))
             yield f"http://{host}:{bound}/v1"
-        finally:
-            await runner.cleanup()
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        refusal = self._refusal(request)
-        if refusal is not None:
-            return refusal
+    async def _handle(self, request: Request) -> None:
+        if not _readable(request):
+            words = _no_http(400)
+            request.keep_alive = False
+            request.answer(words.status, words.body, words.headers)
+            return
+        if self._refuses(request):
+            return
         match request.method, request.path:
             case "GET", "/v1/models":
-                return _json(200, chat_answer.models(self._names(), "node"))
+                _json(request, 200, chat_answer.models(self._names(), "node"))
             case "POST", "/v1/chat/completions":
-                return await self._bounded(request)
+                await self._bounded(request)
             case method, ("/v1/models" | "/v1/chat/completions") as path:
-                return _error(405, f"{path} does not take {method}", "method_not_allowed")
+                _error(request, 405, f"{path} does not take {method}", "method_not_allowed")
             case _:
-                return _error(404, "only chat completions and models are served", "not_found")
+                _error(request, 404, "only chat completions and models are served", "not_found")
 
-    def _refusal(self, request: web.BaseRequest) -> web.Response | None:
-        if request.headers.get("Host", "") not in self._hosts or "Origin" in request.headers:
-            return _error(403, "this door is for programs on this machine", "forbidden")
-        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    def _refuses(self, request: Request) -> bool:
+        """Whether it does, which it has told the client then."""
+        headers = request.headers
+        if headers.get("host", "") not in self._hosts or "origin" in headers:
+            _error(request, 403, "this door is for programs on this machine", "forbidden")
+            return True
+        kind, _, token = headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not self._tokens.opens(token.strip()):
-            return _error(
-                401, "a token of this node is needed: `ricochet node token new`", "invalid_api_key"
-            )
-        return None
+            needed = "a token of this node is needed: `ricochet node token new`"
+            _error(request, 401, needed, "invalid_api_key")
+            return True
+        return False
 
     def _names(self) -> list[ModelId]:
         return [offer.id for offer in self._offers()]
 
-    async def _bounded(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _bounded(self, request: Request) -> None:
         try:
             async with asyncio.timeout(self._most_seconds):
-                return await self._chat(request)
+                await self._chat(request)
         except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response()
+            request.abort()
 
-    async def _chat(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _chat(self, request: Request) -> None:
         try:
-            async with asyncio.timeout(self._read_seconds):
-                data = await _body(request)
-            wanted = chat_request_untrusted(data)
+            wanted = chat_request_untrusted(await self._read(request))
             ask = self._ask(wanted)
         except TimeoutError:
-            return _error(408, "the request did not come in time", "request_timeout")
+            _error(request, 408, "the request did not come in time", "request_timeout")
+            return
         except BadRequest as bad:
             body = chat_answer.error_body(
                 bad.message, "invalid_request_error", "invalid_request", bad.param
             )
-            return _json(400, body)
+            _json(request, 400, body)
+            return
         head = Head(id=f"chatcmpl-{ask.request_id}", created=int(self._clock()), model=ask.model)
         async with aclosing(self._serve(ask, whole=not wanted.stream)) as replies:
             if wanted.stream:
-                return await _stream(request, head, replies, wanted.include_usage)
-            return await _whole(head, ask, replies)
+                await _stream(request, head, replies, wanted.include_usage)
+            else:
+                await _whole(request, head, ask, replies)
+
+    async def _read(self, request: Request) -> bytes:
+        body = request.ready()
+        if body is None:
+            async with asyncio.timeout(self._read_seconds):
+                return await _body(request)
+        if len(body) > MAX_BODY:
+            raise _too_long()
+        return body
 
     def _ask(self, wanted: ChatRequest) -> Ask:
         try:
@@ -180,49 +190,51 @@ class LocalDoor:
         return DEFAULT_TOKENS
 
 
-async def _whole(head: Head, ask: Ask, replies: AsyncGenerator[Reply, None]) -> web.Response:
+async def _whole(
+    request: Request, head: Head, ask: Ask, replies: AsyncGenerator[Reply, None]
+) -> None:
     parts = AnswerParts(ask)
     try:
         async for reply in replies:
             if isinstance(reply, Answered):
                 answer = parts.whole_untrusted()
                 usage = _usage(reply)
-                return _json(
-                    200,
-                    chat_answer.completion(head, answer.text, answer.calls, reply.finish, usage),
-                )
+                body = chat_answer.completion(head, answer.text, answer.calls, reply.finish, usage)
+                _json(request, 200, body)
+                return
             if isinstance(reply, Chunk | CallPiece):
                 parts.add_untrusted(reply)
     except RicochetError as error:
-        return _failure(error)
+        _failed(request, error)
+        return
     raise AssertionError("a served ask ends with its receipt")
 
 
 async def _stream(
-    request: web.BaseRequest,
+    request: Request,
     head: Head,
     replies: AsyncGenerator[Reply, None],
     include_usage: bool,
-) -> web.StreamResponse:
-    response = web.StreamResponse(
-        headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
-    )
+) -> None:
+    stream: Stream | None = None
+    ending = b""
     try:
         async for reply in replies:
-            if not response.prepared:
-                await response.prepare(request)
-                await response.write(chat_answer.first_event(head))
+            if stream is None:
+                stream = request.begin(200, _STREAM_HEADERS)
+                await stream.write(chat_answer.first_event(head))
             if isinstance(reply, Chunk | CallPiece):
-                await response.write(chat_answer.piece_event(head, reply))
+                await stream.write(chat_answer.piece_event(head, reply))
             elif isinstance(reply, Answered):
                 usage = _usage(reply) if include_usage else None
-                await response.write(chat_answer.last_events(head, reply.finish, usage))
+                ending = chat_answer.last_events(head, reply.finish, usage)
     except RicochetError as error:
-        if not response.prepared:
-            return _failure(error)
-        await response.write(chat_answer.failure_event(error))
-    await response.write_eof()
-    return response
+        if stream is None:
+            _failed(request, error)
+            return
+        ending = chat_answer.failure_event(error)
+    assert stream is not None  # a served ask has a receipt at least
+    stream.end(ending)
 
 
 def count_request(wanted: ChatRequest) -> int:
@@ -236,42 +248,58 @@ def _usage(answered: Answered) -> Usage:
     return Usage(receipt.tokens_in, receipt.tokens_out)
 
 
-async def _body(request: web.BaseRequest) -> bytes:
+async def _body(request: Request) -> bytes:
     """The request's body. What is too much of it is read and dropped, so that the client, who may
     still be sending, hears why; what is far too much is not waited for."""
     body = bytearray()
     dropped = 0
-    try:
-        async for data in request.content.iter_any():
-            if len(body) + len(data) <= MAX_BODY and not dropped:
-                body += data
-                continue
-            dropped += len(data)
-            if dropped > _PATIENCE:
-                break
-    except web.RequestPayloadError:
-        raise BadRequest(NO_HTTP) from None
+    while data := await request.read():
+        if len(body) + len(data) <= MAX_BODY and not dropped:
+            body += data
+            continue
+        dropped += len(data)
+        if dropped > _PATIENCE:
+            break
     if dropped:
-        raise BadRequest(f"a request has at most {MAX_BODY:,} bytes")
+        raise _too_long()
     return bytes(body)
 
 
-def _json(status: int, body: bytes) -> web.Response:
-    return web.Response(status=status, body=body, content_type="application/json")
+def _too_long() -> BadRequest:
+    return BadRequest(f"a request has at most {MAX_BODY:,} bytes")
 
 
-def _failure(error: RicochetError) -> web.Response:
+def _json(request: Request, status: int, body: bytes) -> None:
+    request.answer(status, body, _JSON_HEADERS)
+
+
+def _error(request: Request, status: int, message: str, code: str) -> None:
+    _json(request, status, chat_answer.error_body(message, "invalid_request_error", code))
+
+
+def _failed(request: Request, error: RicochetError) -> None:
     """What went wrong, and when to try again as far as that is known: OpenAI's clients wait so."""
-    response = _json(*chat_answer.failure(error))
+    status, body = chat_answer.failure(error)
+    headers = _JSON_HEADERS
     if isinstance(error, RemoteFault) and error.wait:
-        response.headers["Retry-After"] = str(error.wait)
-    return response
+        headers = {**headers, "Retry-After": str(error.wait)}
+    request.answer(status, body, headers)
 
 
-def _no_http(status: int, message: str) -> web.Response:
-    kind = "api_error" if status >= 500 else "invalid_request_error"
-    return _json(status, chat_answer.error_body(message, kind, "bad_http"))
+def _readable(request: Request) -> bool:
+    """Whether it is HTTP as this door reads it: one host, a path, and a body as it is."""
+    coding = request.headers.get("content-encoding", "identity")
+    path = request.target
+    return (
+        "host" not in request.doubled
+        and path.startswith("/")
+        and path.isascii()
+        and coding.lower() == "identity"
+    )
 
 
-def _error(status: int, message: str, code: str) -> web.Response:
-    return _json(status, chat_answer.error_body(message, "invalid_request_error", code))
+def _no_http(status: int) -> Words:
+    ours = status >= 500
+    kind, what = ("api_error", DEFECT) if ours else ("invalid_request_error", NO_HTTP)
+    body = chat_answer.error_body(what, kind, "bad_http")
+    return Words(status if ours else 400, body, _JSON_HEADERS)

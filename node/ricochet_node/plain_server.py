@@ -7,12 +7,11 @@ line that raised it, without its words.
 
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 
-NO_HTTP: Final = "this is no HTTP request that can be read"
-DEFECT: Final = "the program failed at this request"
+from ricochet_node.http_server import DEFECT, NO_HTTP
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Refuse = Callable[[int, str], web.Response]
@@ -20,10 +19,10 @@ Refuse = Callable[[int, str], web.Response]
 
 
 class PlainServer(web.Server):
-    """`handle` answers requests, `refuse` what is none; `ending`: with its client, a call ends."""
+    """`handle` answers requests, `refuse` what is none."""
 
-    def __init__(self, handle: Handle, refuse: Refuse, *, ending: bool = False) -> None:
-        super().__init__(handle, handler_cancellation=ending, access_log=None)
+    def __init__(self, handle: Handle, refuse: Refuse) -> None:
+        super().__init__(handle, access_log=None)
         self._refuse = refuse
 
     def __call__(self) -> web.RequestHandler:

@@ -28,7 +28,8 @@ from ricochet_node import audit_trail, counters, event_loop
 from ricochet_node.audit_trail import AuditTrail
 from ricochet_node.counters import Counters
 from ricochet_node.forward import Delivery, Forwarder, Route
-from ricochet_node.http_server import Request, serving
+from ricochet_node.http_request import Request
+from ricochet_node.http_server import serving
 from ricochet_node.key_rules import KeyRules
 from ricochet_node.keystore import Keystore
 from ricochet_node.limits import Limits, Ticket

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from ricochet_node import http_server
-from ricochet_node.http_server import Request, serving
+from ricochet_node.http_request import Request
+from ricochet_node.http_server import serving
 
 
 @dataclass
@@ -90,8 +91,12 @@ def test_a_stream_has_chunks_or_for_old_clients_ends_with_its_connection() -> No
 
 def test_what_is_no_request_is_told_so_and_a_defect_tells_nothing() -> None:
     async def scenario(it: Bench) -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        told: list[str] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: told.append(str(context)))
+        broken = b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         for data, status in (
+            (broken + b"no size\r\n", b"400"),
             (b"\x16\x03\x01 hello\r\n\r\n", b"400"),
             (b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
             (get("/a", "Content-Length: 1", "Transfer-Encoding: chunked"), b"400"),
@@ -103,6 +108,8 @@ def test_what_is_no_request_is_told_so_and_a_defect_tells_nothing() -> None:
             assert answer.split()[1] == status, data[:60]
             assert b"defect" not in answer
         assert it.seen == []
+        (defect,) = told
+        assert "ValueError at " in defect and __file__ in defect and "a defect" not in defect
         offered = await it.send(get("/a", "Connection: Upgrade", "Upgrade: h2c"))
         assert offered.startswith(b"HTTP/1.1 200"), "an offer may be left alone"
 

@@ -16,9 +16,10 @@ from node_bench import OPERATOR
 
 from ricochet_node.admin import FILE_NAME, Admin
 from ricochet_node.door_tokens import DoorTokens
+from ricochet_node.http_server import DEFECT, NO_HTTP
 from ricochet_node.local_door import LocalDoor
 from ricochet_node.metrics import Metrics
-from ricochet_node.plain_server import DEFECT, NO_HTTP, PlainServer
+from ricochet_node.plain_server import PlainServer
 from ricochet_protocol.ids import PeerId
 
 SECRET = "hush-hush"
