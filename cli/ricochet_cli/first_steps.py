@@ -1,8 +1,8 @@
 """What a home still needs before it earns or runs chains: the commands, in the order to give them.
 
 It is read off the files that commands leave behind, so it is right however far somebody came, by
-`ricochet init` or by hand, and needs neither the chain nor a passphrase. What leaves no file, such
-as a payment, is named until the first run shows that it was done.
+`ricochet init` or by hand, and needs neither the chain nor a passphrase. A payment is known by this
+home's own record of what it sent.
 """
 
 import shlex
@@ -29,16 +29,24 @@ def remaining(home: Path, actor: Actor, network: "Deployment | None") -> tuple[s
         steps.append("ricochet network join FILE")
     if not (home / "wallet.json").exists():
         steps.append("ricochet wallet new")
-    # The faucet makes the session key, and so do `subscribe` and `node start`.
-    if network is not None and network.development and not (home / "session.key").exists():
+    sent = _sent(home)
+    if network is not None and network.development and not sent:
         steps.append("ricochet dev faucet")
-    if actor is not Actor.OWNER and not (home / "runs.db").exists():
+    if actor is not Actor.OWNER and "subscribe" not in sent:
         steps.append("ricochet subscribe --plan 10")
     if actor is not Actor.SUBSCRIBER:
         steps += _owner(home)
     if actor is not Actor.OWNER:
         steps.append("ricochet chain run FILE --chain overview")
     return tuple(steps)
+
+
+def _sent(home: Path) -> set[str]:
+    """What this home's keys did on the chain."""
+    from ricochet_settlement.transaction import Status
+    from ricochet_settlement.transaction_store import read_transactions
+
+    return {row.intent.label for row in read_transactions(home) if row.status is Status.CONFIRMED}
 
 
 def _owner(home: Path) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ricochet_cli.console import print_json, say, table
+from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
 
 
@@ -72,22 +72,10 @@ def doctor(home: Home, as_json: AsJson = False) -> None:
     """
     import asyncio
 
-    import msgspec
-
+    from ricochet_cli.findings_view import show_findings
     from ricochet_node.doctor import examine
 
-    findings = asyncio.run(examine(home))
-    if as_json:
-        print_json(msgspec.to_builtins(findings))
-    else:
-        marks = {"ok": "✓", "warn": "!", "fail": "✗"}
-        rows = [(marks[one.state], one.about, one.message) for one in findings]
-        typer.echo(table(("", "about", "finding"), rows))
-        for one in findings:
-            if one.mend:
-                typer.echo(f"\n{marks[one.state]} {one.about}: {one.mend}")
-    if any(one.state == "fail" for one in findings):
-        raise typer.Exit(1)
+    show_findings({"node": asyncio.run(examine(home))}, as_json)
 
 
 def _ended(pid: int, seconds: int) -> bool:

@@ -5,114 +5,59 @@ provider called. What depends on a check that failed is left out, so the first f
 first. A running node is asked how it is; a stopped one is judged by what its next start will need.
 """
 
-import shutil
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
-
-import msgspec
+from typing import Any, Final
 
 from ricochet_node import admin, keystore, ledger_file
 from ricochet_node import config as node_config
 from ricochet_node.config import NodeConfig
 from ricochet_node.keystore import Keystore
-from ricochet_node.owner import GAS_KEY, WALLET
+from ricochet_node.owner import GAS_KEY
 from ricochet_node.sharing import check_sharing, standings
 from ricochet_protocol.errors import LocalFault, RicochetError
+from ricochet_protocol.findings import Finding, failure, kept
 from ricochet_protocol.ids import Address
 from ricochet_protocol.ports import Settlement
 from ricochet_protocol.signing import account_address, peer_of
-from ricochet_settlement import deployment as deployments
-from ricochet_settlement import hot_key, wallet
+from ricochet_settlement import hot_key
 from ricochet_settlement.contract import ContractSettlement
 from ricochet_settlement.deployment import Deployment
+from ricochet_settlement.examining import Basis, examine_basis
 from ricochet_settlement.holdings import holdings
 
-LEAST_DISK: Final = 200 * 1024 * 1024
-"""Bytes: the ledger keeps up to 256 MB of answers for replay."""
 LEAST_WEI: Final = 2 * 10**15
 """0.002 of the chain's coin: some claims on a rollup, one on a dear chain."""
-CLOCK_TOLERANCE: Final = 15 * 60
-"""Seconds: peers refuse adverts that are further off."""
 _PEER_KEY: Final = "peer.key"
-_SECRETS: Final = (WALLET, GAS_KEY, _PEER_KEY, keystore.FILE_NAME)
-
-_T = TypeVar("_T")
-
-State = Literal["ok", "warn", "fail"]
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at; `mend` says what to do, "" when nothing is wrong."""
-
-    about: str
-    state: State
-    message: str
-    mend: str = ""
 
 
 async def examine(home: Path) -> tuple[Finding, ...]:
     """All findings, in the order in which a person would mend them."""
-    found = [_disk(home), _secrets(home)]
-    deployment = _kept(found, "network", lambda: deployments.load(home), _network_text)
-    operator = _kept(found, "wallet", lambda: wallet.address_of(home / WALLET), str)
-    config = _kept(found, "offers", lambda: node_config.load(home), _offers_text)
+    basis = await examine_basis(home)
+    return (*basis.findings, *await examine_node(home, basis))
+
+
+async def examine_node(home: Path, basis: Basis) -> tuple[Finding, ...]:
+    """What is found of the node alone."""
+    found: list[Finding] = []
+    config = kept(found, "offers", lambda: node_config.load(home), _offers_text)
     if config is not None:
         found += [_keys(home, config), _reach(config)]
-    if deployment is not None:
-        found += await _chain(home, deployment, operator)
+    if basis.deployment is not None and basis.reached:
+        found += await _on_chain(home, basis.deployment, basis.account)
     found += await _running(home)
     return tuple(found)
 
 
-def _kept(
-    found: list[Finding], about: str, load: Callable[[], _T], text: Callable[[_T], str]
-) -> _T | None:
-    try:
-        value = load()
-    except RicochetError as error:
-        found.append(_failure(about, error))
-        return None
-    found.append(Finding(about, "ok", text(value)))
-    return value
-
-
-def _failure(about: str, error: RicochetError, state: State = "fail") -> Finding:
-    return Finding(about, state, error.message, error.hint)
-
-
-def _network_text(deployment: Deployment) -> str:
-    kind = "development network" if deployment.development else "network"
-    return f"{kind} on chain {deployment.chain_id}, contract {deployment.contract}"
+def is_set_up(home: Path) -> bool:
+    """Whether the home's owner has begun to be a key owner."""
+    return any((home / name).exists() for name in (node_config.FILE_NAME, keystore.FILE_NAME))
 
 
 def _offers_text(config: NodeConfig) -> str:
     return ", ".join(offer.model for offer in config.offers)
-
-
-def _disk(home: Path) -> Finding:
-    place = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
-    try:
-        free = shutil.disk_usage(place).free
-    except OSError as error:
-        return Finding("disk", "fail", f"{place}: {error.strerror}", "choose another --home")
-    text = f"{free // 1024**2:,} MB free"
-    if free < LEAST_DISK:
-        return Finding("disk", "fail", text, f"free {LEAST_DISK // 1024**2} MB beside {home}")
-    return Finding("disk", "ok", text)
-
-
-def _secrets(home: Path) -> Finding:
-    open_files = [
-        name for name in _SECRETS if (home / name).exists() and (home / name).stat().st_mode & 0o077
-    ]
-    if open_files:
-        names = " ".join(str(home / name) for name in open_files)
-        return Finding("secrets", "fail", f"others may read {names}", f"chmod 600 {names}")
-    return Finding("secrets", "ok", "readable by you only")
 
 
 def _keys(home: Path, config: NodeConfig) -> Finding:
@@ -129,7 +74,7 @@ def _keys(home: Path, config: NodeConfig) -> Finding:
         if not config.guests.private:
             check_sharing(standings(home, [keys[key] for key in config.keys]))
     except RicochetError as error:
-        return _failure("keys", error)
+        return failure("keys", error)
     return Finding("keys", "ok", f"{', '.join(config.keys)}: present, and may be shared")
 
 
@@ -160,19 +105,15 @@ def _host(multiaddr: str) -> Any:
         return None
 
 
-async def _chain(home: Path, deployment: Deployment, operator: Address | None) -> list[Finding]:
+async def _on_chain(home: Path, deployment: Deployment, operator: Address | None) -> list[Finding]:
+    found = []
     try:
-        async with _connected(deployment) as settlement:
-            found = [await _clock(settlement, deployment)]
-            if operator is not None:
+        if operator is not None:
+            async with _connected(deployment) as settlement:
                 found.append(await _registration(home, settlement, operator))
-    except RicochetError as error:
-        return [_failure("chain", error)]
-    found.insert(0, Finding("chain", "ok", f"{deployment.rpc} answers"))
-    try:
         found.append(await _gas(home, deployment))
     except RicochetError as error:
-        found.append(_failure("gas", error))
+        found.append(failure("gas", error))
     return found
 
 
@@ -184,19 +125,6 @@ async def _connected(deployment: Deployment) -> AsyncIterator[Settlement]:
         yield settlement
     finally:
         await settlement.close()
-
-
-async def _clock(settlement: Settlement, deployment: Deployment) -> Finding:
-    ahead = round(time.time()) - await settlement.chain_time()
-    if deployment.development or abs(ahead) <= CLOCK_TOLERANCE:
-        return Finding("clock", "ok", f"{abs(ahead)} s from the chain's last block")
-    side = "ahead of" if ahead > 0 else "behind"
-    return Finding(
-        "clock",
-        "fail",
-        f"this clock is {abs(ahead) // 60} minutes {side} the chain",
-        "set this machine's clock (timedatectl set-ntp true), or choose an rpc that is not stuck",
-    )
 
 
 async def _registration(home: Path, settlement: Settlement, operator: Address) -> Finding:
@@ -237,7 +165,7 @@ async def _running(home: Path) -> list[Finding]:
         state = await admin.status(home)
     except LocalFault as error:
         if (home / admin.FILE_NAME).exists():
-            return [_failure("node", error)]
+            return [failure("node", error)]
         return [_stopped(home)]
     found = [
         Finding("node", "ok", f"running (pid {state['pid']}), {state['open_calls']} calls open")

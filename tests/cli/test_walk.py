@@ -73,6 +73,10 @@ def test_subscriber_walk(newcomer: Path, phrase: str, tmp_path: Path) -> None:
     assert json.loads(ricochet("wallet", "show", "--json", home=newcomer).stdout)["tokens"] == (
         10_000_000
     )
+    looked = ricochet("doctor", "--json", home=newcomer)
+    found = {one["about"]: one["state"] for one in json.loads(looked.stdout)}
+    assert looked.returncode == 0 and set(found.values()) == {"ok"}, looked.stdout
+    assert {"chain", "subscription", "session", "peers"} <= set(found)
     file = document(tmp_path, 6, "a walk")
     done = ricochet("chain", "run", str(file), "--chain", "overview", home=newcomer)
     assert done.returncode == 0, done.stderr

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ricochet_node import doctor
 from ricochet_node.doctor import Finding, examine
+from ricochet_settlement import examining
 
 OFFER = """
 offers:
@@ -76,6 +76,8 @@ def test_a_chain_that_does_not_answer(tmp_path: Path) -> None:
 
 
 def test_too_little_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=10 * 1024**2))
+    monkeypatch.setattr(
+        examining.shutil, "disk_usage", lambda _: SimpleNamespace(free=10 * 1024**2)
+    )
     found = findings(tmp_path)["disk"]
     assert (found.state, found.message) == ("fail", "10 MB free")
