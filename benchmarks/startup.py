@@ -16,11 +16,21 @@ from pathlib import Path
 ROUNDS = 15
 TARGET_SECONDS = 0.3
 RICOCHET = str(Path(sys.executable).with_name("ricochet"))
+LIGHT = ("ricochet --help", "ricochet chain list", "ricochet keys list")
+JOINING = """
+import gc
+from ricochet_cli.main import NEW_OBJECTS_A_COLLECTION
+gc.set_threshold(NEW_OBJECTS_A_COLLECTION)
+import ricochet_network.libp2p_transport, ricochet_settlement.contract
+"""
+"""What a command that joins the network imports: web3, libp2p, and our own modules on them."""
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "ricochet --help": [RICOCHET, "--help"],
     "ricochet chain list": [RICOCHET, "chain", "list"],
     "ricochet keys list": [RICOCHET, "keys", "list"],
+    "import web3, libp2p": [sys.executable, "-c", "import web3, libp2p"],
+    "the same, as commands do": [sys.executable, "-c", JOINING],
 }
 
 
@@ -52,7 +62,7 @@ def main() -> None:
         "target_seconds": TARGET_SECONDS,
         "median_seconds": {name: round(value, 4) for name, value in medians.items()},
         "ratio_to_python": {name: round(value / baseline, 1) for name, value in medians.items()},
-        "within_target": all(value <= TARGET_SECONDS for value in medians.values()),
+        "within_target": all(medians[name] <= TARGET_SECONDS for name in LIGHT),
     }
     print(json.dumps(document, indent=2))
 
