@@ -65,14 +65,18 @@ def _load(module: ModuleType) -> None:
     with _loading:
         if module.__class__ is not Late:
             return
-        module.__class__ = ModuleType
+        _become(module, ModuleType)
         spec = module.__spec__
         assert spec is not None and spec.loader is not None  # _LateLoader set both
         try:
             spec.loader.exec_module(module)
         except BaseException:
-            module.__class__ = Late
+            _become(module, Late)
             raise
+
+
+def _become(module: ModuleType, kind: type[ModuleType]) -> None:
+    module.__class__ = kind
 
 
 class _LateLoader(Loader):
@@ -85,7 +89,7 @@ class _LateLoader(Loader):
         return self._own.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__class__ = Late
+        _become(module, Late)
         module.__loader__ = self._own
         if module.__spec__ is not None:
             module.__spec__.loader = self._own
