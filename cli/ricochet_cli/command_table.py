@@ -28,6 +28,7 @@ TABLE: Final = {
     "Start": {
         "init": Entry("init_command", "init", "set this machine up; says what comes next"),
         "doctor": Entry("doctor_command", "doctor", "what is wrong here, and what mends it"),
+        "config": Entry("config_commands", "app", "settings by name, and where each comes from"),
         "demo": Entry("demo_command", "demo", "run the whole network on this machine, once"),
         "network": Entry("network_commands", "app", "join a network; see how it stands"),
         "wallet": Entry("wallet_commands", "app", "your account on the chain"),

@@ -70,7 +70,9 @@ class Privacy(msgspec.Struct, frozen=True):
         )
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PrivacyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a `privacy.yaml` may say, as people write it."""
+
     redact: tuple[Kind, ...] | Literal["all"] = ()
     terms: tuple[str, ...] = ()
     region: str | None = None
@@ -174,15 +176,22 @@ _ALL: Final = tuple(kind for kind in Kind if kind is not Kind.TERM)
 
 
 def _read(path: Path) -> Privacy:
-    import yaml
-
     try:
-        if path.stat().st_size > MAX_FILE:
-            raise _bad(path, f"it is larger than {MAX_FILE // 1024} KiB")
-        content: Any = yaml.safe_load(path.read_text("utf-8"))
-        file = msgspec.convert(content if content is not None else {}, _File)
+        with path.open("rb") as file:
+            return parse(path, file.read(MAX_FILE + 1))
     except OSError as error:
         raise _bad(path, f"it cannot be read: {error.strerror}") from None
+
+
+def parse(path: Path, data: bytes) -> Privacy:
+    """The settings in a file's bytes; ConfigurationError, which names its path."""
+    import yaml
+
+    if len(data) > MAX_FILE:
+        raise _bad(path, f"it is larger than {MAX_FILE // 1024} KiB")
+    try:
+        content: Any = yaml.safe_load(data.decode("utf-8-sig"))
+        file = msgspec.convert(content if content is not None else {}, PrivacyFile)
     except (UnicodeDecodeError, yaml.YAMLError, RecursionError):
         raise _bad(path, "it is not YAML in UTF-8") from None
     except msgspec.ValidationError as error:

@@ -135,13 +135,13 @@ def load(places: Sequence[Path], flags: RoutingFlags) -> RoutingSettings:
     settings = RoutingSettings()
     for path in places:
         try:
-            settings = _read(path).over(settings)
+            with path.open("rb") as file:
+                data = file.read(MAX_FILE + 1)
         except FileNotFoundError:
             continue
         except OSError as error:
-            _refuse(path, f"cannot be read: {error.strerror}")
-        except (ValueError, msgspec.ValidationError) as error:
-            _refuse(path, str(error))
+            raise _refused(path, f"cannot be read: {error.strerror}") from None
+        settings = parse(path, data, settings)
     try:
         # A command passes words as they were typed: only a conversion checks them.
         checked = msgspec.convert(msgspec.structs.asdict(flags), RoutingFlags)
@@ -152,11 +152,17 @@ def load(places: Sequence[Path], flags: RoutingFlags) -> RoutingSettings:
         ) from None
 
 
-def _read(path: Path) -> RoutingFlags:
+def parse(path: Path, data: bytes, settings: RoutingSettings = DEFAULTS) -> RoutingSettings:
+    """The settings with what a file says instead; ConfigurationError, which names its path."""
+    try:
+        return _flags(data).over(settings)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise _refused(path, str(error)) from None
+
+
+def _flags(data: bytes) -> RoutingFlags:
     import yaml
 
-    with path.open("rb") as file:
-        data = file.read(MAX_FILE + 1)
     if len(data) > MAX_FILE:
         raise ValueError(f"is larger than {MAX_FILE // 1024} KiB")
     try:
@@ -166,8 +172,8 @@ def _read(path: Path) -> RoutingFlags:
     return msgspec.convert({} if tree is None else tree, RoutingFlags)
 
 
-def _refuse(path: Path, problem: str) -> None:
-    raise ConfigurationError(
+def _refused(path: Path, problem: str) -> ConfigurationError:
+    return ConfigurationError(
         "routing_invalid",
         f"{path}: {problem}.",
         "Mend the file; its entries are those of the routing options of `ricochet chain run`.",

@@ -24,8 +24,8 @@ EMPTY = {
     "tasks next": "ricochet tasks add",
     "wallet transactions": "ricochet subscribe",
 }
-NEVER_EMPTY = {"chain list", "models list", "tasks tags list"}
-"""Built-in chains, the known roles, the first tag."""
+NEVER_EMPTY = {"chain list", "config list", "models list", "tasks tags list"}
+"""Built-in chains, defaults, the known roles, the first tag."""
 
 
 @pytest.fixture(autouse=True)
