@@ -10,7 +10,8 @@ wrote. Three hypotheses are three pairs of them:
 It needs `pip install -e ".[bench]"`. Prints JSON: for each way its mean scores, calls, tokens and
 cost; for each hypothesis the paired difference with a 95 % interval. Progress is on stderr. The
 model is the local one, or `--upstream URL --upstream-keys FILE --upstream-model NAME` (three keys,
-one a line). A way that fails on a paper leaves the paper out of every comparison, and is counted.
+one a line). A paper takes minutes with the local model: with `--out FILE` a run goes on where the
+last one ended. A way that fails on a paper leaves it out of every comparison, and is counted.
 """
 
 import argparse
@@ -138,21 +139,35 @@ def means(done: Sequence[dict[str, Summary]]) -> dict[str, Any]:
     }
 
 
+def kept(file: Path | None) -> dict[str, dict[str, Summary]]:
+    """What an earlier run, of the same model, has left in its file, by paper."""
+    if file is None or not file.exists():
+        return {}
+    return msgspec.json.decode(file.read_bytes(), type=dict[str, dict[str, Summary]])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--papers", type=int, default=8)
     parser.add_argument("--upstream")
     parser.add_argument("--upstream-keys", type=Path)
     parser.add_argument("--upstream-model", default="")
-    parser.add_argument("--out", type=Path, help="also keep every summary in this JSON file")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="keep every summary in this JSON file; the papers that it holds already are not run",
+    )
     options = parser.parse_args()
     model = None
     if options.upstream:
         keys = tuple(options.upstream_keys.read_text().split())
         model = Model(options.upstream, options.upstream_model, keys)
-    scorer, done, failed = Scorer(), {}, []
+    scorer, failed = Scorer(), []
+    done = kept(options.out)
     with network(model) as net:
         for paper in papers(CACHE)[: options.papers]:
+            if paper.id in done:
+                continue
             try:
                 done[paper.id] = summaries(net, paper, scorer)
             except (subprocess.CalledProcessError, TooLong) as error:
