@@ -50,6 +50,7 @@ TABLE: Final = {
         "route": Entry("route_commands", "app", "who would serve a call, and why"),
         "peers": Entry("peers_commands", "app", "peers, and what runs learnt of them"),
         "serve": Entry("serve_commands", "app", "let any OpenAI client use the network"),
+        "mcp": Entry("mcp_commands", "app", "let the chat of an editor use it"),
     },
     "As a key owner": {
         "keys": Entry("keys_commands", "app", "provider keys, encrypted on this machine"),

@@ -53,7 +53,7 @@ def status(
 
     def show(report: "NetworkReport") -> None:
         if not as_json:
-            typer.echo(_text(report) + ("\n" if watch else ""))
+            typer.echo(report_text(report) + ("\n" if watch else ""))
         elif watch:
             typer.echo(json.dumps(_document(report)))
         else:
@@ -62,7 +62,7 @@ def status(
     asyncio.run(watch_network(home, EVERY, show, once=not watch))
 
 
-def _text(report: "NetworkReport") -> str:
+def report_text(report: "NetworkReport") -> str:
     lines = [
         f"Peers:    {report.known} known, {report.connected} connected",
         f"Traffic:  {report.sent:,} bytes sent, {report.received:,} received",

@@ -39,9 +39,9 @@ def show(home: Home, as_json: AsJson = False) -> None:
 
     found = asyncio.run(standing(load(home), address_of(home / "wallet.json")))
     if as_json:
-        print_json(_document(found))
+        print_json(standing_document(found))
     else:
-        typer.echo(_text(found))
+        typer.echo(standing_text(found))
 
 
 app.command("spending")(spending)
@@ -174,7 +174,7 @@ def _print_paid(paid: "Subscription", as_json: bool) -> None:
         say(f"period {paid.period}: budget {dollars(paid.budget)} until {moment(paid.end)}")
 
 
-def _document(found: "Standing") -> dict[str, object]:
+def standing_document(found: "Standing") -> dict[str, object]:
     paid = found.subscription
     return {
         "running": found.running,
@@ -204,7 +204,7 @@ def _document(found: "Standing") -> dict[str, object]:
     }
 
 
-def _text(found: "Standing") -> str:
+def standing_text(found: "Standing") -> str:
     paid = found.subscription
     if paid is None:
         return "no subscription (ricochet subscribe)"

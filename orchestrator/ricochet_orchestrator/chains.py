@@ -107,7 +107,7 @@ def tree(file: str, data: bytes) -> Any:
         # JSON is YAML, so one parser reads both.
         text = data.decode("utf-8-sig")
         _check_shape(file, text)
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_loader())  # noqa: S506 - one of the two safe ones
     except UnicodeDecodeError:
         refuse(file, "is not text in UTF-8")
     except (yaml.YAMLError, ValueError) as error:
@@ -115,6 +115,13 @@ def tree(file: str, data: bytes) -> Any:
         line = "" if mark is None else f", line {mark.line + 1}"
         problem = getattr(error, "problem", None) or "unreadable value"
         refuse(file, f"is not valid YAML or JSON{line}: {problem}")
+
+
+def _loader() -> Any:
+    """PyYAML's safe loader: in C, fifteen times as fast, where its wheel has that."""
+    import yaml
+
+    return yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
 def _check_shape(file: str, text: str) -> None:
@@ -126,7 +133,7 @@ def _check_shape(file: str, text: str) -> None:
     import yaml
 
     depth = 0
-    for event in yaml.parse(text):
+    for event in yaml.parse(text, Loader=_loader()):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):

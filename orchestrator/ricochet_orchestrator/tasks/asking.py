@@ -58,11 +58,15 @@ async def ask_each(
     home: Path, chain: Chain, texts: Sequence[tuple[str, str]], cap: Units | None, run: Runner
 ) -> tuple[RunResult, list[Reply]]:
     """Ask about each of these texts, given with their names; they must differ."""
-    parts = (part_of(_encodable(name), _encodable(text)) for name, text in texts)
-    document = document_of("tasks", tuple(parts))
-    result, replies = await ask(home, chain, document, cap, run)
+    result, replies = await ask(home, chain, document_for(texts), cap, run)
     missing = len(texts) - len(replies)
     return result, [*replies, *[Reply(None, "the run was stopped before it")] * missing]
+
+
+def document_for(texts: Sequence[tuple[str, str]]) -> Document:
+    """A document with a file for each text."""
+    parts = (part_of(_encodable(name), _encodable(text)) for name, text in texts)
+    return document_of("tasks", tuple(parts))
 
 
 async def ask(

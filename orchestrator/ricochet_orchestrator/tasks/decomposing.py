@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ricochet_orchestrator.answer_schema import unfenced
-from ricochet_orchestrator.app import RunResult
+from ricochet_orchestrator.app import Options, RunResult, Task
 from ricochet_orchestrator.chain_files import place
 from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.tasks import task_file
@@ -24,6 +24,7 @@ from ricochet_orchestrator.tasks.asking import (
     ask_each,
     chain_for,
     described,
+    document_for,
 )
 from ricochet_orchestrator.tasks.book import Item, Place, find, key, places, subtasks
 from ricochet_orchestrator.tasks.dependencies import cycle_in
@@ -35,6 +36,7 @@ from ricochet_protocol.money import Units
 REPORTS: Final = Path(".taskmaster/reports")
 THRESHOLD: Final = 5
 """From this score on a task should be broken down, as in Task Master."""
+_RATING: Final = "task-complexity"
 _ENDED: Final = frozenset({TaskStatus.COMPLETED, TaskStatus.CANCELLED})
 
 
@@ -68,8 +70,7 @@ async def analyze(
     book = task_file.load(project)
     tasks, name = book.tasks(tag), tag or book.current
     chosen = _chosen(tasks, refs)
-    texts = [(one.ref, described(one)) for one in chosen]
-    result, replies = await ask_each(home, chain_for("task-complexity"), texts, cap, run)
+    result, replies = await ask_each(home, chain_for(_RATING), _texts(chosen), cap, run)
     found: dict[str, Any] = {}
     failed: dict[str, str] = {}
     for one, reply in zip(chosen, replies, strict=True):
@@ -84,6 +85,17 @@ async def analyze(
                     _rate(current.item, found[current.ref], now)
         _report(report_file(project, name), found, len(tasks), now)
     return _done(found, failed, result)
+
+
+def analysis(project: Path, tag: str, refs: Sequence[str], cap: Units | None) -> Task:
+    """The run that `analyze` makes for the same tasks, for whoever wants its id beforehand."""
+    chosen = _chosen(task_file.load(project).tasks(tag), refs)
+    document = document_for(_texts(chosen))
+    return Task(document, chain_for(_RATING), Options(max_cost=cap))
+
+
+def _texts(chosen: Sequence[Place]) -> list[tuple[str, str]]:
+    return [(one.ref, described(one)) for one in chosen]
 
 
 def _entry(place: Place, said: Item) -> Item:

@@ -1,0 +1,1 @@
+"""The MCP server: Ricochet in the chat of an editor (docs/adr/025)."""
