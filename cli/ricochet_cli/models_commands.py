@@ -75,7 +75,7 @@ def _asked(home: Path, user: bool) -> dict[str, str]:
     found = asyncio.run(model_choice.on_network(home))
     names = [one.model for one in found]
     rows = [(str(n), *_row(one)) for n, one in enumerate(found, 1)]
-    own = [name for name in _own_offers(home) if name not in names]
+    own = [name for name in own_offers(home) if name not in names]
     rows += [
         (str(len(found) + n), name, "own node", "", "", "", "") for n, name in enumerate(own, 1)
     ]
@@ -125,7 +125,7 @@ def list_models(
     from ricochet_orchestrator import model_choice
 
     found = asyncio.run(model_choice.on_network(home))
-    own = _own_offers(home)
+    own = own_offers(home)
     if as_json:
         import msgspec
 
@@ -300,7 +300,7 @@ def _pairs(texts: "list[str] | tuple[()]") -> dict[str, str]:
     return models
 
 
-def _own_offers(home: Path) -> list[str]:
+def own_offers(home: Path) -> list[str]:
     """Models that this home's own node offers with its keys."""
     if not (home / "node.yaml").exists():
         return []

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from mcp import Client, StdioServerParameters
+from mcp import Client, MCPError, StdioServerParameters
 
 from live import environment
 from ricochet_cli.mcp_server.server import Server, make_server
@@ -29,13 +29,19 @@ def talk(
     mode: Mode = "auto",
     **settings: Any,
 ) -> T:
-    """Play a scene with a client of the SDK."""
+    """Play a scene with a client of the SDK; an MCPError of it comes out as itself."""
 
-    async def all_of_it() -> T:
+    async def all_of_it() -> T | MCPError:
         async with asyncio.timeout(SECONDS), Client(server, mode=mode, **settings) as client:
-            return await scene(client)
+            try:
+                return await scene(client)
+            except MCPError as error:
+                return error
 
-    return asyncio.run(all_of_it())
+    result = asyncio.run(all_of_it())
+    if isinstance(result, MCPError):
+        raise result
+    return result
 
 
 def called(home: Path, tool: str, /, **arguments: Any) -> Any:

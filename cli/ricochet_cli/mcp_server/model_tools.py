@@ -1,20 +1,18 @@
 """Tools for models by role; a person is asked where the client can ask."""
 
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
 from mcp.types import CallToolResult
 from pydantic import Field
 
+from ricochet_cli.mcp_server.model_setup import Choices, asking
 from ricochet_cli.mcp_server.outputs import ModelsOut, OfferOut, RoleOut
 from ricochet_cli.mcp_server.replies import told
 from ricochet_cli.mcp_server.waiting import bounded
 from ricochet_protocol.money import Units, dollars
-
-Roles = Annotated[
-    dict[str, str],
-    Field(description="Models by role (main, research, fallback, analyzer, summarizer, …)."),
-]
 
 
 class ModelTools:
@@ -36,7 +34,7 @@ class ModelTools:
         if not available:
             return told("\n".join(lines), ModelsOut(roles=roles, available=None))
         offers = self._offers()
-        lines += ["", "On offer:", *(_offer_line(one) for one in offers)]
+        lines += ["", "On offer:", *(self.offer_line(one) for one in offers)]
         if not offers:
             lines.append("nothing now: see `ricochet peers list`")
         return told("\n".join(lines), ModelsOut(roles=roles, available=offers))
@@ -52,11 +50,18 @@ class ModelTools:
         text = table(("role", "model", "from"), rows)
         return told(text, ModelsOut(roles=roles, available=None))
 
-    def models_setup(self, models: Roles) -> Annotated[CallToolResult, ModelsOut]:
-        """Choose models for roles, for this project."""
+    @cached_property
+    def models_setup(self) -> Callable[..., CallToolResult]:
+        """The tool that asks; see `model_setup`."""
+        from ricochet_cli.models_commands import own_offers
+
+        return asking(self, Choices(self._offers, lambda: own_offers(self._home)))
+
+    def set_models(self, project: Path, models: dict[str, str]) -> CallToolResult:
+        """Give roles of the project these models; UsageError `models_bad`."""
         from ricochet_orchestrator import role_models
 
-        with role_models.changing(role_models.project_file(Path.cwd())) as held:
+        with role_models.changing(role_models.project_file(project)) as held:
             held[0] = role_models.with_roles(held[0], models)
         return self.show_models()
 
@@ -84,11 +89,12 @@ class ModelTools:
             for one in bounded(model_choice.on_network(self._home))
         ]
 
-
-def _offer_line(one: OfferOut) -> str:
-    delay = "" if one["first_token"] is None else f", first token {one['first_token']:.2f} s"
-    prices = f"{dollars(Units(one['price_in']))} in, {dollars(Units(one['price_out']))} out"
-    return (
-        f"{one['model']}: {prices} per million tokens, window {one['context']:,}, "
-        f"{one['peers']} peers{delay}"
-    )
+    @staticmethod
+    def offer_line(one: OfferOut) -> str:
+        """A model on offer, for people."""
+        delay = "" if one["first_token"] is None else f", first token {one['first_token']:.2f} s"
+        prices = f"{dollars(Units(one['price_in']))} in, {dollars(Units(one['price_out']))} out"
+        return (
+            f"{one['model']}: {prices} per million tokens, window {one['context']:,}, "
+            f"{one['peers']} peers{delay}"
+        )

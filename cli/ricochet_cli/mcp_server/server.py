@@ -3,17 +3,29 @@
 A call is refused or answered; whatever it raises becomes an error that says what to do next.
 """
 
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import anyio
 from mcp.server import MCPServer
+from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.stdio import stdio_server
-from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
+from mcp.types import (
+    CallToolResult,
+    GetPromptResult,
+    InputRequiredResult,
+    Prompt,
+    Resource,
+    ResourceTemplate,
+    ToolAnnotations,
+)
+from pydantic import AnyUrl
 
+from ricochet_cli.mcp_server import prompts, resources
 from ricochet_cli.mcp_server.chain_tools import ChainTools
 from ricochet_cli.mcp_server.model_tools import ModelTools
 from ricochet_cli.mcp_server.network_tools import NetworkTools
@@ -35,7 +47,17 @@ Errors have a code, a message and a hint; commands in hints are for the user's t
 
 
 class Server(MCPServer[Any]):
-    """An MCP server whose errors have codes and hints."""
+    """An MCP server whose errors have codes and hints. Resources and prompts are looked up anew."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        super().__init__(
+            NAME,
+            title="Ricochet",
+            instructions=_INSTRUCTIONS,
+            version=version("ricochet-network"),
+            log_level="ERROR",
+        )
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
@@ -62,6 +84,34 @@ class Server(MCPServer[Any]):
         except ToolError as error:
             return failure(name, error)
 
+    async def list_resources(self) -> list[Resource]:
+        """The latest runs."""
+        return await anyio.to_thread.run_sync(resources.listed, self._home)
+
+    async def list_resource_templates(self) -> list[ResourceTemplate]:
+        """What there is of every run."""
+        return list(resources.TEMPLATES)
+
+    async def read_resource(
+        self, uri: AnyUrl | str, context: Context[Any, Any] | None = None
+    ) -> Iterable[ReadResourceContents]:
+        """A resource's content; ResourceError."""
+        text, media = await anyio.to_thread.run_sync(resources.read, self._home, str(uri))
+        return [ReadResourceContents(content=text, mime_type=media)]
+
+    async def list_prompts(self) -> list[Prompt]:
+        """One for each chain."""
+        return await anyio.to_thread.run_sync(prompts.listed, self._home)
+
+    async def get_prompt(
+        self,
+        name: str,
+        arguments: dict[str, Any] | None = None,
+        context: Context[Any, Any] | None = None,
+    ) -> GetPromptResult:
+        """A prompt; MCPError for what there is none of."""
+        return await anyio.to_thread.run_sync(prompts.given, self._home, name, arguments or {})
+
     async def serve(self, reader: BinaryIO, writer: BinaryIO) -> None:
         """Speak with one client over a pair of streams until it closes them."""
         import io
@@ -75,13 +125,7 @@ class Server(MCPServer[Any]):
 
 def make_server(home: Path, tier: Tier) -> Server:
     """A server of this home, for the project in the working folder, with the tools of a tier."""
-    server = Server(
-        NAME,
-        title="Ricochet",
-        instructions=_INSTRUCTIONS,
-        version=version("ricochet-network"),
-        log_level="ERROR",
-    )
+    server = Server(home)
     holders = (
         ProjectTools(home),
         ChainTools(home),
@@ -95,6 +139,7 @@ def make_server(home: Path, tier: Tier) -> Server:
         holder = next(one for one in holders if hasattr(one, name))
         server.add_tool(
             getattr(holder, name),
+            name=name,
             title=listed.title,
             description=_description(getattr(holder, name)),
             annotations=ToolAnnotations(
