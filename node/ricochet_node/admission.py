@@ -18,17 +18,13 @@ from ricochet_protocol.usage import most_prompt, most_tokens
 
 
 class OpenSession(msgspec.Struct, frozen=True):
-    """Whom a peer speaks for, until when, and the subscription as it was at Hello.
-
-    `free` calls cost nothing: the owner's own.
-    """
+    """Whom a peer speaks for, until when, and the subscription as it was at Hello."""
 
     subscriber: Address
     delegate: Address
     expires: int
     period: Period
     period_end: int
-    free: bool = False
 
 
 def check_session_untrusted(
@@ -92,13 +88,18 @@ def meter_ask(ask: Ask, offer: ModelOffer, counted_in: int) -> Metered:
     `counted_in` is the node's own count of the prompt. A prompt's worst case is reserved, but only
     its plain count must fit the window: the provider has the last word on that.
     """
-    if counted_in + ask.max_tokens > offer.context:
+    check_window(ask, offer.context, counted_in)
+    return Metered(offer, counted_in, ask.max_tokens, bool(ask.tools))
+
+
+def check_window(ask: Ask, context: int, counted_in: int) -> None:
+    """RemoteFault `too_long` when prompt and answer do not fit a window of `context` tokens."""
+    if counted_in + ask.max_tokens > context:
         raise RemoteFault(
             RemoteCode.TOO_LONG,
-            f"{counted_in} tokens and {ask.max_tokens} for the answer exceed {offer.context}",
+            f"{counted_in} tokens and {ask.max_tokens} for the answer exceed {context}",
             "send a shorter prompt or ask for fewer tokens",
         )
-    return Metered(offer, counted_in, ask.max_tokens, bool(ask.tools))
 
 
 def check_voucher_untrusted(

@@ -32,7 +32,7 @@ from ricochet_node.key_states import KeyStates
 from ricochet_node.ledger import Ledger
 from ricochet_node.listening import host_and_port
 from ricochet_node.live_config import LiveConfig
-from ricochet_node.local_door import LocalDoor, count_request
+from ricochet_node.local_door import LocalDoor
 from ricochet_node.log import EventLog, open_log
 from ricochet_node.metrics import Metrics
 from ricochet_node.monitoring import Monitoring
@@ -238,9 +238,7 @@ async def _open_door(
     stack: AsyncExitStack, home: Path, place: str, node: Node, log: EventLog
 ) -> None:
     """Let the owner's own clients in, as long as `stack` lasts."""
-    door = LocalDoor(
-        node.serve_owner, lambda: node.shown, count_request, DoorTokens(home), time.time
-    )
+    door = LocalDoor(node.own, lambda: node.shown, DoorTokens(home), time.time)
     url = await stack.enter_async_context(door.opened(*host_and_port(place)))
     log.event("door", url=url)
 

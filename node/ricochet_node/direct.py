@@ -1,7 +1,7 @@
 """Calls of OpenAI-compatible providers: through the vault, or straight to one that needs no key."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import Final
 
@@ -16,10 +16,17 @@ from ricochet_node.faults import (
     fault_of_status,
     seconds_of,
 )
-from ricochet_node.http_client import STREAM, Answer, BrokenAnswer, HttpClient, Unreachable
-from ricochet_node.upstream import Ending, Piece
+from ricochet_node.http_client import (
+    STREAM,
+    Answer,
+    BrokenAnswer,
+    HttpClient,
+    Patience,
+    Unreachable,
+)
+from ricochet_node.upstream import Ending, Piece, Whole
 from ricochet_node.vault import REFUSAL
-from ricochet_protocol.messages import Ask, Chunk
+from ricochet_protocol.messages import Ask, CallPiece, Chunk
 
 _REFUSAL: Final = REFUSAL.lower()
 MAX_ANSWER: Final = 32 * 1024 * 1024
@@ -58,31 +65,46 @@ class DirectUpstream:
         self._vault = vault
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
-    async def stream(
-        self, key_id: str, model: str, ask: Ask, *, whole: bool = False
-    ) -> AsyncGenerator[Piece, None]:
+    async def stream(self, key_id: str, model: str, ask: Ask) -> AsyncGenerator[Piece, None]:
         """As in the port."""
         ending = Ending()
-        body = chat_body(model, ask, whole=whole)
+        body = chat_body(model, ask)
         straight = self._straight(key_id)
         with ending.kept(), _blamed(straight):
             with closing(await self._post(straight, key_id, body)) as answer:
                 await (_check_provider if straight else _check_vault)(answer)
-                async for piece in _whole(answer) if whole else _events(answer):
-                    if piece.text:
-                        yield Chunk(text=piece.text)
-                    for call in piece.calls:
-                        yield ending.call(call)
-                    ending.finish = piece.finish or ending.finish
-                    ending.tokens = piece.tokens or ending.tokens
+                if answer.content_type != STREAM:
+                    raise broken("something that is no event stream")
+                decoder, received = sse.EventDecoder(), 0
+                while data := await answer.read():
+                    received = _bounded(received + len(data))
+                    for piece in _said(decoder.feed_untrusted(data), ending):
+                        yield piece
             yield ending.usage()
+
+    async def whole(self, key_id: str, model: str, ask: Ask) -> Whole:
+        """As in the port."""
+        ending = Ending()
+        body = chat_body(model, ask, whole=True)
+        straight = self._straight(key_id)
+        with ending.kept(), _blamed(straight):
+            with closing(await self._post(straight, key_id, body)) as answer:
+                await (_check_provider if straight else _check_vault)(answer)
+                if answer.content_type != "application/json":
+                    raise broken("something that is no JSON")
+                parts, received = [], 0
+                while data := await answer.read():
+                    received = _bounded(received + len(data))
+                    parts.append(data)
+            piece = sse.completion_untrusted(b"".join(parts))
+            return Whole(tuple(_said((piece,), ending)), ending.usage())
 
     async def _post(self, straight: str, key_id: str, body: bytes) -> Answer:
         origin, headers, path = straight, _OPEN_HEADERS, "/chat/completions"
         if not origin:
             origin, headers, path = self._vault, self._headers, f"/{key_id}{path}"
-        async with asyncio.timeout(upstream.FIRST_BYTE_SECONDS):
-            return await self._client.send("POST", origin, path, headers, body)
+        patience = Patience(upstream.FIRST_BYTE_SECONDS, upstream.IDLE_SECONDS)
+        return await self._client.send("POST", origin, path, headers, body, patience)
 
 
 @contextmanager
@@ -99,37 +121,29 @@ def _blamed(straight: str) -> Iterator[None]:
         raise broken("an answer that breaks off") from None
 
 
-async def _events(answer: Answer) -> AsyncIterator[sse.Piece]:
-    if answer.content_type != STREAM:
-        raise broken("something that is no event stream")
-    decoder = sse.EventDecoder()
-    async for data in _reads(answer):
-        for piece in decoder.feed_untrusted(data):
-            yield piece
+def _said(pieces: Iterable[sse.Piece], ending: Ending) -> Iterator[Chunk | CallPiece]:
+    """What the events say, in order; text that came together goes on together.
+
+    A piece costs more on its way than its words do.
+    """
+    text = ""
+    for piece in pieces:
+        text += piece.text
+        for call in piece.calls:
+            if text:
+                yield Chunk(text=text)
+                text = ""
+            yield ending.call(call)
+        ending.finish = piece.finish or ending.finish
+        ending.tokens = piece.tokens or ending.tokens
+    if text:
+        yield Chunk(text=text)
 
 
-async def _whole(answer: Answer) -> AsyncIterator[sse.Piece]:
-    if answer.content_type != "application/json":
-        raise broken("something that is no JSON")
-    body = b"".join([data async for data in _reads(answer)])
-    yield sse.completion_untrusted(body)
-
-
-async def _reads(answer: Answer) -> AsyncIterator[bytes]:
-    """The bytes as they come; TimeoutError when they stop coming."""
-    patience, received = upstream.FIRST_BYTE_SECONDS, 0
-    while True:
-        data = answer.ready()
-        if data is None:
-            async with asyncio.timeout(patience):
-                data = await answer.read()
-        if not data:
-            return
-        received += len(data)
-        if received > MAX_ANSWER:
-            raise broken("an answer without end")
-        yield data
-        patience = upstream.IDLE_SECONDS
+def _bounded(received: int) -> int:
+    if received > MAX_ANSWER:
+        raise broken("an answer without end")
+    return received
 
 
 async def _check_vault(answer: Answer) -> None:

@@ -11,6 +11,7 @@ server's own patience. Nothing is ever sent twice.
 """
 
 import asyncio
+import math
 import re
 import ssl
 from collections import deque
@@ -38,6 +39,17 @@ class Unreachable(ConnectionError):
 
 class BrokenAnswer(ConnectionError):
     """The answer ended before its end, or is no HTTP."""
+
+
+class Patience(NamedTuple):
+    """Seconds to wait for an answer's first sign of life, and from each one to the next."""
+
+    first: float
+    idle: float
+
+
+FOREVER: Final = Patience(math.inf, math.inf)
+"""For a caller with a limit of his own."""
 
 
 class _Place(NamedTuple):
@@ -69,7 +81,7 @@ class Answer:
         self.headers: dict[str, str] = {}
         self.done = False
         self.framed = False
-        self._error: BrokenAnswer | None = None
+        self._error: BrokenAnswer | TimeoutError | None = None
         self._reader: asyncio.Future[None] | None = None
 
     @property
@@ -78,7 +90,7 @@ class Answer:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     async def begun(self) -> None:
-        """Wait for status and headers; BrokenAnswer."""
+        """Wait for status and headers; BrokenAnswer, TimeoutError."""
         while not self.status:
             await self._more()
 
@@ -93,7 +105,7 @@ class Answer:
         return data
 
     async def read(self) -> bytes:
-        """The next bytes of the body, b"" at its end; BrokenAnswer."""
+        """The next bytes of the body, b"" at its end; BrokenAnswer, TimeoutError."""
         while (data := self.ready()) is None:
             await self._more()
         return data
@@ -121,7 +133,7 @@ class Answer:
             self._link.hold_back(True)
         self.wake()
 
-    def fail(self, error: BrokenAnswer) -> None:
+    def fail(self, error: BrokenAnswer | TimeoutError) -> None:
         """The link can get no more of it."""
         self._error = self._error or error
         self.wake()
@@ -138,6 +150,9 @@ class _Link(asyncio.Protocol):
     def __init__(self) -> None:
         self.lost = False
         self.kept_at = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._until = math.inf
         self._answer: Answer | None = None
         self._may_follow = False
         self._paused = False
@@ -148,6 +163,8 @@ class _Link(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
+        if self._timer is not None:
+            self._timer.cancel()
         answer = self._answer
         if answer is None or answer.done:
             return
@@ -162,15 +179,19 @@ class _Link(asyncio.Protocol):
         if answer is None or answer.done:
             self.abort()  # nobody asked for that
             return
+        self._until = self._loop.time() + self._patience.idle
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             answer.fail(BrokenAnswer("no HTTP"))
             self.abort()
 
-    def send(self, request: bytes, release: Callable[[], None]) -> Answer:
+    def send(self, request: bytes, release: Callable[[], None], patience: Patience) -> Answer:
         """Send a request; `release` is called when its answer is closed."""
         self._answer = Answer(self, release)
+        self._patience = patience
+        self._until = self._loop.time() + patience.first
+        self._watch()
         self._head = 0
         self._parser: Any = httptools.HttpResponseParser(self)
         self._transport.write(request)
@@ -183,11 +204,13 @@ class _Link(asyncio.Protocol):
             if wanted:
                 self._transport.pause_reading()
             else:
+                self._until = self._loop.time() + self._patience.idle
                 self._transport.resume_reading()
 
     def keep(self) -> bool:
         """Whether another request may follow."""
         answer, self._answer = self._answer, None
+        self._until = math.inf
         if self.lost or self._transport.is_closing() or answer is None or not answer.done:
             return False
         return answer.framed and self._may_follow and answer.content_type != STREAM
@@ -200,6 +223,27 @@ class _Link(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether the other side has not gone yet, as far as is known."""
         return not self.lost and not self._transport.is_closing()
+
+    def _watch(self) -> None:
+        # One timer a connection, not one a wait: when it goes off it looks how long it has been.
+        look = self._loop.time() + min(self._patience)
+        if look < math.inf and (self._timer is None or self._timer.when() > look):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(look, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._answer is None or self._answer.done:
+            return
+        if self._paused or self._loop.time() < self._until:
+            self._timer = self._loop.call_at(self._next_look(), self._look)
+        else:
+            self._answer.fail(TimeoutError())
+
+    def _next_look(self) -> float:
+        soon = self._loop.time() + min(self._patience)
+        return soon if self._paused else min(soon, self._until)
 
     # What the parser calls.
 
@@ -256,17 +300,23 @@ class HttpClient:
         self._kept.clear()
 
     async def send(
-        self, method: str, origin: str, path: str, headers: Mapping[str, str], body: bytes = b""
+        self,
+        method: str,
+        origin: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        patience: Patience = FOREVER,
     ) -> Answer:
         """An answer whose headers have come, to be closed by the caller.
 
-        `path` continues the origin's own, as it is. Unreachable, BrokenAnswer; other OSErrors do
-        not occur. There is no limit on time but for connecting.
+        `path` continues the origin's own, as it is. Unreachable, BrokenAnswer, TimeoutError when
+        `patience` is over; other OSErrors do not occur. Connecting has a limit of its own.
         """
         place = _place(origin)
         request = _request(method, place, path, headers, body)
         link = self._take(place) or await _connected(place)
-        answer = link.send(request, lambda: self._release(place, link))
+        answer = link.send(request, lambda: self._release(place, link), patience)
         try:
             await answer.begun()
         except BaseException:

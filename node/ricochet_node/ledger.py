@@ -11,7 +11,7 @@ other call can come between the two.
 """
 
 import sqlite3
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -208,6 +208,12 @@ class Ledger:
             )
             _sell(db, model, *tokens, cost)
 
+    def use(self, own: Mapping[ModelId, tuple[int, int, int]]) -> None:
+        """Add calls, tokens in and tokens out, by model, that nobody pays for."""
+        with self._transaction() as db:
+            for model, (calls, tokens_in, tokens_out) in own.items():
+                _sell(db, model, tokens_in, tokens_out, Units(0), calls)
+
     def accept(self, signed: SignedVoucher) -> bool:
         """Keep a checked voucher if it is higher than the one kept; whether it was."""
         voucher = signed.voucher
@@ -351,14 +357,19 @@ class Ledger:
 
 
 def _sell(
-    db: sqlite3.Connection, model: ModelId, tokens_in: int, tokens_out: int, cost: Units
+    db: sqlite3.Connection,
+    model: ModelId,
+    tokens_in: int,
+    tokens_out: int,
+    cost: Units,
+    calls: int = 1,
 ) -> None:
     db.execute(
-        "INSERT INTO sales VALUES (?, 1, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-        " calls = calls + 1, tokens_in = tokens_in + excluded.tokens_in,"
+        "INSERT INTO sales VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " calls = calls + excluded.calls, tokens_in = tokens_in + excluded.tokens_in,"
         " tokens_out = tokens_out + excluded.tokens_out,"
         " earned = earned + excluded.earned",
-        (model, tokens_in, tokens_out, cost),
+        (model, calls, tokens_in, tokens_out, cost),
     )
 
 

@@ -1,4 +1,4 @@
-"""The owner's own door: OpenAI's API on loopback, over the same `serve` as the peers' door.
+"""The owner's own door: OpenAI's API on loopback, over his own calls (`own_calls`).
 
 Any OpenAI client uses the owner's pool through it by base URL and token. Nothing is paid: the
 caller is the owner. Limits, slots, metering and the request log hold as for everyone. A caller
@@ -15,9 +15,10 @@ from typing import Final, Protocol
 from ricochet_node.door_tokens import DoorTokens
 from ricochet_node.http_request import Request, Stream
 from ricochet_node.http_server import DEFECT, NO_HTTP, Words, serving
+from ricochet_node.own_calls import Ended
 from ricochet_protocol import chat_answer
 from ricochet_protocol.advert import ModelOffer
-from ricochet_protocol.answer import AnswerParts
+from ricochet_protocol.answer import Answer
 from ricochet_protocol.chat_answer import Head, Usage
 from ricochet_protocol.chat_request import (
     MAX_BODY,
@@ -25,14 +26,10 @@ from ricochet_protocol.chat_request import (
     ChatRequest,
     chat_request_untrusted,
 )
-from ricochet_protocol.conversation import texts_of_turns
 from ricochet_protocol.errors import LocalFault, RemoteFault, RicochetError
 from ricochet_protocol.ids import ModelId, Period, RequestId
-from ricochet_protocol.messages import MAX_DEADLINE, Answered, Ask, CallPiece, Chunk, Reply
-from ricochet_protocol.tokens import count_texts
+from ricochet_protocol.messages import MAX_DEADLINE, Ask, CallPiece, Chunk
 
-DEFAULT_TOKENS: Final = 4096
-"""Of an answer whose client names no limit, as far as the model's window has room."""
 NO_PERIOD: Final = Period(0)
 """Nobody's: periods of subscribers begin with 1."""
 
@@ -46,28 +43,30 @@ _JSON_HEADERS: Final = {"Content-Type": "application/json"}
 _STREAM_HEADERS: Final = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
 
 
-class Serve(Protocol):
-    """`Node.serve_owner`."""
+class Calls(Protocol):
+    """As of `OwnCalls`."""
 
-    def __call__(self, ask: Ask, /, *, whole: bool) -> AsyncGenerator[Reply, None]: ...
+    async def whole(self, ask: Ask) -> tuple[Answer, Ended]: ...
+
+    def stream(self, ask: Ask) -> AsyncGenerator[Chunk | CallPiece | Ended, None]: ...
+
+    async def room(self, wanted: ChatRequest) -> int: ...
 
 
 class LocalDoor:
-    """`offers` gives what is on offer now; `count` counts an ask's prompt in tokens."""
+    """`offers` gives what is on offer now."""
 
     def __init__(
         self,
-        serve: Serve,
+        calls: Calls,
         offers: Callable[[], Sequence[ModelOffer]],
-        count: Callable[[ChatRequest], int],
         tokens: DoorTokens,
         clock: Callable[[], float],
         read_seconds: float = READ_SECONDS,
         most_seconds: float = MOST_SECONDS,
     ) -> None:
-        self._serve = serve
+        self._calls = calls
         self._offers = offers
-        self._count = count
         self._tokens = tokens
         self._clock = clock
         self._read_seconds = read_seconds
@@ -134,7 +133,7 @@ class LocalDoor:
     async def _chat(self, request: Request) -> None:
         try:
             wanted = chat_request_untrusted(await self._read(request))
-            ask = self._ask(wanted)
+            ask = await self._ask(wanted)
         except TimeoutError:
             _error(request, 408, "the request did not come in time", "request_timeout")
             return
@@ -145,11 +144,21 @@ class LocalDoor:
             _json(request, 400, body)
             return
         head = Head(id=f"chatcmpl-{ask.request_id}", created=int(self._clock()), model=ask.model)
-        async with aclosing(self._serve(ask, whole=not wanted.stream)) as replies:
-            if wanted.stream:
-                await _stream(request, head, replies, wanted.include_usage)
-            else:
-                await _whole(request, head, ask, replies)
+        if not wanted.stream:
+            await self._whole(request, head, ask)
+            return
+        async with aclosing(self._calls.stream(ask)) as pieces:
+            await _stream(request, head, pieces, wanted.include_usage)
+
+    async def _whole(self, request: Request, head: Head, ask: Ask) -> None:
+        try:
+            answer, ended = await self._calls.whole(ask)
+        except RicochetError as error:
+            _failed(request, error)
+            return
+        usage = Usage(ended.tokens_in, ended.tokens_out)
+        body = chat_answer.completion(head, answer.text, answer.calls, ended.finish, usage)
+        _json(request, 200, body)
 
     async def _read(self, request: Request) -> bytes:
         body = request.ready()
@@ -160,14 +169,15 @@ class LocalDoor:
             raise _too_long()
         return body
 
-    def _ask(self, wanted: ChatRequest) -> Ask:
+    async def _ask(self, wanted: ChatRequest) -> Ask:
+        most = wanted.max_tokens or await self._calls.room(wanted)
         try:
             return Ask(
                 request_id=RequestId(secrets.token_hex(16)),
                 period=NO_PERIOD,
                 model=wanted.model,
                 turns=wanted.turns,
-                max_tokens=wanted.max_tokens or self._room(wanted),
+                max_tokens=most,
                 deadline=MAX_DEADLINE,
                 temperature=wanted.temperature,
                 top_p=wanted.top_p,
@@ -182,70 +192,36 @@ class LocalDoor:
         except ValueError as error:
             raise BadRequest(str(error)) from None
 
-    def _room(self, wanted: ChatRequest) -> int:
-        """Tokens for an answer without a limit of its own."""
-        for offer in self._offers():
-            if offer.id == wanted.model:
-                return max(1, min(DEFAULT_TOKENS, offer.context - self._count(wanted)))
-        return DEFAULT_TOKENS
-
-
-async def _whole(
-    request: Request, head: Head, ask: Ask, replies: AsyncGenerator[Reply, None]
-) -> None:
-    parts = AnswerParts(ask)
-    try:
-        async for reply in replies:
-            if isinstance(reply, Answered):
-                answer = parts.whole_untrusted()
-                usage = _usage(reply)
-                body = chat_answer.completion(head, answer.text, answer.calls, reply.finish, usage)
-                _json(request, 200, body)
-                return
-            if isinstance(reply, Chunk | CallPiece):
-                parts.add_untrusted(reply)
-    except RicochetError as error:
-        _failed(request, error)
-        return
-    raise AssertionError("a served ask ends with its receipt")
-
 
 async def _stream(
     request: Request,
     head: Head,
-    replies: AsyncGenerator[Reply, None],
+    pieces: AsyncGenerator[Chunk | CallPiece | Ended, None],
     include_usage: bool,
 ) -> None:
     stream: Stream | None = None
     ending = b""
     try:
-        async for reply in replies:
-            if stream is None:
+        async for piece in pieces:
+            if isinstance(piece, Ended):
+                usage = Usage(piece.tokens_in, piece.tokens_out) if include_usage else None
+                ending = chat_answer.last_events(head, piece.finish, usage)
+            elif stream is None:
                 stream = request.begin(200, _STREAM_HEADERS)
-                await stream.write(chat_answer.first_event(head))
-            if isinstance(reply, Chunk | CallPiece):
-                await stream.write(chat_answer.piece_event(head, reply))
-            elif isinstance(reply, Answered):
-                usage = _usage(reply) if include_usage else None
-                ending = chat_answer.last_events(head, reply.finish, usage)
+                await stream.write(
+                    chat_answer.first_event(head) + chat_answer.piece_event(head, piece)
+                )
+            else:
+                await stream.write(chat_answer.piece_event(head, piece))
     except RicochetError as error:
         if stream is None:
             _failed(request, error)
             return
         ending = chat_answer.failure_event(error)
-    assert stream is not None  # a served ask has a receipt at least
+    if stream is None:  # a model that said nothing
+        stream = request.begin(200, _STREAM_HEADERS)
+        ending = chat_answer.first_event(head) + ending
     stream.end(ending)
-
-
-def count_request(wanted: ChatRequest) -> int:
-    """Tokens of the request's prompt, as the node counts them, tools and schema included."""
-    tools = (text for t in wanted.tools for text in (t.name, t.description, t.parameters))
-    return count_texts([*texts_of_turns(wanted.turns), *tools, wanted.response_format.schema])
-
-
-def _usage(answered: Answered) -> Usage:
-    receipt = answered.receipt.receipt
-    return Usage(receipt.tokens_in, receipt.tokens_out)
 
 
 async def _body(request: Request) -> bytes:

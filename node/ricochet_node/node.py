@@ -5,11 +5,10 @@ Construction needs no network; `join` publishes the first advert and only then a
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ricochet_node.admission import OpenSession
 from ricochet_node.advertise import Advertiser
 from ricochet_node.capacity import Capacity
 from ricochet_node.claimer import Claimer
@@ -22,19 +21,19 @@ from ricochet_node.key_states import KeyStates
 from ricochet_node.ledger import Ledger
 from ricochet_node.log import EventLog
 from ricochet_node.offers import OfferBook
+from ricochet_node.own_calls import OwnCalls
+from ricochet_node.own_tally import OwnTally
 from ricochet_node.pool import Pool
 from ricochet_node.reachability import Reachability
+from ricochet_node.recording import Records
 from ricochet_node.serve import Server, Terms
 from ricochet_node.sharing_watch import Look, SharingWatch
 from ricochet_node.standings import Standings
 from ricochet_node.upstream import Upstream
 from ricochet_protocol.advert import ModelOffer
 from ricochet_protocol.ids import Address, PeerId
-from ricochet_protocol.messages import Ask, Reply
 from ricochet_protocol.ports import Peers, Settlement
 
-_NEVER: Final = 2**62
-"""Unix seconds at which the owner's own session ends."""
 DRAIN_SECONDS: Final = 30
 """What open calls get to end by themselves when the node stops."""
 
@@ -75,6 +74,7 @@ class Node:
         standings = Standings(ledger, settlement, identity.operator, config.credit_cap)
         self._confirming = Confirming(standings, log)
         terms = Terms(network=self._network, operator=identity.operator)
+        records = Records()
         server = Server(
             terms,
             identity.seed,
@@ -83,13 +83,15 @@ class Node:
             standings,
             self._pool,
             lambda digest: self._advertiser.terms(digest),
+            records,
             clock,
             log,
         )
-        self._server = server
-        self.recorded = server.listeners
+        self._tally = OwnTally(ledger)
+        self.own = OwnCalls(self.book, self._pool, records, self._tally, clock)
+        self.recorded = records.listeners
         """Hear how each request went, when it has ended."""
-        self.content_heard = server.content_listeners
+        self.content_heard = records.content_listeners
         """Hear what was said in the calls whose subscribers allow it to be logged."""
         self.door = Door(
             identity.peer,
@@ -148,6 +150,7 @@ class Node:
             self._sharing.run(),
             self._confirming.run(),
             self._reachability.run(),
+            self._tally.run(),
         )
         tasks = [asyncio.create_task(one) for one in work]
         try:
@@ -157,22 +160,6 @@ class Node:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-    def serve_owner(self, ask: Ask, *, whole: bool = False) -> AsyncGenerator[Reply, None]:
-        """The owner's own call, through his local door: for nothing, otherwise like any other.
-
-        `whole`: nobody waits for its first piece.
-        """
-        operator = self._identity.operator
-        session = OpenSession(
-            subscriber=operator,
-            delegate=operator,
-            expires=_NEVER,
-            period=ask.period,
-            period_end=_NEVER,
-            free=True,
-        )
-        return self._server.serve(ask, session, "local", whole=whole)
 
     async def end_calls(self, seconds: float = DRAIN_SECONDS) -> bool:
         """Admit nothing more and let open calls end; whether they all did in time."""
@@ -186,6 +173,7 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """What `admin.status` documents."""
+        self._tally.write()
         sold = {sales.model: sales for sales in self._ledger.sales()}
         offered = {offer.id for offer in self.shown}
         models = []

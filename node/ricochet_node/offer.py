@@ -82,7 +82,7 @@ class Offer(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, shown=shown)
 
     def unpaid(self) -> "Offer":
-        """The same for nothing: what the owner's own calls cost."""
+        """The same for nothing: what a private node charges."""
         return self.priced(PricePerMillion(0), PricePerMillion(0))
 
     def over(self, sources: Iterable[Source]) -> "Offer":

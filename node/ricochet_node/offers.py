@@ -51,6 +51,10 @@ class OfferBook:
         """Those of one model."""
         return self._open[model]
 
+    def offer(self, model: ModelId) -> Offer | None:
+        """The offer of a model, whether calls are admitted or not."""
+        return self._offers.get(model)
+
     def find(self, model: ModelId) -> Offer:
         """The offer of a model; RemoteFault `no_model`, or `busy` when nothing is admitted."""
         if not self.admitting:

@@ -13,9 +13,9 @@ import asyncio
 import math
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ricochet_node import key_state
 from ricochet_node.deadline import Deadline
@@ -27,11 +27,12 @@ from ricochet_node.log import EventLog
 from ricochet_node.offer import Offer, Source
 from ricochet_node.offers import OfferBook
 from ricochet_node.spread import Spread
-from ricochet_node.upstream import Piece, Upstream, Usage
+from ricochet_node.upstream import Piece, Upstream, Usage, Whole
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import ModelId
 from ricochet_protocol.messages import Ask
 
+T = TypeVar("T")
 Tried = Callable[[Source, ProviderFault | None], None]
 """Hears of each source before it is asked, with the fault of the one before it; the last serves."""
 LOOK: Final = 2.0
@@ -64,35 +65,49 @@ class Pool:
         self._free(offer, offer.sources, [])
 
     async def stream(
-        self, offer: Offer, ask: Ask, deadline: float, tried: Tried, *, whole: bool = False
+        self, offer: Offer, ask: Ask, deadline: float, tried: Tried
     ) -> AsyncGenerator[Piece, None]:
         """Pieces, then one Usage, as of `Upstream`; until `deadline` on the loop's clock.
 
         RemoteFault, mostly a ProviderFault.
         """
-        faults: list[ProviderFault] = []
-        left = list(offer.sources)
+        attempts = _Attempts(offer, tried)
         while True:
-            source = self._choose(offer, left, faults)
-            left.remove(source)
-            tried(source, faults[-1] if faults else None)
-            began, first = self._clock(), True
-            stream = self._upstream.stream(source.key, source.upstream_model, ask, whole=whole)
+            source, began, first = self._next(attempts), self._clock(), True
+            stream = self._upstream.stream(source.key, source.upstream_model, ask)
             with self._counted(source), Deadline(deadline) as until:
                 try:
                     async with aclosing(stream):
-                        while not isinstance(piece := await _next(stream, until), Usage):
+                        while not isinstance(piece := await _in_time(anext(stream), until), Usage):
                             first = False
                             yield piece
                 except ProviderFault as fault:
                     self._note(source, fault, began)
                     if not first or fault.blame is Blame.ASK:
                         raise
-                    faults.append(fault)
+                    attempts.faults.append(fault)
                 else:
                     self._note(source, None, began)
                     yield piece
                     return
+
+    async def whole(self, offer: Offer, ask: Ask, deadline: float, tried: Tried) -> Whole:
+        """The same at once."""
+        attempts = _Attempts(offer, tried)
+        while True:
+            source, began = self._next(attempts), self._clock()
+            answer = self._upstream.whole(source.key, source.upstream_model, ask)
+            with self._counted(source), Deadline(deadline) as until:
+                try:
+                    whole = await _in_time(answer, until)
+                except ProviderFault as fault:
+                    self._note(source, fault, began)
+                    if fault.blame is Blame.ASK:
+                        raise
+                    attempts.faults.append(fault)
+                else:
+                    self._note(source, None, began)
+                    return whole
 
     def standing(self, source: Source) -> Standing:
         """The worse of a key's standing and that with this model."""
@@ -147,12 +162,20 @@ class Pool:
             self._log.event("key_state", key=key, state=State.READY)
             self._book.changed.set()
 
-    def _choose(self, offer: Offer, left: Sequence[Source], faults: list[ProviderFault]) -> Source:
+    def _next(self, attempts: "_Attempts") -> Source:
+        source = self._choose(attempts)
+        attempts.left.remove(source)
+        attempts.tried(source, attempts.faults[-1] if attempts.faults else None)
+        return source
+
+    def _choose(self, attempts: "_Attempts") -> Source:
+        offer, left, faults = attempts.offer, attempts.left, attempts.faults
         free = self._free(offer, left, faults)
-        tried = [source for source in offer.sources if source not in left]
         if any(fault.blame is Blame.PROVIDER for fault in faults):
-            failing = {source.provider for source in tried}
+            failing = {source.provider for source in offer.sources if source not in left}
             free = [source for source in free if source.provider not in failing] or free
+        if len(offer.sources) == 1:
+            return free[0]
         spread = self._spreads.setdefault(offer.model, Spread())
         return spread.choose(free, offer.balance, lambda source: self.open_calls(source.key))
 
@@ -186,11 +209,13 @@ class Pool:
 
     @contextmanager
     def _counted(self, source: Source) -> Iterator[None]:
-        self._open.update(_places(source))
+        for place in _places(source):
+            self._open[place] += 1
         try:
             yield
         finally:
-            self._open.subtract(_places(source))
+            for place in _places(source):
+                self._open[place] -= 1
 
     def _note(self, source: Source, fault: ProviderFault | None, began: float) -> None:
         """Learn from a call that ended, with a fault or an answer."""
@@ -239,6 +264,16 @@ class Pool:
                 )
 
 
+class _Attempts:
+    """The sources of one call that are left, and how those before failed."""
+
+    def __init__(self, offer: Offer, tried: Tried) -> None:
+        self.offer = offer
+        self.tried = tried
+        self.left = list(offer.sources)
+        self.faults: list[ProviderFault] = []
+
+
 def _places(source: Source) -> tuple[Place, Place]:
     return (source.key, ""), (source.key, source.upstream_model)
 
@@ -253,9 +288,9 @@ def _fault_of(standing: Standing, now: float) -> ProviderFault:
     return ProviderFault(reason, f"(for {seconds} s)", seconds)
 
 
-async def _next(stream: AsyncIterator[Piece], until: Deadline) -> Piece:
+async def _in_time(answer: Awaitable[T], until: Deadline) -> T:
     try:
-        return await until.wait(anext(stream))
+        return await until.wait(answer)
     except TimeoutError:
         raise RemoteFault(RemoteCode.TIMEOUT, "the answer was not ready in time") from None
 

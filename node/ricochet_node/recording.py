@@ -1,21 +1,21 @@
 """Watches one call on its way through the node, and tells how it went when it has ended.
 
 Whatever happens to a call (answer, demand for payment, fault, a client that vanishes) ends in one
-`RequestRecord`, and the call itself is passed on unchanged. What was said is collected only for
-who has a consent to show (`keep`), see `content_log`.
+`RequestRecord`, and the call itself is passed on unchanged. What was said is collected only where
+owner and subscriber agreed to that, see `content_log`.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Literal
-
-import msgspec
+from types import TracebackType
+from typing import Literal, Self
 
 from ricochet_node.chat_body import chat_body
 from ricochet_node.content_log import ContentRecord, content_of
 from ricochet_node.faults import ProviderFault
+from ricochet_node.offer import Source
 from ricochet_node.request_log import OK, Door, RequestRecord
 from ricochet_node.vault_request import most_prompt_tokens
 from ricochet_protocol.errors import RemoteFault, RicochetError
@@ -30,8 +30,8 @@ UNKNOWN = ModelId("(unknown)")
 """Stands for models that are not offered: their names are a stranger's text."""
 
 
-def _used(receipt: Receipt) -> tuple[int, int, Units]:
-    return receipt.tokens_in, receipt.tokens_out, receipt.cost
+Price = Callable[[int, int], Units | None]
+"""What a provider charges for so many tokens in and out; None if nobody knows."""
 
 
 @dataclass
@@ -39,100 +39,149 @@ class Note:
     """What only the inside of the node knows of a call; filled in while it is served."""
 
     model: ModelId = UNKNOWN
-    whole: bool = False
-    """Whether nobody waits for its first piece."""
     key: str = ""
-    price: Callable[[int, int], Units | None] | None = None
-    """What the provider charges for so many tokens; None as long as no provider was asked."""
-    missed: list[tuple[Callable[[int, int], Units | None], ProviderFault]] = field(
-        default_factory=list
-    )
-    """The same of each source that failed before another took over, with its fault."""
+    price: Price | None = None
+    """None as long as no provider was asked."""
+    missed: list[tuple[Price, ProviderFault]] = field(default_factory=list)
+    """Each source that failed before another took over, with its fault."""
     used: tuple[int, int] | None = None
     """Tokens of an answer that came whole."""
+    answered: tuple[int, int, bool] | None = None
+    """Tokens of an answer to an own call, and whether the provider counted them."""
     charged: tuple[int, int, Units] = (0, 0, Units(0))
     """Tokens in and out, and units, that a client owes who left before the receipt."""
     replayed: bool = False
 
+    def tried(self, source: Source, missed: ProviderFault | None) -> None:
+        """A source is asked, after another one has failed if `missed` says so."""
+        if missed is not None and self.price is not None:
+            self.missed.append((self.price, missed))
+        self.key, self.price = source.key, source.cost
+
+
+class Records:
+    """Who hears of calls when they have ended."""
+
+    def __init__(self) -> None:
+        self.listeners: list[Callable[[RequestRecord], None]] = []
+        self.content_listeners: list[Callable[[ContentRecord], None]] = []
+        """Hear prompt and answer of the calls whose subscribers allow that: the owner's choice."""
+
+    def watch(
+        self, ask: Ask, subscriber: Address | Literal[""], door: Door, note: Note, now: float
+    ) -> "Watch":
+        """A context for one call, whose end they hear. `now` is Unix seconds."""
+        return Watch(self, ask, subscriber, door, note, now)
+
+
+class Watch:
+    """One call; `receipt` and `unpaid` are how it went, set by who serves it."""
+
+    def __init__(
+        self,
+        records: Records,
+        ask: Ask,
+        subscriber: Address | Literal[""],
+        door: Door,
+        note: Note,
+        now: float,
+    ) -> None:
+        self.receipt: Receipt | None = None
+        self.unpaid = False
+        self._records = records
+        self._ask = ask
+        self._who = (door, subscriber)
+        self._note = note
+        self._now = now
+        self._clock = asyncio.get_running_loop().time
+        self._start = self._clock()
+        self._first: int | None = None
+        kept = ask.allow_logging and records.content_listeners
+        self._pieces: list[Chunk | CallPiece] | None = [] if kept else None
+
+    def hear(self, piece: Chunk | CallPiece) -> None:
+        """A piece of the answer goes to the client."""
+        if self._first is None:
+            self._first = self._since()
+        if self._pieces is not None:
+            self._pieces.append(piece)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        fault = error if isinstance(error, RemoteFault) else None
+        record = self._record(self._outcome(error), fault)
+        for listener in self._records.listeners:
+            listener(record)
+        if self._pieces is not None and self._note.key:
+            content = content_of(record, self._ask, self._pieces)
+            for keep in self._records.content_listeners:
+                keep(content)
+
+    def _outcome(self, error: BaseException | None) -> str:
+        if self.receipt is not None or self._note.answered is not None:
+            return OK
+        if isinstance(error, RemoteFault):
+            return error.code
+        if isinstance(error, RicochetError):
+            return "internal"
+        if error is not None:
+            return CANCELLED
+        return "payment_required" if self.unpaid else OK
+
+    def _record(self, outcome: str, fault: RemoteFault | None) -> RequestRecord:
+        ask, note, receipt = self._ask, self._note, self.receipt
+        (tokens_in, tokens_out, income), exact = note.charged, False
+        if receipt is not None:
+            tokens_in, tokens_out, income = receipt.tokens_in, receipt.tokens_out, receipt.cost
+            exact = receipt.exact
+        elif note.answered is not None:
+            tokens_in, tokens_out, exact = note.answered
+        cost, risk = upstream_cost(ask, note, fault)
+        door, subscriber = self._who
+        return RequestRecord(
+            time=self._now,
+            door=door,
+            request_id=ask.request_id,
+            subscriber=subscriber,
+            period=ask.period,
+            model=note.model,
+            key=note.key,
+            outcome=outcome,
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+            exact=exact,
+            income=income,
+            upstream_cost=cost,
+            first_token_ms=self._first,
+            ms=self._since(),
+            replayed=note.replayed,
+            upstream_risk=risk,
+        )
+
+    def _since(self) -> int:
+        return round(1000 * (self._clock() - self._start))
+
 
 async def recorded(
-    replies: AsyncGenerator[Reply, None],
-    ask: Ask,
-    subscriber: Address | Literal[""],
-    door: Door,
-    note: Note,
-    now: float,
-    tell: Callable[[RequestRecord], None],
-    keep: Callable[[ContentRecord], None] | None = None,
+    replies: AsyncGenerator[Reply, None], watch: Watch
 ) -> AsyncGenerator[Reply, None]:
-    """The same replies; `tell` hears the record at their end. `now` is Unix seconds.
-
-    `keep` gets prompt and answer too: None unless owner and subscriber agreed to that.
-    """
-    clock = asyncio.get_running_loop().time
-    start, first = clock(), None
-    outcome, last, fault = CANCELLED, None, None
-    pieces: list[Chunk | CallPiece] = []
-    try:
+    """The same replies; `watch` hears them."""
+    with watch:
         async with aclosing(replies):
             async for reply in replies:
-                if first is None and isinstance(reply, Chunk | CallPiece):
-                    first = clock()
-                last = reply
-                if keep is not None and isinstance(reply, Chunk | CallPiece):
-                    pieces.append(reply)
+                if isinstance(reply, Chunk | CallPiece):
+                    watch.hear(reply)
+                elif isinstance(reply, Answered):
+                    watch.receipt = reply.receipt.receipt
+                watch.unpaid = isinstance(reply, PaymentRequired)
                 yield reply
-        outcome = "payment_required" if isinstance(last, PaymentRequired) else OK
-    except RemoteFault as error:
-        fault, outcome = error, error.code
-        raise
-    except RicochetError:
-        outcome = "internal"
-        raise
-    finally:
-        cost, risk = upstream_cost(ask, note, fault)
-        record = msgspec.structs.replace(
-            _record(ask, subscriber, door, note, now, outcome, last),
-            upstream_cost=cost,
-            upstream_risk=risk,
-            first_token_ms=None if first is None else round(1000 * (first - start)),
-            ms=round(1000 * (clock() - start)),
-        )
-        tell(record)
-        if keep is not None and note.key:
-            keep(content_of(record, ask, pieces))
-
-
-def _record(
-    ask: Ask,
-    subscriber: Address | Literal[""],
-    door: Door,
-    note: Note,
-    now: float,
-    outcome: str,
-    last: Reply | None,
-) -> RequestRecord:
-    """The record but for its times and what the provider asks."""
-    receipt = last.receipt.receipt if isinstance(last, Answered) else None
-    tokens_in, tokens_out, income = note.charged if receipt is None else _used(receipt)
-    return RequestRecord(
-        time=now,
-        door=door,
-        request_id=ask.request_id,
-        subscriber=subscriber,
-        period=ask.period,
-        model=note.model,
-        key=note.key,
-        outcome=outcome if receipt is None else OK,
-        tokens_in=tokens_in,
-        tokens_out=tokens_out,
-        exact=receipt.exact if receipt else False,
-        income=income,
-        upstream_cost=None,
-        first_token_ms=None,
-        ms=0,
-        replayed=note.replayed,
-    )
 
 
 def upstream_cost(ask: Ask, note: Note, fault: RemoteFault | None) -> tuple[Units | None, Units]:
@@ -152,7 +201,7 @@ def upstream_cost(ask: Ask, note: Note, fault: RemoteFault | None) -> tuple[Unit
 
 def _asked(
     ask: Ask,
-    price: Callable[[int, int], Units | None],
+    price: Price,
     reported: tuple[int, int] | None,
     fault: RemoteFault | None,
 ) -> tuple[Units | None, Units]:

@@ -3,7 +3,7 @@
     from the provider ─► held ─► secured? ──► to the client
                                   └ no: Due, wait for a voucher
 
-The piece that came last is always held: what follows shows whether it is the end, and the end is
+The word that came last is always held: what follows shows whether it is the end, and the end is
 let out only when the bill is secured. While a piece waits nothing is read from the provider, whose
 stream the connection then holds back. Counts are the node's own; what they become in a bill is
 expected as the offer's past bills were.
@@ -103,7 +103,9 @@ class Release:
 
     def take(self, piece: Chunk | CallPiece) -> None:
         """The next piece from the provider; whatever is before its end can go."""
-        self._held.extend(_small(piece))
+        *parts, last = _small(piece)
+        self._held.extend(parts)
+        self._held.extend(_end_apart(last))
 
     async def next(self) -> Chunk | CallPiece | Due | None:
         """What to send now, None when more has to be taken first; Unpaid."""
@@ -130,6 +132,16 @@ class Release:
 
     def _step(self) -> Short | None:
         return self._tab.short_of(self._metered.likely(self._tokens + STEP_TOKENS, self._surplus))
+
+
+def _end_apart(piece: Chunk | CallPiece) -> Iterator[Chunk | CallPiece]:
+    """`piece` with its last word by itself: more than that need not be held."""
+    cut = piece.text.rfind(" ") if isinstance(piece, Chunk) else 0
+    if isinstance(piece, Chunk) and cut > 0:
+        yield Chunk(text=piece.text[:cut])
+        yield Chunk(text=piece.text[cut:])
+    else:
+        yield piece
 
 
 def _small(piece: Chunk | CallPiece) -> Iterator[Chunk | CallPiece]:

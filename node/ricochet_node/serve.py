@@ -1,4 +1,4 @@
-"""One paid call from ask to receipt; both doors of the node come through `Server.serve`.
+"""One paid call from ask to receipt; the owner's own calls are in `own_calls.py`.
 
     replay? → admit → upstream through pool and vault → release → Chunk* → meter → paid? → ledger
     → last Chunk → Answered
@@ -11,24 +11,23 @@ what it was sent. A failure of the provider or of this node costs nobody anythin
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from ricochet_node import admission
 from ricochet_node.admission import OpenSession
-from ricochet_node.content_log import ContentRecord
-from ricochet_node.faults import ProviderFault, broken
+from ricochet_node.counting import count
+from ricochet_node.faults import broken
 from ricochet_node.ledger import Ledger, StoredAnswer
 from ricochet_node.log import EventLog
-from ricochet_node.offer import Offer, Source
+from ricochet_node.offer import Offer
 from ricochet_node.offers import OfferBook
 from ricochet_node.pool import Pool
-from ricochet_node.recording import Note, recorded
+from ricochet_node.recording import Note, Records, recorded
 from ricochet_node.release import Release, Till, Unpaid
-from ricochet_node.request_log import Door, RequestRecord
 from ricochet_node.standings import Standings, Tab
 from ricochet_node.upstream import Usage
 from ricochet_protocol import payee
@@ -48,15 +47,10 @@ from ricochet_protocol.messages import (
 from ricochet_protocol.money import Units, cost
 from ricochet_protocol.receipt import Receipt, sign_receipt
 from ricochet_protocol.steps import Metered, Surplus
-from ricochet_protocol.tokens import count_texts
 from ricochet_protocol.usage import most_tokens
 
 REPLAY_PIECE: Final = 64 * 1024
 """Characters of a replayed answer in one Chunk."""
-
-
-SHORT: Final = 4096
-"""Characters that are counted in less than two milliseconds."""
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -95,6 +89,7 @@ class Server:
         standings: Standings,
         pool: Pool,
         terms_of: Callable[[bytes], Advert | None],
+        records: Records,
         clock: Callable[[], float],
         log: EventLog,
     ) -> None:
@@ -107,33 +102,15 @@ class Server:
         self._terms_of = terms_of
         self._clock = clock
         self._log = log
-        self.listeners: list[Callable[[RequestRecord], None]] = []
-        """Hear how each request went, when it has ended."""
-        self.content_listeners: list[Callable[[ContentRecord], None]] = []
-        """Hear prompt and answer of the calls whose subscribers allow that: the owner's choice."""
+        self._records = records
         self._running: dict[tuple[Address, RequestId], asyncio.Event] = {}
         self._surplus: dict[ModelId, Surplus] = {}
 
-    def serve(
-        self, ask: Ask, session: OpenSession, door: Door = "peer", *, whole: bool = False
-    ) -> AsyncGenerator[Reply, None]:
-        """Chunks and an Answered, or PaymentRequired; RemoteFault otherwise.
-
-        `whole`: nobody waits for the first Chunk, so that they may come all at the end.
-        """
-        note = Note(whole=whole)
-        replies = self._serve(ask, session, note)
-        who: Address | Literal[""] = session.subscriber if door == "peer" else ""
-        keep = self._keep if ask.allow_logging and self.content_listeners else None
-        return recorded(replies, ask, who, door, note, self._clock(), self._tell, keep)
-
-    def _tell(self, record: RequestRecord) -> None:
-        for listener in self.listeners:
-            listener(record)
-
-    def _keep(self, content: ContentRecord) -> None:
-        for listener in self.content_listeners:
-            listener(content)
+    def serve(self, ask: Ask, session: OpenSession) -> AsyncGenerator[Reply, None]:
+        """Chunks and an Answered, or PaymentRequired; RemoteFault otherwise."""
+        note = Note()
+        watch = self._records.watch(ask, session.subscriber, "peer", note, self._clock())
+        return recorded(self._serve(ask, session, note), watch)
 
     async def _serve(
         self, ask: Ask, session: OpenSession, note: Note
@@ -145,12 +122,12 @@ class Server:
                 async for reply in self._replay(stored, ask, session):
                     yield reply
                 return
-            offer, advert = self._on_terms(ask, session)
+            offer, advert = self._on_terms(ask)
             note.model = ask.model
             check_supported(ask, offer.shown)
             self._pool.check(offer)
             admission.check_ask(ask, session, self._clock())
-            counted_in = await _count(ask.texts())
+            counted_in = await count(ask.texts())
             metered = admission.meter_ask(ask, offer.shown, counted_in)
             sale = Sale(offer, advert, metered)
             if demand := self._demand(session, metered):
@@ -166,7 +143,7 @@ class Server:
                     async for reply in replies:
                         yield reply
 
-    def _on_terms(self, ask: Ask, session: OpenSession) -> tuple[Offer, Advert]:
+    def _on_terms(self, ask: Ask) -> tuple[Offer, Advert]:
         """The offer at the prices of the advert that the ask names, and that advert.
 
         RemoteFault `busy` when the node does not keep to that advert: its client has not heard of
@@ -176,8 +153,6 @@ class Server:
         advert = self._terms_of(ask.terms)
         if advert is None:
             raise _new_terms()
-        if session.free:
-            return offer.unpaid(), advert
         if ask.terms:
             agreed = advert.offer(ask.model)
             if agreed is None:
@@ -227,13 +202,7 @@ class Server:
         first: float | None = None
         parts = AnswerParts(ask)
         usage: Usage | None = None
-
-        def tried(source: Source, missed: ProviderFault | None) -> None:
-            if missed is not None and note.price is not None:
-                note.missed.append((note.price, missed))
-            note.key, note.price = source.key, source.cost
-
-        stream = self._pool.stream(offer, ask, start + ask.deadline, tried, whole=note.whole)
+        stream = self._pool.stream(offer, ask, start + ask.deadline, note.tried)
         async with aclosing(stream):
             async for piece in stream:
                 if isinstance(piece, Usage):
@@ -248,7 +217,7 @@ class Server:
         assert usage is not None  # a stream ends with it, or with a fault
         with _blaming_provider():
             answer = parts.whole_untrusted()
-        counted_out = await _count(answer.texts())
+        counted_out = await count(answer.texts())
         used = usage.tokens or (metered.counted_in, counted_out)
         note.used = used
         if answer.blank or counted_out > most_tokens(ask.max_tokens):
@@ -383,14 +352,6 @@ def _new_terms() -> RemoteFault:
         "ask again once its new advert is there",
         wait=1,
     )
-
-
-async def _count(texts: Iterable[str]) -> int:
-    """Tokens; what takes long is counted in a thread, which costs more than to count a page."""
-    texts = tuple(texts)
-    if sum(map(len, texts)) < SHORT:
-        return count_texts(texts)
-    return await asyncio.to_thread(count_texts, texts)
 
 
 @contextmanager

@@ -32,16 +32,21 @@ class Usage(msgspec.Struct, frozen=True):
 Piece = Chunk | CallPiece | Usage
 
 
+class Whole(msgspec.Struct, frozen=True):
+    """An answer that came at once: its pieces in order, and its end."""
+
+    pieces: tuple[Chunk | CallPiece, ...]
+    usage: Usage
+
+
 class Upstream(Protocol):
     """A provider, or several, behind the vault."""
 
-    def stream(
-        self, key_id: str, model: str, ask: Ask, *, whole: bool = False
-    ) -> AsyncGenerator[Piece, None]:
-        """Pieces, then one Usage; ProviderFault. Closing the iterator ends the provider's call.
+    def stream(self, key_id: str, model: str, ask: Ask) -> AsyncGenerator[Piece, None]:
+        """Pieces, then one Usage; ProviderFault. Closing the iterator ends the provider's call."""
 
-        `whole`: the pieces may come all at once, at the end, which costs both sides less.
-        """
+    async def whole(self, key_id: str, model: str, ask: Ask) -> Whole:
+        """The same for whom nobody waits before its end, which costs both sides less."""
 
 
 class Ending:

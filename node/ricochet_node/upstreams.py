@@ -15,7 +15,7 @@ from ricochet_node.http_client import HttpClient
 from ricochet_node.keystore import KeyInfo
 from ricochet_node.log import EventLog
 from ricochet_node.providers import Dialect, provider_of
-from ricochet_node.upstream import Piece
+from ricochet_node.upstream import Piece, Upstream, Whole
 from ricochet_node.vault_process import VaultProcess
 from ricochet_node.worker_frames import Boot, Channel
 from ricochet_node.worker_process import WorkerProcess
@@ -61,18 +61,26 @@ class Upstreams:
         boot = Boot(vault=vault.base_url, token=vault.token)
         self._worker = WorkerUpstream(WorkerProcess.start, self._channels, boot, log)
 
-    async def stream(
-        self, key_id: str, model: str, ask: Ask, *, whole: bool = False
-    ) -> AsyncGenerator[Piece, None]:
+    async def stream(self, key_id: str, model: str, ask: Ask) -> AsyncGenerator[Piece, None]:
         """As in the port."""
-        way = self._worker if key_id in self._channels else self._direct
         try:
-            async with aclosing(way.stream(key_id, model, ask, whole=whole)) as pieces:
+            async with aclosing(self._way(key_id).stream(key_id, model, ask)) as pieces:
                 async for piece in pieces:
                     yield piece
         except ProviderFault as fault:
             self._caps.hear(key_id, fault)
             raise
+
+    async def whole(self, key_id: str, model: str, ask: Ask) -> Whole:
+        """As in the port."""
+        try:
+            return await self._way(key_id).whole(key_id, model, ask)
+        except ProviderFault as fault:
+            self._caps.hear(key_id, fault)
+            raise
+
+    def _way(self, key_id: str) -> Upstream:
+        return self._worker if key_id in self._channels else self._direct
 
     @property
     def worker_pid(self) -> int | None:

@@ -10,6 +10,7 @@ another. One task belongs to each worker: it reads its frames, and its end is th
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Final, Protocol
 
 from ricochet_node import upstream
@@ -24,7 +25,7 @@ from ricochet_node.faults import (
     fault_of_status,
 )
 from ricochet_node.log import EventLog
-from ricochet_node.upstream import Ending, Piece
+from ricochet_node.upstream import Ending, Piece, Usage, Whole
 from ricochet_node.worker_frames import (
     BadFrame,
     Boot,
@@ -39,7 +40,7 @@ from ricochet_node.worker_frames import (
     ToWorker,
 )
 from ricochet_protocol.answer import most_characters
-from ricochet_protocol.messages import Ask, Chunk
+from ricochet_protocol.messages import Ask, CallPiece, Chunk
 
 IDLE_WORKER_SECONDS: Final = 900
 """A worker holds 200 MB, and starting another costs three seconds."""
@@ -122,10 +123,18 @@ class WorkerUpstream:
         self._worker: _Worker | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def stream(
-        self, key_id: str, model: str, ask: Ask, *, whole: bool = False
-    ) -> AsyncGenerator[Piece, None]:
-        """As in the port; `key_id` is one of the channels'. Always streamed."""
+    async def whole(self, key_id: str, model: str, ask: Ask) -> Whole:
+        """As in the port; streamed all the same, as litellm reports usage best that way."""
+        pieces: list[Chunk | CallPiece] = []
+        async with aclosing(self.stream(key_id, model, ask)) as stream:
+            async for piece in stream:
+                if isinstance(piece, Usage):
+                    return Whole(tuple(pieces), piece)
+                pieces.append(piece)
+        raise AssertionError("a stream ends with its usage, or with a fault")
+
+    async def stream(self, key_id: str, model: str, ask: Ask) -> AsyncGenerator[Piece, None]:
+        """As in the port; `key_id` is one of the channels'."""
         if any(tool.strict for tool in ask.tools):
             # litellm would leave it out without a word.
             raise ProviderFault(Reason.REFUSED, "(strict tools)", unbilled=True)

@@ -6,6 +6,7 @@ expect. Source: the OpenAPI description of OpenAI's API.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +16,7 @@ from ricochet_protocol.errors import BudgetError, RemoteCode, RicochetError
 from ricochet_protocol.ids import ModelId
 from ricochet_protocol.messages import CallPiece, Chunk
 
+_encode = msgspec.json.Encoder().encode
 DONE: Final = b"data: [DONE]\n\n"
 
 _STATUS: Final[dict[str, tuple[int, str, str]]] = {
@@ -101,12 +103,12 @@ def last_events(head: Head, finish: str, usage: Usage | None) -> bytes:
 def models(offered: Iterable[ModelId], owner: str) -> bytes:
     """The list of models."""
     data = [{"id": model, "object": "model", "created": 0, "owned_by": owner} for model in offered]
-    return msgspec.json.encode({"object": "list", "data": data})
+    return _encode({"object": "list", "data": data})
 
 
 def error_body(message: str, kind: str, code: str, param: str = "") -> bytes:
     """An error as OpenAI's clients read it."""
-    return msgspec.json.encode(
+    return _encode(
         {"error": {"message": message, "type": kind, "param": param or None, "code": code}}
     )
 
@@ -126,8 +128,23 @@ def failure_event(error: RicochetError) -> bytes:
 
 
 def _event(head: Head, delta: dict[str, Any], finish: str | None) -> bytes:
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-    return _as_event(_document(head, "chat.completion.chunk", [choice], None))
+    return b'%b,"choices":[{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b}]}\n\n' % (
+        _opening(head),
+        _encode(delta),
+        _encode(finish),
+    )
+
+
+@lru_cache(256)
+def _opening(head: Head) -> bytes:
+    """What the events of one stream have in common, written once for all of them."""
+    document = {
+        "id": head.id,
+        "object": "chat.completion.chunk",
+        "created": head.created,
+        "model": head.model,
+    }
+    return b"data: " + _encode(document)[:-1]
 
 
 def _document(head: Head, kind: str, choices: list[dict[str, Any]], usage: Usage | None) -> bytes:
@@ -140,7 +157,7 @@ def _document(head: Head, kind: str, choices: list[dict[str, Any]], usage: Usage
     }
     if usage is not None:
         document["usage"] = usage.document()
-    return msgspec.json.encode(document)
+    return _encode(document)
 
 
 def _as_event(document: bytes) -> bytes:

@@ -165,15 +165,22 @@ def chat_request_untrusted(data: bytes, limit: int = MAX_BODY) -> ChatRequest:
     if len(data) > limit:
         raise BadRequest(f"a request has at most {limit:,} bytes")
     try:
-        fields = _object.decode(data)
-        _check_others(fields)
-        known = {name: value for name, value in fields.items() if name in _FIELDS}
-        body = _body.decode(msgspec.json.encode(known))
-        return _request(body)
+        return _request(_body_untrusted(data))
     except (msgspec.ValidationError, ValueError) as error:
         raise BadRequest(str(error)) from None
     except RecursionError:
         raise BadRequest("the request is nested too deeply") from None
+
+
+def _body_untrusted(data: bytes) -> _Body:
+    try:
+        return _body.decode(data)
+    except msgspec.ValidationError:
+        pass  # mostly it has fields besides those of an ask
+    fields = _object.decode(data)
+    _check_others(fields)
+    known = {name: value for name, value in fields.items() if name in _FIELDS}
+    return _body.decode(msgspec.json.encode(known))
 
 
 def _check_others(fields: dict[str, msgspec.Raw]) -> None:

@@ -227,7 +227,8 @@ class UpstreamDouble:
             usage["prompt_tokens"] += 530
         usage["total_tokens"] = sum(usage.values())
         if not body.get("stream"):
-            return _completion(body["model"], " ".join(words), finish, usage)
+            told = None if kind == "no_usage" else usage
+            return _completion(body["model"], " ".join(words), finish, told)
         if kind == "filtered":
             finish = "content_filter"
         if kind == "blank":
@@ -358,7 +359,7 @@ def _error(
     return web.json_response({"error": error}, status=status, headers=headers)
 
 
-def _completion(model: str, text: str, finish: str, usage: dict[str, int]) -> web.Response:
+def _completion(model: str, text: str, finish: str, usage: dict[str, int] | None) -> web.Response:
     choice = {
         "index": 0,
         "message": {"role": "assistant", "content": text},

@@ -21,7 +21,7 @@ from node_bench import MODEL, config, offer, running
 from schemathesis import GenerationMode
 
 from ricochet_node.door_tokens import DoorTokens
-from ricochet_node.local_door import LocalDoor, count_request
+from ricochet_node.local_door import LocalDoor
 from ricochet_protocol.chat_request import _FIELDS, _NEUTRAL
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "local-door.openapi.json"
@@ -55,9 +55,8 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         shown = config(offers=(offer(features=FEATURES, context=4_000, slots=8),))
         async with running(home, shown) as bench:
             local = LocalDoor(
-                bench.node.serve_owner,
+                bench.node.own,
                 lambda: bench.node.shown,
-                count_request,
                 tokens,
                 lambda: 0.0,
             )

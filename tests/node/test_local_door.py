@@ -17,13 +17,15 @@ import pytest
 
 from ricochet_node.door_tokens import FILE_NAME, DoorTokens
 from ricochet_node.local_door import LocalDoor
+from ricochet_node.own_calls import Ended
 from ricochet_protocol.advert import ModelOffer
+from ricochet_protocol.answer import Answer, AnswerParts
+from ricochet_protocol.chat_request import ChatRequest
 from ricochet_protocol.conversation import ToolCall
 from ricochet_protocol.errors import ConfigurationError, RemoteCode, RemoteFault, UsageError
-from ricochet_protocol.ids import Address, Hash32, ModelId, NetworkId, Period
-from ricochet_protocol.messages import Answered, Ask, CallPiece, Chunk, Reply
-from ricochet_protocol.money import PricePerMillion, Units
-from ricochet_protocol.receipt import Receipt, answer_digest, sign_receipt
+from ricochet_protocol.ids import ModelId
+from ricochet_protocol.messages import Ask, CallPiece, Chunk
+from ricochet_protocol.money import PricePerMillion
 
 OFFER = ModelOffer(
     id=ModelId("small"),
@@ -34,34 +36,26 @@ OFFER = ModelOffer(
 )
 
 
-def answered(ask: Ask, text: str, finish: str = "stop") -> Answered:
-    receipt = Receipt(
-        network=NetworkId("n"),
-        subscriber=Address("0x" + "0" * 40),
-        operator=Address("0x" + "0" * 40),
-        period=Period(0),
-        request_id=ask.request_id,
-        ask=ask.digest(),
-        advert=Hash32(bytes(32)),
-        answer=answer_digest(text),
-        tokens_in=11,
-        tokens_out=2,
-        exact=True,
-        cost=Units(0),
-        due=Units(0),
-    )
-    return Answered(receipt=sign_receipt(bytes(32), receipt), finish=finish)  # type: ignore[arg-type]
-
-
 @dataclass
 class Pool:
-    """Stands for the node behind the door; `script` says what happens to an ask."""
+    """Stands for the node behind the door."""
 
     asks: list[Ask] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     stall: bool = False
 
-    async def serve(self, ask: Ask, *, whole: bool) -> AsyncGenerator[Reply, None]:
+    async def room(self, wanted: ChatRequest) -> int:
+        return 100
+
+    async def whole(self, ask: Ask) -> tuple[Answer, Ended]:
+        parts = AnswerParts(ask)
+        async for piece in self.stream(ask):
+            if isinstance(piece, Ended):
+                return parts.whole_untrusted(), piece
+            parts.add_untrusted(piece)
+        raise AssertionError
+
+    async def stream(self, ask: Ask) -> AsyncGenerator[Chunk | CallPiece | Ended, None]:
         self.asks.append(ask)
         try:
             if ask.model != OFFER.id:
@@ -69,7 +63,10 @@ class Pool:
             if ask.tools:
                 yield CallPiece(index=0, id="c1", name="look", arguments='{"at":')
                 yield CallPiece(index=0, id="", name="", arguments='"it"}')
-                yield answered(ask, "", "tool_calls")
+                yield Ended("tool_calls", 11, 2)
+                return
+            if ask.turns[-1].content == "silence":
+                yield Ended("stop", 11, 0)
                 return
             yield Chunk("Hello")
             if self.stall:
@@ -77,7 +74,7 @@ class Pool:
             if ask.turns[-1].content == "break":
                 raise RemoteFault(RemoteCode.UPSTREAM, "an answer that breaks off")
             yield Chunk(" there")
-            yield answered(ask, "Hello there")
+            yield Ended("stop", 11, 2)
         finally:
             self.closed.set()
 
@@ -95,7 +92,7 @@ async def door(home: Path, **limits: float) -> AsyncIterator[Opened]:
     tokens = DoorTokens(home)
     token = tokens.new("test", 0)
     pool = Pool()
-    local = LocalDoor(pool.serve, lambda: [OFFER], lambda _: 900, tokens, lambda: 5.0, **limits)
+    local = LocalDoor(pool, lambda: [OFFER], tokens, lambda: 5.0, **limits)
     async with local.opened("127.0.0.1", 0) as url:
         client = openai.AsyncOpenAI(base_url=url, api_key=token, max_retries=0, timeout=20)
         async with client:
@@ -142,6 +139,18 @@ def test_a_stream_with_usage(tmp_path: Path) -> None:
         assert parts[-1].usage.total_tokens == 13
         assert parts[-2].choices[0].finish_reason == "stop"
         assert opened.pool.asks[0].max_tokens == 7
+
+    run(tmp_path, scenario)
+
+
+def test_a_stream_without_a_word_is_one_all_the_same(tmp_path: Path) -> None:
+    async def scenario(opened: Opened) -> None:
+        silence = [{"role": "user", "content": "silence"}]
+        stream = await opened.client.chat.completions.create(  # type: ignore[call-overload]
+            model="small", messages=silence, stream=True
+        )
+        first, last = [part.choices[0] async for part in stream]
+        assert (first.delta.role, last.finish_reason) == ("assistant", "stop")
 
     run(tmp_path, scenario)
 

@@ -18,7 +18,7 @@ import pytest
 from node_bench import MODEL, Bench, config, offer, running
 
 from ricochet_node.door_tokens import DoorTokens
-from ricochet_node.local_door import LocalDoor, count_request
+from ricochet_node.local_door import LocalDoor
 
 FEATURES = ("json_object", "json_schema", "seed", "stop", "tools", "top_p")
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -55,9 +55,7 @@ async def owner(home: Path) -> AsyncIterator[Owner]:
     token = tokens.new("test", 0)
     async with running(home, settings) as bench:
         node = bench.node
-        door = LocalDoor(
-            node.serve_owner, lambda: node.shown, count_request, tokens, lambda: bench.chain.now
-        )
+        door = LocalDoor(node.own, lambda: node.shown, tokens, lambda: bench.chain.now)
         async with (
             door.opened("127.0.0.1", 0) as url,
             httpx.AsyncClient(verify=NO_TLS) as http,

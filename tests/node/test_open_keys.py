@@ -54,7 +54,12 @@ async def running(home: Path, url: str) -> AsyncIterator[tuple[OpenKeys, DirectU
 
 async def collect(upstream: DirectUpstream, key: str, *, whole: bool = False) -> str:
     text = ""
-    async with aclosing(upstream.stream(key, "real", ASK, whole=whole)) as pieces:
+    if whole:
+        answer = await upstream.whole(key, "real", ASK)
+        (chunk,) = answer.pieces
+        assert isinstance(chunk, Chunk)
+        return f"{chunk.text} [{answer.usage.tokens}]"
+    async with aclosing(upstream.stream(key, "real", ASK)) as pieces:
         async for piece in pieces:
             assert isinstance(piece, Chunk | Usage)
             text += piece.text if isinstance(piece, Chunk) else f" [{piece.tokens}]"

@@ -62,10 +62,8 @@ async def say(place: str, said: bytes) -> tuple[int, bytes]:
 async def door(home: Path) -> AsyncIterator[tuple[str, str]]:
     tokens = DoorTokens(home)
 
-    def serve(*_: object, **__: object) -> Any:
-        raise AssertionError("nothing of this is a request")
-
-    local = LocalDoor(serve, lambda: [], lambda _: 0, tokens, lambda: 0.0)
+    nobody: Any = None  # nothing of this is a request, and asking it would be a defect
+    local = LocalDoor(nobody, lambda: [], tokens, lambda: 0.0)
     async with local.opened("127.0.0.1", 0) as url:
         yield url.removeprefix("http://").removesuffix("/v1"), tokens.new("test", 0)
 

@@ -29,7 +29,7 @@ from ricochet_node.offer import Balance, Offer, Source
 from ricochet_node.offers import OfferBook
 from ricochet_node.pool import Pool
 from ricochet_node.spread import Spread
-from ricochet_node.upstream import Piece, Usage
+from ricochet_node.upstream import Piece, Usage, Whole
 from ricochet_protocol.advert import ModelOffer
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import ModelId, Period, RequestId
@@ -49,9 +49,13 @@ class Script:
     asked: list[str] = field(default_factory=list)
     hold: asyncio.Event | None = None
 
-    async def stream(
-        self, key_id: str, model: str, ask: Ask, *, whole: bool = False
-    ) -> AsyncGenerator[Piece, None]:
+    async def whole(self, key_id: str, model: str, ask: Ask) -> Whole:
+        pieces = [piece async for piece in self.stream(key_id, model, ask)]
+        usage = pieces.pop()
+        assert isinstance(usage, Usage)
+        return Whole(tuple(one for one in pieces if not isinstance(one, Usage)), usage)
+
+    async def stream(self, key_id: str, model: str, ask: Ask) -> AsyncGenerator[Piece, None]:
         self.asked.append(key_id)
         fault = self.faults.get(key_id)
         if fault and not self.late:

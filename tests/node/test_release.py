@@ -76,6 +76,19 @@ def test_what_is_not_paid_waits_for_its_voucher() -> None:
     virtual(scene)
 
 
+def test_of_text_that_came_together_only_the_last_word_is_held() -> None:
+    async def scene() -> None:
+        release = opened()[2]
+        release.take(Chunk(text="all of it"))
+        assert await release.next() == Chunk(text="all of")
+        assert await release.next() is None
+        release.take(Chunk(text=" and"))
+        assert await release.next() == Chunk(text=" it")
+        assert release.end() == (Chunk(text=" and"),)
+
+    virtual(scene)
+
+
 def test_without_a_voucher_the_call_ends_in_a_bounded_time() -> None:
     async def scene(deadline: int, expected: float) -> None:
         loop = asyncio.get_running_loop()

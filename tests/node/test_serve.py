@@ -77,10 +77,9 @@ def test_an_ask_streams_and_ends_with_a_receipt(tmp_path: Path) -> None:
         await bench.client.open_account()
         ask = bench.client.request()
         *chunks, answered = await bench.client.send(ask)
-        assert [chunk.text for chunk in chunks if isinstance(chunk, Chunk)] == [
-            WORDS[0],
-            *(f" {word}" for word in WORDS[1:]),
-        ]
+        texts = [chunk.text for chunk in chunks if isinstance(chunk, Chunk)]
+        assert len(texts) > 1 and "".join(texts) == " ".join(WORDS)
+        assert texts[-1] == f" {WORDS[-1]}", "the end is let out by itself"
         assert isinstance(answered, Answered) and answered.finish == "stop"
         (advert,) = bench.client.network.directory()
         expected = Receipt(
@@ -531,24 +530,6 @@ def test_a_call_whose_client_leaves_is_recorded(tmp_path: Path) -> None:
         await eventually(lambda: len(records) == 1)
         # The provider was asked, so the prompt is charged.
         assert (records[0].outcome, records[0].income) == ("cancelled", 5)
-
-    run(tmp_path, scenario)
-
-
-def test_the_owners_own_call_is_free_and_otherwise_like_any_other(tmp_path: Path) -> None:
-    async def scenario(bench: Bench) -> None:
-        records: list[RequestRecord] = []
-        bench.node.recorded.append(records.append)
-        ask = bench.client.request(period=Period(0))
-        async with aclosing(bench.node.serve_owner(ask)) as replies:
-            *chunks, last = [reply async for reply in replies]
-        assert "".join(one.text for one in chunks if isinstance(one, Chunk)) == " ".join(WORDS)
-        assert isinstance(last, Answered)
-        assert (last.receipt.receipt.cost, last.receipt.receipt.tokens_out) == (0, len(WORDS))
-        assert (records[0].door, records[0].subscriber, records[0].income) == ("local", "", 0)
-        found = await bench.node.funds()
-        assert found["accounted"] and found["served"] == 0 and not found["periods"]
-        assert await bench.node.settle() == {"claimed": 0, "withdrawn": 0}
 
     run(tmp_path, scenario)
 
