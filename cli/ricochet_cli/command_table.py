@@ -12,8 +12,11 @@ import typer
 
 # typer 0.28, which pyproject.toml pins, carries its own copy of click.
 from typer._click import Command, Context, HelpFormatter
+from typer._click.shell_completion import CompletionItem
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
+
+from ricochet_cli.examples import examples_of
 
 
 class Entry(NamedTuple):
@@ -29,6 +32,7 @@ TABLE: Final = {
         "init": Entry("init_command", "init", "set this machine up; says what comes next"),
         "doctor": Entry("doctor_command", "doctor", "what is wrong here, and what mends it"),
         "config": Entry("config_commands", "app", "settings by name, and where each comes from"),
+        "completion": Entry("completion_command", "completion", "let your shell complete commands"),
         "demo": Entry("demo_command", "demo", "run the whole network on this machine, once"),
         "network": Entry("network_commands", "app", "join a network; see how it stands"),
         "wallet": Entry("wallet_commands", "app", "your account on the chain"),
@@ -102,6 +106,16 @@ class Commands(TyperGroup):
         """Their names, in the table's order."""
         return list(ENTRIES)
 
+    def shell_complete(self, ctx: Context, incomplete: str) -> list[CompletionItem]:
+        """What a shell completes, from the table, without loading a command."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=entry.help)
+            for name, entry in ENTRIES.items()
+            if name.startswith(incomplete)
+        ]
+
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         """The table, without loading a command."""
         for title, entries in TABLE.items():
@@ -121,4 +135,23 @@ def _build(name: str, entry: Entry) -> Command:
         single.command(name)(found)
         command = get_command(single)
     command.name = name
+    _teach(command, f"ricochet {name}")
     return command
+
+
+def _teach(command: Command, name: str) -> None:
+    """Let the help of a command, and of all below it, end with examples."""
+    tree = dict(_tree(command, name))
+    known = frozenset(tree)
+    for path, one in tree.items():
+        lines = examples_of(path, known)
+        if lines:
+            # \b: lines that are not to be wrapped.
+            one.epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _tree(command: Command, name: str) -> Iterator[tuple[str, Command]]:
+    yield name, command
+    if isinstance(command, TyperGroup):
+        for below, one in command.commands.items():
+            yield from _tree(one, f"{name} {below}")

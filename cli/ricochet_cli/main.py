@@ -6,6 +6,7 @@ data only; everything a person reads besides goes to stderr.
 """
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Final
@@ -16,6 +17,7 @@ import typer
 from typer._click import exceptions
 
 from ricochet_cli.command_table import Commands
+from ricochet_cli.completing import VARIABLE, answer_shells
 from ricochet_cli.console import print_error
 from ricochet_protocol.errors import ExitCode, RicochetError
 
@@ -56,6 +58,8 @@ def _root(
 def main(arguments: Sequence[str]) -> int:
     """Run one command; its exit code. Errors are printed here and nowhere else."""
     as_json = "--json" in arguments
+    if VARIABLE in os.environ:
+        answer_shells()
     try:
         result = app(args=list(arguments), prog_name="ricochet", standalone_mode=False)
     except RicochetError as error:
