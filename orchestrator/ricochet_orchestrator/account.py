@@ -172,6 +172,8 @@ def resume(payer: Payer, account: Account, state: AccountState) -> Account:
     if state.voucher is None:
         return msgspec.structs.replace(account, committed=committed, acknowledged=Units(0))
     shown = state.voucher.voucher
+    if state.voucher == account.voucher:
+        return msgspec.structs.replace(account, committed=committed, acknowledged=shown.cumulative)
     signer = state.voucher.signer(payer.domain)
     # A replaced key may have been stolen, so its word stands only for what is known here.
     known = signer in payer.former and shown.cumulative <= account.signed

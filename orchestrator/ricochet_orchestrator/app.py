@@ -406,6 +406,7 @@ async def _setting(
     from random import SystemRandom
 
     from ricochet_orchestrator.account import Payer
+    from ricochet_orchestrator.remembered_count import RememberedCount
     from ricochet_orchestrator.setting import Setting
     from ricochet_orchestrator.store import Store
     from ricochet_protocol.tokens import count_tokens
@@ -433,7 +434,7 @@ async def _setting(
             settlement=settlement,
             store=store,
             payer=Payer(subscriber, network.domain, session_key, former_sessions(home)),
-            count=count_tokens,
+            count=RememberedCount(count_tokens),
             seed=options.seed,
             clock=time.time,
             tell=tell,

@@ -113,18 +113,23 @@ class Dispatcher:
         self._efforts = {record.id: _effort(record) for record in known}
         self._budgets = budgets
         self._sizes: dict[StepId, int] = {}
+        self._seen: dict[tuple[str, ModelId], list[Candidate]] = {}
         self._began = self._hopeful = now
+
+    def look(self) -> None:
+        """See who offers what now: `can_take` and `assign` hold on to it until the next look."""
+        self._seen.clear()
 
     def can_take(self, step: ChainStep, model: ModelId, now: float) -> bool:
         """Whether anybody could take a call of the chain step now, and its budget allows one."""
         if self._budgets.exceeded(step) is not None:
             return False
-        return any(self._router.ready(one, now) for one in self._candidates(step, model))
+        return any(self._router.ready(one, now) for one in self._seen_candidates(step, model))
 
     def assign(self, step: Step, now: float) -> Assignment | None:
         """A call for the step, None while nobody can take it or its budget does not hold it."""
         effort = self._efforts.setdefault(step.id, _Effort())
-        candidates = self._candidates(step.spec, step.model)
+        candidates = self._seen_candidates(step.spec, step.model)
         if effort.reunion and now < self._began + REUNION:
             candidates = [one for one in candidates if one.peer == effort.asked]
         size = self._sizes.get(step.id, 0)
@@ -364,6 +369,13 @@ class Dispatcher:
     def client(self, advert: SignedAdvert) -> NodeClient:
         """The client of the node that signed the advert."""
         return self._suppliers.client(advert)
+
+    def _seen_candidates(self, step: ChainStep, model: ModelId) -> list[Candidate]:
+        """The candidates as of the last look: they are alike for all calls of a chain step."""
+        key = (step.name, model)
+        if key not in self._seen:
+            self._seen[key] = self._candidates(step, model)
+        return self._seen[key]
 
     def _candidates(self, step: ChainStep, model: ModelId) -> list[Candidate]:
         needs = needed_features(step)

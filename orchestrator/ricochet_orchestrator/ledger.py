@@ -7,7 +7,7 @@ close them under the file's seal; no statement here is built from anything but c
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +15,8 @@ from sqlalchemy import Dialect
 
 from ricochet_orchestrator.account import Account
 from ricochet_orchestrator.checkpoint import Answer, Status
-from ricochet_orchestrator.plan import StepId
+from ricochet_orchestrator.plan import Step, StepId
+from ricochet_orchestrator.rows import step_columns
 from ricochet_orchestrator.tables import METADATA
 from ricochet_orchestrator.text_seal import SealedBytes, SealedText
 from ricochet_protocol.eip712 import SignedVoucher
@@ -40,6 +41,7 @@ _ACCOUNT: Final = (
 )
 _WRITE_ACCOUNT: Final = _written("accounts", "INSERT OR REPLACE")
 _WRITE_ANSWER: Final = _written("answers", "INSERT")
+_WRITE_STEP: Final = _written("steps", "INSERT OR IGNORE")
 _SEALED: Final = tuple(
     (column.name, column.type)
     for column in METADATA.tables["answers"].columns
@@ -98,8 +100,18 @@ def write_answer(
     for name, kind in _SEALED:
         columns[name] = kind.process_bind_param(columns[name], dialect)
     connection.execute(_WRITE_ANSWER, columns)
-    done = {"status": Status.COMPLETED, "error": "", "completed_at": answer.completed_at}
-    change_step(connection, answer.run, answer.step, done)
+    complete_step(connection, answer.run, answer.step, answer.completed_at)
+
+
+def complete_step(connection: sqlite3.Connection, run: str, step: StepId, now: float) -> None:
+    """The step has its answer; LocalFault for a step not there."""
+    done = {"status": Status.COMPLETED, "error": "", "completed_at": now}
+    change_step(connection, run, step, done)
+
+
+def write_steps(connection: sqlite3.Connection, run: str, steps: Iterable[Step]) -> None:
+    """Enter a run's steps as pending; those that are there stay as they are."""
+    connection.executemany(_WRITE_STEP, (step_columns(run, step) for step in steps))
 
 
 def change_step(

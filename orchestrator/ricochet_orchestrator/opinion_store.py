@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
-from sqlmodel import select
+from sqlmodel import insert, select
 
 from ricochet_orchestrator.breaker import Breaker
 from ricochet_orchestrator.opinion import Opinion
@@ -46,9 +46,16 @@ def keep(
     states: Mapping[PeerId, Breaker],
 ) -> None:
     """Write these over what was there."""
+    learnt_rows = [
+        {"peer": peer, "model": model, "opinion": _encode(opinion).decode()}
+        for (peer, model), opinion in learnt.items()
+    ]
+    state_rows = [
+        {"peer": peer, "breaker": _encode(breaker).decode()} for peer, breaker in states.items()
+    ]
     with store.transaction() as session:
-        for (peer, model), opinion in learnt.items():
-            text = _encode(opinion).decode()
-            session.merge(OpinionRow(peer=peer, model=model, opinion=text))
-        for peer, breaker in states.items():
-            session.merge(BreakerRow(peer=peer, breaker=_encode(breaker).decode()))
+        # Core inserts: as mapped objects the same rows take ten times as long.
+        if learnt_rows:
+            session.execute(insert(OpinionRow).prefix_with("OR REPLACE"), learnt_rows)
+        if state_rows:
+            session.execute(insert(BreakerRow).prefix_with("OR REPLACE"), state_rows)

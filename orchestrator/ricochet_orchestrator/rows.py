@@ -50,21 +50,27 @@ def run_of(row: RunRow) -> RunRecord:
     )
 
 
-def step_row(run_id: str, step: Step) -> StepRow:
-    return StepRow(
-        run=run_id,
-        id=step.id,
-        position=step.position,
-        name=step.name,
-        role=step.role,
-        model=step.model,
-        status=Status.PENDING,
-        inputs=json_of(step.inputs),
-        segments=json_of(step.segments),
-        slot=step.slot,
-        attempt=step.attempt,
-        max_tokens=step.max_tokens,
-    )
+def step_columns(run_id: str, step: Step) -> dict[str, Any]:
+    return {
+        "run": run_id,
+        "id": step.id,
+        "position": step.position,
+        "name": step.name,
+        "role": step.role,
+        "model": step.model,
+        "status": Status.PENDING,
+        "peer": None,
+        "advert": None,
+        "attempts": 0,
+        "error": "",
+        "started_at": None,
+        "completed_at": None,
+        "inputs": json_of(step.inputs),
+        "segments": json_of(step.segments),
+        "slot": step.slot,
+        "attempt": step.attempt,
+        "max_tokens": step.max_tokens,
+    }
 
 
 def step_of(row: StepRow) -> StepRecord:

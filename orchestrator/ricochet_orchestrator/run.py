@@ -12,8 +12,9 @@ store says where the run stands.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -71,6 +72,7 @@ DEADLINE: Final = 300
 SETTLE_WAIT: Final = 15.0
 """Seconds that the end of a run waits for vouchers to be acknowledged; unsent ones are kept."""
 _encode = msgspec.msgpack.Encoder().encode
+T = TypeVar("T")
 
 
 def enter(
@@ -206,6 +208,7 @@ class _Run:
         )
         self._calls: dict[asyncio.Task[tuple[Won, Answer]], Assignment] = {}
         self._payments: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
         self._grow(known)
 
     def announce(self, resumed: bool) -> None:
@@ -266,21 +269,17 @@ class _Run:
     async def execute(self) -> RunStatus:
         """Work until all steps are done or none can be; where the run stands then."""
         await self._offers.refresh()
-        watcher = asyncio.create_task(self._watch())
-        stopped = asyncio.create_task(self._stop.wait())
+        watcher = self._waking(self._watch())
+        stopped = self._waking(self._stop.wait())
         try:
             while not (self._stop.is_set() or self._growth.complete):
                 self._start_calls()
-                waiting = self._schedule.ready()
                 if not self._calls:
+                    waiting = self._schedule.ready()
                     if not waiting:
                         break
                     self._raise_if_hopeless(waiting)
-                await asyncio.wait(
-                    {*self._calls, watcher, stopped},
-                    timeout=TICK,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
+                await self._news_or_tick()
                 if watcher.done():
                     watcher.result()
                 for task in [task for task in self._calls if task.done()]:
@@ -297,6 +296,19 @@ class _Run:
             return RunStatus.COMPLETED
         return RunStatus.PAUSED if self._stop.is_set() else RunStatus.PARTIAL
 
+    def _waking(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task whose end the loop of `execute` hears of."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(lambda _: self._woken.set())
+        return task
+
+    async def _news_or_tick(self) -> None:
+        # An event, because waiting for tasks by name costs as much as there are calls.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TICK):
+                await self._woken.wait()
+        self._woken.clear()
+
     async def _watch(self) -> None:
         while True:
             await self._offers.refresh()
@@ -304,6 +316,7 @@ class _Run:
 
     def _start_calls(self) -> None:
         now = asyncio.get_running_loop().time()
+        self._dispatcher.look()
         for lane in self._schedule.lanes():
             passed_over: list[Step] = []
             while len(passed_over) < LOOK and (step := self._schedule.take(lane)):
@@ -314,7 +327,7 @@ class _Run:
                 if assignment is None:
                     passed_over.append(step)
                 else:
-                    self._calls[asyncio.create_task(self._call(assignment))] = assignment
+                    self._calls[self._waking(self._call(assignment))] = assignment
             for step in passed_over:
                 self._schedule.put_back(step.id)
 

@@ -43,7 +43,6 @@ from ricochet_orchestrator.rows import (
     run_columns,
     run_of,
     step_of,
-    step_row,
 )
 from ricochet_orchestrator.spending import Answered
 from ricochet_orchestrator.tables import (
@@ -140,8 +139,7 @@ class Store:
             paid = select(AnswerRow.step).where(AnswerRow.run == run.id)
             old = col(StepRow.run) == run.id
             session.exec(delete(StepRow).where(old, col(StepRow.id).not_in(paid)))
-            kept = set(session.exec(select(StepRow.id).where(old)))
-            session.add_all(step_row(run.id, step) for step in steps if step.id not in kept)
+            ledger.write_steps(_driver(session), run.id, steps)
 
     def add_steps(self, run_id: str, steps: Sequence[Step], now: float) -> dict[StepId, Answer]:
         """Enter steps that became known while the run goes on; the answers there are to them.
@@ -149,16 +147,13 @@ class Store:
         Those that were entered before stay as they are.
         """
         with self._transaction() as session:
-            new = [step for step in steps if session.get(StepRow, (run_id, step.id)) is None]
-            session.add_all(step_row(run_id, step) for step in new)
-            session.flush()
-            found: dict[StepId, Answer] = {}
-            for step in steps:
-                row = session.get(AnswerRow, step.id)
-                if row is not None:
-                    found[step.id] = answer_of(row)
-                    _complete(session, run_id, step.id, now)
-            return found
+            connection = _driver(session)
+            ledger.write_steps(connection, run_id, steps)
+            known = [step.id for step in steps if ledger.answered(connection, step.id)]
+            for step in known:
+                ledger.complete_step(connection, run_id, step, now)
+            rows = (session.get_one(AnswerRow, step) for step in known)
+            return {StepId(row.step): answer_of(row) for row in rows}
 
     def set_outputs(self, run_id: str, outputs: Sequence[StepId]) -> None:
         """Which answers are the run's text, from now on."""
@@ -411,8 +406,3 @@ def _changed(
     if account != before:
         ledger.write_account(connection, account)
     return account
-
-
-def _complete(session: Session, run_id: str, step_id: StepId, now: float) -> None:
-    step = session.get_one(StepRow, (run_id, step_id))
-    step.status, step.error, step.completed_at = Status.COMPLETED, "", now

@@ -20,6 +20,7 @@ from ricochet_orchestrator.request import Options
 from ricochet_orchestrator.result import RunResult
 from ricochet_orchestrator.routing import DEFAULTS, RoutingSettings
 from ricochet_orchestrator.run import enter, work_on
+from ricochet_orchestrator.segment import TokenCounter
 from ricochet_orchestrator.setting import Setting
 from ricochet_orchestrator.store import Store
 from ricochet_protocol.ids import Address, ModelId
@@ -65,6 +66,7 @@ class Stage:
     payer: Payer = PAYER
     routing: RoutingSettings = DEFAULTS
     allow_logging: bool = False
+    count: TokenCounter = count_tokens
 
     def __post_init__(self) -> None:
         if self.subscribed:
@@ -106,7 +108,7 @@ class Stage:
                 settlement=self.settlement,
                 store=store,
                 payer=self.payer,
-                count=count_tokens,
+                count=self.count,
                 seed=seed,
                 clock=lambda: self.settlement.now,
                 tell=self._tell,
