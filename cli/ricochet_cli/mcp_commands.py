@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ricochet_cli.console import say
-from ricochet_cli.home import Home
+from ricochet_cli.console import print_json, say
+from ricochet_cli.home import AsJson, Home
 from ricochet_cli.mcp_server.toolbox import Tier
 
 app = typer.Typer(
@@ -34,10 +34,31 @@ Tools = Annotated[
 
 @app.callback()
 def serve(
-    context: typer.Context, home: Home, project: Project = None, tools: Tools = Tier.ALL
+    context: typer.Context,
+    home: Home,
+    project: Project = None,
+    tools: Tools = Tier.ALL,
+    http: Annotated[
+        bool,
+        typer.Option("--http", help="Serve clients that connect by URL, on this machine only."),
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="With --http; 0: any that is free.")
+    ] = 8791,
+    as_json: AsJson = False,
 ) -> None:
-    """Serve a client on standard input and output, until it closes them."""
+    """Serve a client on standard input and output, until it closes them.
+
+    With --http, stdout gets the URL; clients send the token in the home's mcp.token as
+    `Authorization: Bearer TOKEN`. Ctrl-C ends it; runs go on.
+    """
     if context.invoked_subcommand is not None:
+        return
+    home = home.absolute()
+    if project is not None:
+        os.chdir(project)
+    if http:
+        _serve_http(home, tools, port, as_json)
         return
     if sys.stdin.isatty():
         say("This speaks MCP on its standard input: an editor starts it. Ctrl-C ends it.")
@@ -45,8 +66,19 @@ def serve(
     from ricochet_cli.mcp_server.wire import claimed
 
     reader, writer = claimed()
-    if project is not None:
-        os.chdir(project)
     from ricochet_cli.mcp_server.starting import serve_stdio
 
-    serve_stdio(home.absolute(), tools, reader, writer)
+    serve_stdio(home, tools, reader, writer)
+
+
+def _serve_http(home: Path, tools: Tier, port: int, as_json: bool) -> None:
+    from ricochet_cli.mcp_server.starting import serve_http
+
+    def ready(url: str, file: Path) -> None:
+        if as_json:
+            print_json({"url": url, "token_file": str(file)})
+        else:
+            typer.echo(url)
+        say(f"clients send the token in {file}; Ctrl-C ends this, and runs go on")
+
+    serve_http(home, tools, port, ready)

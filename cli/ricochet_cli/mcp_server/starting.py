@@ -1,16 +1,51 @@
 """Starts a server; the one module that loads all of it."""
 
 import gc
+import socket
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from ricochet_cli.mcp_server.toolbox import Tier
+
+if TYPE_CHECKING:
+    from ricochet_cli.mcp_server.server import Server
 
 
 def serve_stdio(home: Path, tier: Tier, reader: BinaryIO, writer: BinaryIO) -> None:
     """Serve one client over a pair of streams until it closes them."""
     import anyio
 
+    anyio.run(_made(home, tier).serve, reader, writer)
+
+
+def serve_http(home: Path, tier: Tier, port: int, ready: Callable[[str, Path], None]) -> None:
+    """Serve clients that connect by URL until SIGINT or SIGTERM; `ready` hears the URL and where
+    the token is. LocalFault `port_in_use`."""
+    import asyncio
+    import signal
+
+    from ricochet_orchestrator.api.server import bound
+    from ricochet_settlement.hot_key import load_or_create
+
+    file = home / "mcp.token"
+    token = load_or_create(file).hex()
+
+    async def until_stopped(listener: socket.socket) -> None:
+        from ricochet_cli.mcp_server import http_door
+
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        server = _made(home, tier)
+        await http_door.serve(server, listener, token, lambda url: ready(url, file), stop)
+
+    with bound("127.0.0.1", port) as listener:
+        asyncio.run(until_stopped(listener))
+
+
+def _made(home: Path, tier: Tier) -> "Server":
     # What is made while modules load stays; looking for garbage in it takes a tenth of the start.
     gc.disable()
     from ricochet_cli.mcp_server.server import make_server
@@ -18,4 +53,4 @@ def serve_stdio(home: Path, tier: Tier, reader: BinaryIO, writer: BinaryIO) -> N
     server = make_server(home, tier)
     gc.freeze()
     gc.enable()
-    anyio.run(server.serve, reader, writer)
+    return server
