@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ import hardhat_project
 # The same examples in every run, and no deadline: a busy machine must not decide a test.
 settings.register_profile("ricochet", derandomize=True, deadline=None)
 settings.load_profile("ricochet")
+
+
+# Tests read English, whatever their machine speaks; LC_ALL reaches the processes they start.
+os.environ["LC_ALL"] = "C.UTF-8"
 
 
 @pytest.fixture(scope="session")

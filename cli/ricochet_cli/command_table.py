@@ -17,6 +17,8 @@ from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
 from ricochet_cli.examples import examples_of
+from ricochet_cli.help_text import SpokenContext, speak
+from ricochet_cli.language import t
 
 
 class Entry(NamedTuple):
@@ -98,6 +100,8 @@ class _OnDemand(MutableMapping[str, Command]):
 class Commands(TyperGroup):
     """The group whose commands are those of the table."""
 
+    context_class = SpokenContext
+
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = _OnDemand()
@@ -136,6 +140,7 @@ def _build(name: str, entry: Entry) -> Command:
         command = get_command(single)
     command.name = name
     _teach(command, f"ricochet {name}")
+    speak(command)
     return command
 
 
@@ -147,7 +152,7 @@ def _teach(command: Command, name: str) -> None:
         lines = examples_of(path, known)
         if lines:
             # \b: lines that are not to be wrapped.
-            one.epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+            one.epilog = "\n".join(["\b", t("Examples:"), *(f"  {line}" for line in lines)])
 
 
 def _tree(command: Command, name: str) -> Iterator[tuple[str, Command]]:

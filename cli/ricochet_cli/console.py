@@ -1,4 +1,8 @@
-"""What commands print: data on stdout, all else on stderr, plain tables where people look."""
+"""What commands print: data on stdout, all else on stderr, plain tables where people look.
+
+English texts are translated here on their way to a person (`told`), and never on their way to a
+program.
+"""
 
 import json
 import os
@@ -8,15 +12,17 @@ from typing import Any
 
 import typer
 
+from ricochet_cli.language import t, told
+
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout, alone."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def say(text: str) -> None:
-    """A line for the person at the terminal, on stderr."""
-    typer.echo(text, err=True)
+def say(text: str, /, **values: object) -> None:
+    """A line for the person at the terminal, on stderr; a template when it comes with values."""
+    typer.echo(t(text, **values) if values else told(text), err=True)
 
 
 def print_error(code: str, message: str, hint: str, as_json: bool) -> None:
@@ -25,13 +31,14 @@ def print_error(code: str, message: str, hint: str, as_json: bool) -> None:
         document = {"error": {"code": code, "message": message, "hint": hint}}
         typer.echo(json.dumps(document, ensure_ascii=False), err=True)
         return
-    typer.echo(f"{_red('error:')} {message}", err=True)
+    typer.echo(f"{_red(t('error:'))} {told(message)}", err=True)
     if hint:
-        typer.echo(f"hint: {hint}", err=True)
+        typer.echo(t("hint: {hint}", hint=told(hint)), err=True)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Aligned columns; those whose cells all look like numbers are right-aligned."""
+    headers = [told(header) for header in headers]
     columns = list(zip(headers, *rows, strict=True))
     widths = [max(len(cell) for cell in column) for column in columns]
     right = [all(_numeric(cell) for cell in column[1:]) for column in columns]

@@ -7,6 +7,7 @@ import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson
+from ricochet_cli.language import t
 from ricochet_protocol.errors import ExitCode, LocalFault, UsageError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ async def _supervise(demo: "Demo", keep: bool) -> "Report":
         raise KeyboardInterrupt from None
     except BaseException:
         await demo.children.stop()
-        say(f"what the processes said is in {demo.folder / 'logs'}")
+        say("what the processes said is in {folder}", folder=demo.folder / "logs")
         raise
     if keep:
         return report
@@ -123,18 +124,18 @@ def _walk(folder: Path) -> str:
     return "\n".join(
         [
             "",
-            "The network is still running. Try it as its subscriber:",
+            t("The network is still running. Try it as its subscriber:"),
             f"  export RICOCHET_HOME={folder / 'subscriber'}",
             "  ricochet chain status",
             "  ricochet chain run README.md --chain overview",
-            "as a key owner:",
+            t("as a key owner:"),
             f"  ricochet node status --home {folder / 'alice'}",
             f"  ricochet keys list --home {folder / 'alice'}",
-            "or as somebody new:",
+            t("or as somebody new:"),
             "  export RICOCHET_HOME=$PWD/me",
             f"  ricochet network join {folder / 'subscriber' / 'network.json'}",
             "  ricochet wallet new && ricochet dev faucet && ricochet subscribe --plan 10",
-            "and stop it with:",
+            t("and stop it with:"),
             f"  ricochet dev stop {folder}",
         ]
     )

@@ -8,6 +8,7 @@ import typer
 from ricochet_cli import key_move_commands, key_use_commands
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t
 from ricochet_cli.secret_input import PassphraseFile, key, passphrase
 from ricochet_protocol.errors import UsageError
 
@@ -60,7 +61,7 @@ def add(
             "no_url", f"{provider} has no address of its own", "give the API's base URL with --url"
         )
     wanted = row.needs_key or stdin or file is not None
-    secret = key("key", stdin, file) if wanted else ""
+    secret = key(t("key"), stdin, file) if wanted else ""
     info = Keystore(home / "keys.json").add(
         _phrase(home, passphrase_file),
         name or provider,
@@ -71,8 +72,13 @@ def add(
     if as_json:
         print_json(_document(info))
     else:
-        say(f"key {info.id} (…{info.last4}) is encrypted for {info.origin}")
-        say(f"next: ricochet keys test {info.id}")
+        say(
+            "key {id} (…{last4}) is encrypted for {origin}",
+            id=info.id,
+            last4=info.last4,
+            origin=info.origin,
+        )
+        say("next: ricochet keys test {id}", id=info.id)
 
 
 def _phrase(home: Path, file: Path | None) -> str:
@@ -144,7 +150,7 @@ def remove(home: Home, name: Name, as_json: AsJson = False) -> None:
     if as_json:
         print_json(_document(info))
     else:
-        say(f"key {name} is removed")
+        say("key {name} is removed", name=name)
 
 
 @app.command("rotate")
@@ -166,12 +172,16 @@ def rotate(
 
     store = Keystore(home / "keys.json")
     store.find(name)
-    secret = key("key", stdin, file)
+    secret = key(t("key"), stdin, file)
     info = store.rotate(_phrase(home, passphrase_file), name, secret)
     if as_json:
         print_json(_document(info))
     else:
-        say(f"key {name} is now …{info.last4}; start a running node again to use it")
+        say(
+            "key {name} is now …{last4}; start a running node again to use it",
+            name=name,
+            last4=info.last4,
+        )
 
 
 key_use_commands.add_to(app)

@@ -19,6 +19,7 @@ from typer._click import exceptions
 from ricochet_cli.command_table import Commands
 from ricochet_cli.completing import VARIABLE, answer_shells
 from ricochet_cli.console import print_error
+from ricochet_cli.language import choose, t
 from ricochet_protocol.errors import ExitCode, RicochetError
 
 NEW_OBJECTS_A_COLLECTION: Final = 100_000
@@ -56,8 +57,12 @@ def _root(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; its exit code. Errors are printed here and nowhere else."""
+    """Run one command; its exit code. Errors are printed here and nowhere else.
+
+    Programs get English, whatever the environment says.
+    """
     as_json = "--json" in arguments
+    choose({} if as_json else os.environ)
     if VARIABLE in os.environ:
         answer_shells()
     try:
@@ -70,7 +75,8 @@ def main(arguments: Sequence[str]) -> int:
         return ExitCode.OK
     except exceptions.UsageError as error:
         where = error.ctx.command_path if error.ctx else "ricochet"
-        print_error("usage", error.format_message(), f"{where} --help shows what it takes", as_json)
+        hint = t("{where} --help shows what it takes", where=where)
+        print_error("usage", error.format_message(), hint, as_json)
         return ExitCode.USAGE
     except (typer.Abort, KeyboardInterrupt):
         print_error("interrupted", "interrupted", "", as_json)

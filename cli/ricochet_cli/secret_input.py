@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ricochet_cli.language import t
 from ricochet_protocol.errors import ConfigurationError, UsageError
 
 PassphraseFile = Annotated[
@@ -25,7 +26,7 @@ def passphrase(
     *,
     new: bool = False,
     opens: Path | None = None,
-    what: str = "Passphrase",
+    what: str = "",
     option: str = "--passphrase-file",
 ) -> str:
     """The passphrase from `file`, else from a hidden prompt (twice when it is `new`).
@@ -35,7 +36,7 @@ def passphrase(
     terminal, and as from `recall`.
     """
     if file is not None:
-        return read_file(file, "passphrase")
+        return read_file(file, t("passphrase"))
     if opens is not None:
         from ricochet_settlement.remembered import recall
 
@@ -48,7 +49,9 @@ def passphrase(
             f"give {option} FILE"
             + (" or set RICOCHET_PASSPHRASE_FILE" if option == "--passphrase-file" else ""),
         )
-    answer: str = typer.prompt(what, hide_input=True, confirmation_prompt=new, err=True)
+    answer: str = typer.prompt(
+        what or t("Passphrase"), hide_input=True, confirmation_prompt=new, err=True
+    )
     return answer
 
 
@@ -90,12 +93,12 @@ def read_file(file: Path, what: str) -> str:
         raise ConfigurationError(
             "secret_file", f"cannot read the {what} from {file}", "check the path and its rights"
         ) from error
-    return _first(lines, f"{file} holds no {what}")
+    return _first(lines, t("{file} holds no {what}", file=file, what=what))
 
 
 def read_stdin(what: str) -> str:
     """The first line of standard input; ConfigurationError when it is empty."""
-    return _first(sys.stdin.read().splitlines(), f"standard input held no {what}")
+    return _first(sys.stdin.read().splitlines(), t("standard input held no {what}", what=what))
 
 
 def _first(lines: list[str], message: str) -> str:

@@ -58,5 +58,9 @@ def subscribe(
             }
         )
     else:
-        say(f"period {paid.period} is paid: budget {dollars(paid.budget)} for 30 days")
+        say(
+            "period {period} is paid: budget {budget} for 30 days",
+            period=paid.period,
+            budget=dollars(paid.budget),
+        )
         say("next: ricochet chain run FILE --chain overview")

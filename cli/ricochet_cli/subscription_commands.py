@@ -7,6 +7,7 @@ import typer
 
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t
 from ricochet_cli.secret_input import PassphraseFile, unlock_wallet
 from ricochet_cli.spending_command import spending
 from ricochet_cli.values import moment
@@ -98,7 +99,11 @@ def close(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson = 
     if as_json:
         print_json([{"period": period, "refundable": rest} for period, rest in closed])
     for period, rest in closed:
-        say(f"period {period} is closed: {dollars(rest)} of it can be refunded")
+        say(
+            "period {period} is closed: {rest} of it can be refunded",
+            period=period,
+            rest=dollars(rest),
+        )
     if not closed:
         say("no period can be closed now")
 
@@ -112,7 +117,7 @@ def refund(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson =
     if as_json:
         print_json({"refunded": amount})
     else:
-        say(f"{dollars(amount)} went to the wallet")
+        say("{amount} went to the wallet", amount=dollars(amount))
 
 
 @app.command("rotate-session")
@@ -135,7 +140,11 @@ def rotate_session(
     if as_json:
         print_json({"replaced": done.replaced, "delegate": done.delegate, "kept": str(done.kept)})
     else:
-        say(f"{done.delegate} signs now; the old key is kept in {done.kept}")
+        say(
+            "{delegate} signs now; the old key is kept in {kept}",
+            delegate=done.delegate,
+            kept=done.kept,
+        )
         say("for a day it can still raise what nodes may claim, never beyond the paid budget")
 
 
@@ -148,7 +157,7 @@ def _set_auto_renew(
     if as_json:
         print_json({"auto_renew": wanted})
     else:
-        say(f"automatic renewal is {'on' if wanted else 'off'}")
+        say("automatic renewal is on" if wanted else "automatic renewal is off")
 
 
 def _write(
@@ -171,7 +180,12 @@ def _print_paid(paid: "Subscription", as_json: bool) -> None:
     if as_json:
         print_json({"period": paid.period, "budget": paid.budget, "end": paid.end})
     else:
-        say(f"period {paid.period}: budget {dollars(paid.budget)} until {moment(paid.end)}")
+        say(
+            "period {period}: budget {budget} until {end}",
+            period=paid.period,
+            budget=dollars(paid.budget),
+            end=moment(paid.end),
+        )
 
 
 def standing_document(found: "Standing") -> dict[str, object]:
@@ -207,18 +221,20 @@ def standing_document(found: "Standing") -> dict[str, object]:
 def standing_text(found: "Standing") -> str:
     paid = found.subscription
     if paid is None:
-        return "no subscription (ricochet subscribe)"
-    ends = "ends" if found.running else "ended"
+        return t("no subscription (ricochet subscribe)")
+    period, end = paid.period, moment(paid.end)
     lines = [
-        f"period      {paid.period}, {ends} {moment(paid.end)}",
-        f"budget      {dollars(paid.budget)}",
-        f"committed   {dollars(paid.committed)} to nodes",
-        f"paid        {dollars(paid.paid)} to nodes, their commission included",
-        f"renewal     {'automatic' if found.auto_renew else 'by hand'}",
-        f"refundable  {dollars(found.refundable)}",
+        t("period      {period}, ends {end}", period=period, end=end)
+        if found.running
+        else t("period      {period}, ended {end}", period=period, end=end),
+        t("budget      {budget}", budget=dollars(paid.budget)),
+        t("committed   {committed} to nodes", committed=dollars(paid.committed)),
+        t("paid        {paid} to nodes, their commission included", paid=dollars(paid.paid)),
+        t("renewal     automatic") if found.auto_renew else t("renewal     by hand"),
+        t("refundable  {refundable}", refundable=dollars(found.refundable)),
     ]
     if found.closable:
-        lines.append("next        ricochet subscription close: an ended period has a rest")
+        lines.append(t("next        ricochet subscription close: an ended period has a rest"))
     if found.nodes:
         rows = [
             (str(entry.period), entry.node, dollars(entry.committed), dollars(entry.claimed))

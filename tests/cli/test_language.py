@@ -1,0 +1,113 @@
+"""Which language a command speaks, and what it translates on the way to a person."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ricochet_cli import language
+from ricochet_cli.console import print_error, say, table
+from ricochet_cli.language import choose, t, told
+from ricochet_cli.main import main
+
+
+@pytest.fixture
+def russian(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("RICOCHET_LANG", "ru")
+    choose({"RICOCHET_LANG": "ru"})
+    yield
+    choose({})
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted"),
+    [
+        ({}, "en"),
+        ({"LANG": "ru_RU.UTF-8"}, "ru"),
+        ({"LANG": "ru"}, "ru"),
+        ({"LC_MESSAGES": "C", "LANG": "ru_RU.UTF-8"}, "en"),
+        ({"LC_ALL": "", "LC_MESSAGES": "", "LANG": "ru_RU.UTF-8"}, "ru"),
+        ({"LC_ALL": "ru_RU.UTF-8", "LC_MESSAGES": "en_GB.UTF-8"}, "ru"),
+        ({"RICOCHET_LANG": "en", "LC_ALL": "ru_RU.UTF-8"}, "en"),
+        ({"RICOCHET_LANG": "russian", "LANG": "ru_RU.UTF-8"}, "en"),
+        ({"RICOCHET_LANG": "../ru"}, "en"),
+    ],
+)
+def test_the_first_variable_that_is_set_decides(environment: dict[str, str], wanted: str) -> None:
+    assert language.language(environment) == wanted
+
+
+@pytest.mark.parametrize("asked", ["de_DE.UTF-8", "C", "RU", "/etc"])
+def test_without_a_catalogue_it_is_english(asked: str) -> None:
+    choose({"RICOCHET_LANG": asked})
+    assert t("error:") == "error:"
+    assert told("no keys yet") == "no keys yet"
+
+
+def test_help_is_translated_down_to_typers_own_words(
+    russian: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["keys", "add", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Использование: ricochet keys add")
+    assert "Зашифровать ключ провайдера вашей парольной фразой." in shown
+    assert "[обязательно]" in shown
+    assert "[переменная: RICOCHET_HOME]" in shown
+    assert "Показать эту справку и выйти." in shown
+    assert main(["--help"]) == 0
+    assert "Владельцу ключей:\n  keys " in capsys.readouterr().out
+
+
+def test_a_mistyped_command_is_guessed_in_russian(
+    russian: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["chian", "list"]) == 2
+    assert "Нет команды 'chian'. Может быть, 'chain'?" in capsys.readouterr().err
+
+
+def test_an_error_is_translated_for_people_and_never_for_programs(
+    russian: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["keys", "add", "skynet"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("ошибка: провайдера 'skynet' нет; есть openai, ")
+    assert "\nподсказка: " in said
+    assert main(["keys", "add", "skynet", "--json"]) == 2
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert error["code"] == "unknown_provider"
+    assert error["message"].startswith("there is no provider 'skynet'; there are openai, ")
+
+
+def test_an_error_that_quotes_another_is_translated_with_it(
+    russian: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_error("bad_address", "--to: not an account address: 0y", "", as_json=False)
+    assert capsys.readouterr().err == "ошибка: --to: это не адрес счёта: 0y\n"
+
+
+def test_what_no_message_fits_is_shown_as_it_is(
+    russian: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say("{0} {name} %s: a peer's own words {")
+    assert capsys.readouterr().err == "{0} {name} %s: a peer's own words {\n"
+
+
+def test_headers_of_tables_are_translated_and_columns_fit(russian: None) -> None:
+    assert table(("name", "key"), [("alice", "7")]).splitlines() == [
+        "имя    ключ",
+        "─────  ────",
+        "alice     7",
+    ]
+
+
+@given(text=st.text(max_size=300), hole=st.sampled_from(["{0}", "{name}", "{", "}", "{{}}"]))
+def test_hostile_text_neither_breaks_nor_is_read_as_a_template(text: str, hole: str) -> None:
+    choose({"RICOCHET_LANG": "ru"})
+    try:
+        name = f"{text}{hole}"
+        assert repr(name) in told(f"there is no provider {name!r}; there are none")
+        told(name)
+    finally:
+        choose({})
