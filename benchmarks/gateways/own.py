@@ -107,7 +107,10 @@ def node(one: Home, core: int) -> Iterator[Running]:
             if child.poll() is not None or time.perf_counter() > start + START_SECONDS:
                 raise RuntimeError(f"the node does not answer: see {log}")
             time.sleep(0.005)
-        yield Running(child.pid, time.perf_counter() - start)
+        first = time.perf_counter() - start
+        assert child.stdout is not None
+        child.stdout.readline()  # its address: it has joined the network
+        yield Running(child.pid, first)
 
 
 def free_port() -> int:

@@ -1,8 +1,9 @@
 """The node as a program: chooses the implementations, checks everything, runs until told to stop.
 
 What is wrong is found in the order in which a person would mend it: network, wallet, keys, offers,
-policy, passphrase, chain, registration, gas. Everything that was opened is closed in reverse order,
-however it ends; the vault dies with this process even if that is killed.
+policy, passphrase, the owner's door, chain, registration, gas. The door serves its owner as soon as
+it is open, while the node still joins (`joining`). Everything that was opened is closed in reverse
+order, however it ends; the vault dies with this process even if that is killed.
 """
 
 import asyncio
@@ -10,18 +11,14 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from random import SystemRandom
-from typing import Final
+from typing import TYPE_CHECKING
 
-import aiohttp
 import msgspec
 
-from ricochet_network.libp2p_transport import Libp2pTransport
-from ricochet_network.peers import PeerNetwork
 from ricochet_node import counters, event_loop, key_states, keystore, ledger_file
 from ricochet_node.admin import Admin
-from ricochet_node.alerts import Alerts
 from ricochet_node.cap_watch import CapWatch
 from ricochet_node.config import NodeConfig
 from ricochet_node.content_log import ContentLog
@@ -34,30 +31,20 @@ from ricochet_node.listening import host_and_port
 from ricochet_node.live_config import LiveConfig
 from ricochet_node.local_door import LocalDoor
 from ricochet_node.log import EventLog, open_log
-from ricochet_node.metrics import Metrics
 from ricochet_node.monitoring import Monitoring
-from ricochet_node.node import Identity, Node
 from ricochet_node.offering import Offering
 from ricochet_node.open_keys import OpenKeys
-from ricochet_node.owner import GAS_KEY, WALLET
 from ricochet_node.passphrase import Passphrase
+from ricochet_node.recording import Records
 from ricochet_node.request_log import RequestLog
+from ricochet_node.supply import Supply
 from ricochet_node.upstreams import Upstreams
 from ricochet_node.vault_process import VaultProcess
-from ricochet_protocol.errors import BudgetError, LocalFault
+from ricochet_protocol.errors import LocalFault
 from ricochet_protocol.ids import Address, ModelId, PeerId
-from ricochet_protocol.ports import Settlement
-from ricochet_protocol.signing import account_address, peer_of
-from ricochet_settlement import wallet
-from ricochet_settlement.contract import ContractSettlement
-from ricochet_settlement.deployment import Deployment
-from ricochet_settlement.holdings import holdings
-from ricochet_settlement.hot_key import load_or_create
-from ricochet_settlement.operator import register_node
-from ricochet_settlement.peer_files import PeerFiles
-from ricochet_settlement.sender import Outbox
 
-PEER_KEY: Final = "peer.key"
+if TYPE_CHECKING:
+    from ricochet_node.node import Node
 
 
 @dataclass(frozen=True)
@@ -98,7 +85,6 @@ async def run_node(
     """
     offering = Offering.of(options.home)
     config = offering.check()
-    deployment, operator = offering.deployment, offering.operator
     listen = options.listen or config.listen
     async with AsyncExitStack() as stack:
         log = stack.enter_context(open_log(options.log))
@@ -113,88 +99,43 @@ async def run_node(
         stack.callback(rooms.close)
         states = KeyStates(options.home / key_states.FILE_NAME, offering.marks, time.time())
         stack.callback(states.close)
-        gas_key = load_or_create(options.home / GAS_KEY)
-        outbox = Outbox(options.home)
-        settlement = await ContractSettlement.connect(
-            deployment, gas_key, outbox, follow=options.home
-        )
-        stack.push_async_callback(settlement.close)
-        seed = load_or_create(options.home / PEER_KEY)
         caps = CapWatch(time.time, log)
         open_keys = OpenKeys(vault, rooms)
         calls = await stack.enter_async_context(HttpClient())
         upstreams = Upstreams(calls, vault, offering.keys, log, caps, open_keys.origin)
         stack.push_async_callback(upstreams.stop)
-        node = Node(
-            Identity(peer=peer_of(seed), operator=operator, seed=seed),
-            config,
-            settlement,
-            books,
-            upstreams,
-            log,
-            time.time,
-            offering.look_of(config),
-            states,
-            rooms,
+        supply = Supply(
+            config, books, upstreams, log, time.time, offering.look_of(config), states, rooms
         )
-        network = PeerNetwork(
-            Libp2pTransport(seed, listen),
-            seed,
-            deployment.domain.network,
-            (*deployment.bootstrap, *await settlement.first_peers(SystemRandom())),
-            node.door,
-            store=PeerFiles(options.home),
-            public=deployment.public,
-            members=deployment.members,
-            announce=config.announce,
-        )
-        stack.push_async_callback(network.stop)
-        await network.start()
-        await _register(options.home, passphrase, deployment, settlement, operator, network, log)
-        passphrase.forget()
-        await _check_gas(deployment, account_address(gas_key))
-        await node.join(network)
-        consent = _log_requests(stack, options.home, config.monitoring, node)
-        await _monitor(stack, config.monitoring, node, log)
+        consent = _log_requests(stack, options.home, config.monitoring, supply.records)
+        supply.open_to_owner()
         if config.door:
-            await _open_door(stack, options.home, config.door, node, log)
+            await _open_door(stack, options.home, config.door, supply, log)
+        # A second of imports: the door serves meanwhile.
+        await asyncio.to_thread(import_module, "ricochet_node.joining")
+        from ricochet_node.joining import join
+
+        node, network = await join(
+            stack, options.home, offering, config, listen, passphrase, books, supply, log
+        )
+        passphrase.forget()
+        await _monitor(stack, config.monitoring, node, supply.records, log)
         admin = Admin(node)
         await stack.enter_async_context(
-            admin.running(options.home, network.peer, operator, network.addresses)
+            admin.running(options.home, network.peer, offering.operator, network.addresses)
         )
         began = msgspec.structs.replace(config, limits=rules)
         await _follow_edits(stack, options.home, began, vault, node, rooms, consent, log)
         models = tuple(offer.model for offer in config.offers)
-        log.event("started", peer=network.peer, operator=operator, models=len(models))
+        log.event("started", peer=network.peer, operator=offering.operator, models=len(models))
         notices = offering.notices(config)
         event_loop.started()
-        ready(NodeReady(network.peer, operator, network.addresses, models, notices))
+        ready(NodeReady(network.peer, offering.operator, network.addresses, models, notices))
         await _until_stopped(node, vault, stop, log)
 
 
-async def _register(
-    home: Path,
-    passphrase: Passphrase,
-    deployment: Deployment,
-    settlement: Settlement,
-    operator: Address,
-    network: PeerNetwork,
-    log: EventLog,
-) -> None:
-    """Make the registry map the operator to this peer: without it, no client believes an advert."""
-    known = await settlement.node(operator)
-    if known is not None and known.peer == network.peer:
-        return
-    key = await asyncio.to_thread(wallet.unlock, home / WALLET, passphrase.text())
-    payout = known.payout if known is not None else operator
-    await register_node(
-        deployment, key, network.peer, network.addresses, payout, outbox=Outbox(home)
-    )
-    log.event("registered", operator=operator, peer=network.peer, payout=payout)
-
-
 def _log_requests(
-    stack: AsyncExitStack, home: Path, monitoring: Monitoring, node: Node
+    stack: AsyncExitStack, home: Path, monitoring: Monitoring, records: Records
 ) -> Callable[[bool], None]:
     """Record every request, and what was said only while the owner agrees to that.
 
@@ -202,14 +143,14 @@ def _log_requests(
     """
     requests = RequestLog(home, keep_days=monitoring.keep_days)
     stack.callback(requests.close)
-    node.recorded.append(requests.write)
+    records.listeners.append(requests.write)
     content = ContentLog(home, keep_days=monitoring.content_days)
     stack.callback(content.close)
     content.prune(time.time())
-    node.recorded.append(lambda record: content.prune(record.time))
+    records.listeners.append(lambda record: content.prune(record.time))
 
     def consent(given: bool) -> None:
-        node.content_heard[:] = [content.write] if given else []
+        records.content_listeners[:] = [content.write] if given else []
 
     consent(monitoring.content)
     return consent
@@ -218,16 +159,23 @@ def _log_requests(
 async def _monitor(
     stack: AsyncExitStack,
     monitoring: Monitoring,
-    node: Node,
+    node: "Node",
+    records: Records,
     log: EventLog,
 ) -> None:
     """Start what the owner wants to be told by; all of it ends with `stack`."""
     if monitoring.metrics:
+        from ricochet_node.metrics import Metrics
+
         metrics = Metrics(node.status)
-        node.recorded.append(metrics.count)
+        records.listeners.append(metrics.count)
         url = await stack.enter_async_context(metrics.served(*host_and_port(monitoring.metrics)))
         log.event("metrics", url=url)
     if monitoring.webhook or monitoring.desktop:
+        import aiohttp
+
+        from ricochet_node.alerts import Alerts
+
         client = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
         alerts = Alerts(monitoring, client, time.time, log)
         log.listener = alerts.hear
@@ -235,10 +183,10 @@ async def _monitor(
 
 
 async def _open_door(
-    stack: AsyncExitStack, home: Path, place: str, node: Node, log: EventLog
+    stack: AsyncExitStack, home: Path, place: str, supply: Supply, log: EventLog
 ) -> None:
     """Let the owner's own clients in, as long as `stack` lasts."""
-    door = LocalDoor(node.own, lambda: node.shown, DoorTokens(home), time.time)
+    door = LocalDoor(supply.own, supply.capacity.own, DoorTokens(home), time.time)
     url = await stack.enter_async_context(door.opened(*host_and_port(place)))
     log.event("door", url=url)
 
@@ -248,7 +196,7 @@ async def _follow_edits(
     home: Path,
     config: NodeConfig,
     vault: VaultProcess,
-    node: Node,
+    node: "Node",
     rooms: VaultRooms,
     consent: Callable[[bool], None],
     log: EventLog,
@@ -264,17 +212,8 @@ async def _follow_edits(
     await stack.enter_async_context(live.followed())
 
 
-async def _check_gas(deployment: Deployment, account: Address) -> None:
-    if (await holdings(deployment, account)).wei == 0:
-        raise BudgetError(
-            "no_gas_money",
-            f"the node's gas account {account} is empty: it could neither reserve nor claim",
-            f"send a little ether to {account}; that key has no other rights",
-        )
-
-
 async def _until_stopped(
-    node: Node, vault: VaultProcess, stop: asyncio.Event, log: EventLog
+    node: "Node", vault: VaultProcess, stop: asyncio.Event, log: EventLog
 ) -> None:
     running = asyncio.create_task(node.run())
     vault_ends = asyncio.create_task(vault.exited())

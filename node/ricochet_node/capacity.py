@@ -30,9 +30,14 @@ class Capacity:
         self._clock = clock
 
     def shown(self) -> tuple[ModelOffer, ...]:
-        """What the node can serve now, offer by offer."""
-        if not self._book.admitting:
-            return ()
+        """What peers can be served now, offer by offer."""
+        return self._ready() if self._book.admitting else ()
+
+    def own(self) -> tuple[ModelOffer, ...]:
+        """What the owner can be served now."""
+        return self._ready() if self._book.serves_owner else ()
+
+    def _ready(self) -> tuple[ModelOffer, ...]:
         each = (self._of(offer) for offer in self._book.offers)
         return tuple(offer for offer in each if offer is not None)
 

@@ -1,6 +1,6 @@
 """The node's parts joined over the ports, whatever implements them: libp2p and a chain, or twins.
 
-Construction needs no network; `join` publishes the first advert and only then admits calls.
+Construction needs no network; `join` publishes the first advert and only then admits peers' calls.
 """
 
 import asyncio
@@ -10,27 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ricochet_node.advertise import Advertiser
-from ricochet_node.capacity import Capacity
 from ricochet_node.claimer import Claimer
 from ricochet_node.config import NodeConfig
 from ricochet_node.confirming import Confirming
 from ricochet_node.door import Door
 from ricochet_node.funds import survey
-from ricochet_node.key_room import Rooms
-from ricochet_node.key_states import KeyStates
 from ricochet_node.ledger import Ledger
 from ricochet_node.log import EventLog
-from ricochet_node.offers import OfferBook
-from ricochet_node.own_calls import OwnCalls
-from ricochet_node.own_tally import OwnTally
-from ricochet_node.pool import Pool
 from ricochet_node.reachability import Reachability
-from ricochet_node.recording import Records
 from ricochet_node.serve import Server, Terms
-from ricochet_node.sharing_watch import Look, SharingWatch
 from ricochet_node.standings import Standings
-from ricochet_node.upstream import Upstream
-from ricochet_protocol.advert import ModelOffer
+from ricochet_node.supply import Supply
 from ricochet_protocol.ids import Address, PeerId
 from ricochet_protocol.ports import Peers, Settlement
 
@@ -56,43 +46,31 @@ class Node:
         config: NodeConfig,
         settlement: Settlement,
         ledger: Ledger,
-        upstream: Upstream,
+        supply: Supply,
         log: EventLog,
         clock: Callable[[], float],
-        sharing: Look,
-        states: KeyStates,
-        rooms: Rooms,
     ) -> None:
         self._identity = identity
         self._config = config
         self._network = settlement.domain.network
         self._ledger = ledger
         self._clock = clock
-        self.book = OfferBook(config.offers)
-        self._pool = Pool(self.book, upstream, states, rooms, clock, log)
-        self._capacity = Capacity(self.book, self._pool, clock)
+        self._supply = supply
+        self.book = supply.book
         standings = Standings(ledger, settlement, identity.operator, config.credit_cap)
         self._confirming = Confirming(standings, log)
-        terms = Terms(network=self._network, operator=identity.operator)
-        records = Records()
         server = Server(
-            terms,
+            Terms(network=self._network, operator=identity.operator),
             identity.seed,
-            self.book,
+            supply.book,
             ledger,
             standings,
-            self._pool,
+            supply.pool,
             lambda digest: self._advertiser.terms(digest),
-            records,
+            supply.records,
             clock,
             log,
         )
-        self._tally = OwnTally(ledger)
-        self.own = OwnCalls(self.book, self._pool, records, self._tally, clock)
-        self.recorded = records.listeners
-        """Hear how each request went, when it has ended."""
-        self.content_heard = records.content_listeners
-        """Hear what was said in the calls whose subscribers allow it to be logged."""
         self.door = Door(
             identity.peer,
             identity.operator,
@@ -105,18 +83,12 @@ class Node:
             config.guests,
         )
         self.claimer = Claimer(settlement, ledger, identity.operator, config.claim, clock, log)
-        self._sharing = SharingWatch(sharing, self.book, clock, log)
         self._settlement = settlement
         self._reachability = Reachability(lambda: self._peers.contact(), log)
         self.told_to_stop = asyncio.Event()
         """Set when the owner wants the node to end in order."""
         self._peers: Peers
         self._advertiser: Advertiser
-
-    @property
-    def shown(self) -> tuple[ModelOffer, ...]:
-        """What can be served now."""
-        return self._capacity.shown()
 
     async def join(self, peers: Peers) -> None:
         """Publish the offers on a network that has started, and admit calls."""
@@ -127,10 +99,10 @@ class Node:
             self._network,
             self._config.region,
             self.book,
-            self._capacity.shown,
+            self._supply.capacity.shown,
             self._clock,
         )
-        self._sharing.check()
+        self._supply.sharing.check()
         self.book.open()
         await self._advertiser.publish()
 
@@ -146,11 +118,11 @@ class Node:
         work = (
             self.claimer.run(),
             self._advertiser.run(),
-            self._pool.run(),
-            self._sharing.run(),
+            self._supply.pool.run(),
+            self._supply.sharing.run(),
             self._confirming.run(),
             self._reachability.run(),
-            self._tally.run(),
+            self._supply.tally.run(),
         )
         tasks = [asyncio.create_task(one) for one in work]
         try:
@@ -173,9 +145,9 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """What `admin.status` documents."""
-        self._tally.write()
+        self._supply.tally.write()
         sold = {sales.model: sales for sales in self._ledger.sales()}
-        offered = {offer.id for offer in self.shown}
+        offered = {offer.id for offer in self._supply.capacity.shown()}
         models = []
         configured = (offer.model for offer in (*self.book.offers, *self._config.offers))
         for model in dict.fromkeys((*configured, *sold)):
@@ -197,7 +169,7 @@ class Node:
             "addresses": list(self._peers.addresses),
             "draining": not self.book.admitting,
             "models": models,
-            "keys": self._pool.document(),
+            "keys": self._supply.pool.document(),
             "earned": self._ledger.earned(),
             "unclaimed": self._ledger.unclaimed_sum(),
             "open_calls": self.book.open_calls,
@@ -213,7 +185,7 @@ class Node:
     async def resume(self) -> dict[str, Any]:
         """What `admin.resume` documents."""
         self.book.open()
-        return {"models": [offer.id for offer in self.shown]}
+        return {"models": [offer.id for offer in self._supply.capacity.shown()]}
 
     async def stop(self) -> dict[str, Any]:
         """What `admin.stop` documents."""

@@ -1,9 +1,9 @@
 """What the node offers, and how many calls of each offer are open.
 
 A source goes when the right to share it ends, and an offer with its last source; what the pool can
-serve at this moment is for `capacity.py` to say. Nothing is admitted before the node has joined and
-while it drains. Whoever advertises waits on `changed`. A call holds its slot from admission to its
-end, however it ends.
+serve at this moment is for `capacity.py` to say. Peers are admitted when the node has joined, its
+owner before that, and nobody while it drains. Whoever advertises waits on `changed`. A call holds
+its slot from admission to its end, however it ends.
 """
 
 import asyncio
@@ -26,7 +26,9 @@ class OfferBook:
         self._barred: set[str] = set()
         self._open: Counter[ModelId] = Counter()
         self.admitting = False
-        """Whether calls are admitted: not before the start, nor while the node drains."""
+        """Whether peers' calls are admitted: not before the node joins, nor while it drains."""
+        self.serves_owner = False
+        """Whether the owner's are: from the start, but not while the node drains."""
         self._permissions: tuple[AttestationProof, ...] = ()
         self.changed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -57,7 +59,14 @@ class OfferBook:
 
     def find(self, model: ModelId) -> Offer:
         """The offer of a model; RemoteFault `no_model`, or `busy` when nothing is admitted."""
-        if not self.admitting:
+        return self._found(model, self.admitting)
+
+    def find_own(self, model: ModelId) -> Offer:
+        """The same for a call of the owner's, who is admitted before the node has joined."""
+        return self._found(model, self.serves_owner)
+
+    def _found(self, model: ModelId, admitting: bool) -> Offer:
+        if not admitting:
             raise RemoteFault(RemoteCode.BUSY, "the node is starting or stopping", "use another")
         offer = self._offers.get(model)
         if offer is None:
@@ -102,14 +111,18 @@ class OfferBook:
             self._permissions = proofs
             self.changed.set()
 
+    def open_to_owner(self) -> None:
+        """Admit the owner's own calls from now on."""
+        self.serves_owner = True
+
     def open(self) -> None:
-        """Admit calls from now on."""
-        self.admitting = True
+        """Admit everybody's calls from now on."""
+        self.admitting = self.serves_owner = True
         self.changed.set()
 
     def close(self) -> None:
         """Admit no more calls; those that are open go on."""
-        self.admitting = False
+        self.admitting = self.serves_owner = False
         self.changed.set()
 
     async def idle(self) -> None:

@@ -106,7 +106,7 @@ class OwnCalls:
         return max(1, min(DEFAULT_TOKENS, context - await count(texts)))
 
     async def _admitted(self, ask: Ask, note: Note) -> Offer:
-        offer = self._book.find(ask.model)
+        offer = self._book.find_own(ask.model)
         note.model = ask.model
         check_supported(ask, offer.shown)
         context = offer.shown.context

@@ -27,6 +27,7 @@ from ricochet_node.log import EventLog
 from ricochet_node.node import Identity, Node
 from ricochet_node.offer import Offer, Source
 from ricochet_node.sharing_watch import Look, nothing_sold
+from ricochet_node.supply import Supply
 from ricochet_protocol.advert import ModelOffer
 from ricochet_protocol.eip712 import (
     Reservation,
@@ -185,6 +186,7 @@ async def eventually(condition: Callable[[], bool], seconds: float = 10) -> None
 class Bench:
     chain: MemorySettlement
     upstream: UpstreamDouble
+    supply: Supply
     node: Node
     ledger: Ledger
     client: Client
@@ -214,17 +216,25 @@ async def running(
     settings = settings or config()
     states = KeyStates(home / "pool.db", dict.fromkeys(settings.keys, "mark"), chain.now)
     async with UpstreamDouble([PROVIDER_KEY]) as upstream, HttpClient() as http:
+        log = EventLog(log_text)
+        supply = Supply(
+            settings,
+            ledger,
+            DirectUpstream(http, upstream.base_url.removesuffix("/v1"), PROVIDER_KEY),
+            log,
+            lambda: chain.now,
+            sharing,
+            states,
+            rooms or NoLimits(),
+        )
         node = Node(
             Identity(peer=peer_of(NODE_SEED), operator=OPERATOR, seed=NODE_SEED),
             settings,
             chain,
             ledger,
-            DirectUpstream(http, upstream.base_url.removesuffix("/v1"), PROVIDER_KEY),
-            EventLog(log_text),
+            supply,
+            log,
             lambda: chain.now,
-            sharing,
-            states,
-            rooms or NoLimits(),
         )
         network = chain.domain.network
         served = PeerNetwork(
@@ -243,7 +253,7 @@ async def running(
         client = Client(calling, chain, served.peer, Period(1))
         work = asyncio.create_task(node.run())
         try:
-            yield Bench(chain, upstream, node, ledger, client, wires, log_text, home)
+            yield Bench(chain, upstream, supply, node, ledger, client, wires, log_text, home)
         finally:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)

@@ -45,7 +45,7 @@ def test_only_both_together_keep_what_was_said(
 ) -> None:
     async def scenario(bench: Bench) -> None:
         async with AsyncExitStack() as stack:
-            _log_requests(stack, tmp_path, Monitoring(content=owner), bench.node)
+            _log_requests(stack, tmp_path, Monitoring(content=owner), bench.supply.records)
             await bench.client.open_account()
             await bench.client.ask(bench.client.request(PROMPT, allow_logging=subscriber))
             bench.upstream.fault("cut", times=1)
@@ -71,7 +71,7 @@ def test_only_both_together_keep_what_was_said(
 def test_a_consent_that_is_withdrawn_holds_for_calls_under_way(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         async with AsyncExitStack() as stack:
-            consent = _log_requests(stack, tmp_path, Monitoring(content=True), bench.node)
+            consent = _log_requests(stack, tmp_path, Monitoring(content=True), bench.supply.records)
             await bench.client.open_account()
             bench.upstream.fault("stall_after", times=1)
             ask = bench.client.request(PROMPT, allow_logging=True)
@@ -91,7 +91,7 @@ def test_a_consent_that_is_withdrawn_holds_for_calls_under_way(tmp_path: Path) -
 def test_a_replay_and_an_unpaid_ask_leave_nothing_more(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         async with AsyncExitStack() as stack:
-            _log_requests(stack, tmp_path, Monitoring(content=True), bench.node)
+            _log_requests(stack, tmp_path, Monitoring(content=True), bench.supply.records)
             await bench.client.hello()
             ask = bench.client.request(PROMPT, allow_logging=True)
             (demand,) = await bench.client.send(ask)
@@ -119,7 +119,7 @@ def test_the_consent_is_part_of_the_ask(tmp_path: Path) -> None:
 def test_calls_of_functions_are_kept_as_they_were_delivered(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         async with AsyncExitStack() as stack:
-            _log_requests(stack, tmp_path, Monitoring(content=True), bench.node)
+            _log_requests(stack, tmp_path, Monitoring(content=True), bench.supply.records)
             await bench.client.open_account()
             tools = (Tool("look", "", "{}"),)
             await bench.client.send(bench.client.request(allow_logging=True, tools=tools))
@@ -197,7 +197,7 @@ def test_old_content_goes_at_the_start_of_a_node_that_keeps_none(tmp_path: Path)
 
     async def scenario(bench: Bench) -> None:
         async with AsyncExitStack() as stack:
-            _log_requests(stack, tmp_path, Monitoring(), bench.node)
+            _log_requests(stack, tmp_path, Monitoring(), bench.supply.records)
             await asyncio.sleep(0)
 
     run(tmp_path, scenario)

@@ -55,8 +55,8 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         shown = config(offers=(offer(features=FEATURES, context=4_000, slots=8),))
         async with running(home, shown) as bench:
             local = LocalDoor(
-                bench.node.own,
-                lambda: bench.node.shown,
+                bench.supply.own,
+                bench.supply.capacity.own,
                 tokens,
                 lambda: 0.0,
             )

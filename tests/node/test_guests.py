@@ -61,7 +61,7 @@ def test_a_private_node_serves_its_owners_wallet_without_subscription_or_payment
     tmp_path: Path,
 ) -> None:
     async def scenario(bench: Bench) -> None:
-        (shown,) = bench.node.shown
+        (shown,) = bench.supply.capacity.shown()
         assert (shown.bases[0].kind, shown.price_in, shown.price_out) == ("private", 0, 0)
         state = await bench.client.hello(STRANGER_KEY, subscriber=OTHER)
         assert state.committed == 0

@@ -175,7 +175,7 @@ def test_an_offer_that_is_taken_out_goes_and_comes_back(tmp_path: Path) -> None:
         with pytest.raises(RemoteFault) as caught:
             await bench.client.ask()
         assert caught.value.code == RemoteCode.NO_MODEL
-        assert [one.id for one in bench.node.shown] == ["n"]
+        assert [one.id for one in bench.supply.capacity.shown()] == ["n"]
         bench.node.change(config())
         await bench.client.ask()
 

@@ -54,8 +54,9 @@ async def owner(home: Path) -> AsyncIterator[Owner]:
     tokens = DoorTokens(home)
     token = tokens.new("test", 0)
     async with running(home, settings) as bench:
-        node = bench.node
-        door = LocalDoor(node.own, lambda: node.shown, tokens, lambda: bench.chain.now)
+        door = LocalDoor(
+            bench.supply.own, bench.supply.capacity.own, tokens, lambda: bench.chain.now
+        )
         async with (
             door.opened("127.0.0.1", 0) as url,
             httpx.AsyncClient(verify=NO_TLS) as http,

@@ -15,7 +15,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from msgspec.structs import replace as structs_replace
 from node_bench import (
     CLIENT_SEED,
     DELEGATE_KEY,
@@ -32,8 +34,10 @@ from ricochet_network.libp2p_transport import Libp2pTransport
 from ricochet_network.peers import PeerNetwork
 from ricochet_node import owner
 from ricochet_node.admin import settle, status
-from ricochet_node.app import NodeOptions, _check_gas, _until_stopped, run_node
+from ricochet_node.app import NodeOptions, _until_stopped, run_node
 from ricochet_node.config import write_offer
+from ricochet_node.door_tokens import DoorTokens
+from ricochet_node.joining import _check_gas
 from ricochet_node.keystore import Keystore
 from ricochet_node.log import EventLog
 from ricochet_node.offer import new_offer
@@ -157,6 +161,57 @@ def test_each_missing_thing_is_named_in_order(tmp_path: Path) -> None:
     assert caught.value.code == "wrong_passphrase"
     refused(tmp_path, ChainError, "chain_unreachable")
     assert not (tmp_path / "node.run.json").exists()
+
+
+def test_the_owner_is_served_while_the_node_still_joins(tmp_path: Path) -> None:
+    """The chain takes the connection and says nothing: the door has answered long before."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def scenario() -> None:
+        async with (
+            UpstreamDouble([PROVIDER_KEY]) as upstream,
+            await asyncio.start_server(silent, "127.0.0.1", 0) as mute,
+            asyncio.timeout(60),
+        ):
+            rpc = f"http://127.0.0.1:{mute.sockets[0].getsockname()[1]}"
+            furnish(tmp_path, structs_replace(NOWHERE, rpc=rpc), upstream.base_url)
+            config = tmp_path / "node.yaml"
+            config.write_text(config.read_text() + 'door: "127.0.0.1:0"\n')
+            token = DoorTokens(tmp_path).new("test", 0)
+            options = NodeOptions(tmp_path, log=tmp_path / "log")
+            node = asyncio.create_task(
+                run_node(options, Passphrase(WORDS), lambda _: None, asyncio.Event())
+            )
+            url = await opened_door(tmp_path / "log", node)
+            async with aiohttp.ClientSession(
+                headers={"Authorization": f"Bearer {token}"}
+            ) as client:
+                async with client.get(f"{url}/models") as listed:
+                    assert [one["id"] for one in (await listed.json())["data"]] == [MODEL]
+                asked = {"model": MODEL, "messages": [{"role": "user", "content": "Say it."}]}
+                async with client.post(f"{url}/chat/completions", json=asked) as answered:
+                    assert answered.status == 200, await answered.text()
+            assert not node.done()
+            node.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await node
+
+    asyncio.run(scenario())
+    assert '"event": "started"' not in (tmp_path / "log").read_text()
+
+
+async def opened_door(log: Path, node: asyncio.Task[None]) -> str:
+    """The door's base URL, once the log names it."""
+    while not node.done():
+        text = await asyncio.to_thread(lambda: log.read_text() if log.exists() else "")
+        for line in text.splitlines():
+            if (event := json.loads(line))["event"] == "door":
+                return str(event["url"])
+        await asyncio.sleep(0.01)
+    raise AssertionError(node.exception())
 
 
 def test_a_passphrase_is_held_until_it_is_forgotten() -> None:

@@ -35,7 +35,7 @@ def run(tmp_path: Path) -> Callable[[Scenario], None]:
     def one(scenario: Scenario) -> None:
         async def inner(bench: Bench) -> None:
             records: list[RequestRecord] = []
-            bench.node.recorded.append(records.append)
+            bench.supply.records.listeners.append(records.append)
             await scenario(bench, records)
 
         run_bench(tmp_path, inner, config(offers=(offer(slots=1),)))
@@ -44,7 +44,7 @@ def run(tmp_path: Path) -> Callable[[Scenario], None]:
 
 
 async def streamed(bench: Bench, asked: Ask) -> tuple[str, Ended]:
-    async with aclosing(bench.node.own.stream(asked)) as stream:
+    async with aclosing(bench.supply.own.stream(asked)) as stream:
         *pieces, ended = [piece async for piece in stream]
     assert isinstance(ended, Ended)
     return "".join(piece.text for piece in pieces if isinstance(piece, Chunk)), ended
@@ -52,7 +52,7 @@ async def streamed(bench: Bench, asked: Ask) -> tuple[str, Ended]:
 
 def test_both_ways_give_the_same_and_are_recorded(run: Callable[[Scenario], None]) -> None:
     async def scenario(bench: Bench, records: list[RequestRecord]) -> None:
-        answer, ended = await bench.node.own.whole(ask())
+        answer, ended = await bench.supply.own.whole(ask())
         assert (answer.text, ended) == (" ".join(WORDS), Ended("stop", 5, len(WORDS)))
         assert await streamed(bench, ask()) == (answer.text, ended)
         assert [request.get("stream") for request in bench.upstream.requests] == [False, True]
@@ -70,13 +70,13 @@ def test_nothing_is_owed_or_stored_and_the_sales_count(
 ) -> None:
     async def scenario(bench: Bench, _: list[RequestRecord]) -> None:
         for _again in range(2):
-            await bench.node.own.whole(ask())
+            await bench.supply.own.whole(ask())
         (shown,) = bench.node.status()["models"]
         assert (shown["calls"], shown["tokens_in"], shown["tokens_out"]) == (2, 10, 2 * len(WORDS))
         found = await bench.node.funds()
         assert found["accounted"] and found["served"] == 0 and not found["periods"]
         assert await bench.node.settle() == {"claimed": 0, "withdrawn": 0}
-        await bench.node.own.whole(ask())
+        await bench.supply.own.whole(ask())
 
     run(scenario)
     ledger = Ledger(tmp_path / "node.db")
@@ -90,7 +90,7 @@ def test_what_the_provider_does_not_count_is_counted_here(
     async def scenario(bench: Bench, records: list[RequestRecord]) -> None:
         expected = Ended("stop", count_tokens(PROMPT), count_tokens(" ".join(WORDS)))
         bench.upstream.fault("no_usage")
-        assert (await bench.node.own.whole(ask()))[1] == expected
+        assert (await bench.supply.own.whole(ask()))[1] == expected
         bench.upstream.fault("no_usage")
         assert (await streamed(bench, ask()))[1] == expected
         assert [record.exact for record in records] == [False, False]
@@ -114,7 +114,7 @@ def test_a_fault_is_told_and_recorded(
     async def scenario(bench: Bench, records: list[RequestRecord]) -> None:
         bench.upstream.fault(fault)
         with pytest.raises(RemoteFault) as caught:
-            await (bench.node.own.whole(ask()) if whole else streamed(bench, ask()))
+            await (bench.supply.own.whole(ask()) if whole else streamed(bench, ask()))
         assert caught.value.code == code
         assert [(record.outcome, record.key) for record in records] == [(code, "v1")]
         assert bench.node.book.open_calls == 0
@@ -128,17 +128,17 @@ def test_the_window_and_the_slots_hold(run: Callable[[Scenario], None]) -> None:
         assert count_tokens(long) > 950
         for prompt, most in ((PROMPT, 1000), (long, 50)):
             with pytest.raises(RemoteFault) as caught:
-                await bench.node.own.whole(ask(prompt, most))
+                await bench.supply.own.whole(ask(prompt, most))
             assert caught.value.code == RemoteCode.TOO_LONG
         # As bytes it would not fit, as tokens it does.
         fitting = "word " * 900
         assert len(fitting) > 1000
-        await bench.node.own.whole(ask(fitting, 50))
+        await bench.supply.own.whole(ask(fitting, 50))
         bench.upstream.fault("stall_after")
-        async with aclosing(bench.node.own.stream(ask())) as held:
+        async with aclosing(bench.supply.own.stream(ask())) as held:
             await anext(held)
             with pytest.raises(RemoteFault) as busy:
-                await bench.node.own.whole(ask())
+                await bench.supply.own.whole(ask())
             assert busy.value.code == RemoteCode.BUSY
         await eventually(lambda: bench.node.book.open_calls == 0)
         assert [record.outcome for record in records] == [
@@ -160,7 +160,7 @@ def test_an_answer_without_a_limit_gets_what_the_window_leaves(
         def wanted(prompt: str) -> ChatRequest:
             return ChatRequest(MODEL, (Turn("user", prompt),))
 
-        own = bench.node.own
+        own = bench.supply.own
         assert await own.room(wanted(PROMPT)) == 1000 - count_tokens(PROMPT)
         assert await own.room(wanted("word " * 2000)) == 1
         bench.node.change(config(offers=(offer(context=1_000_000),)))

@@ -492,7 +492,7 @@ def test_the_meter_prefers_the_providers_count() -> None:
 def test_each_request_is_recorded_once_however_it_ends(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         records: list[RequestRecord] = []
-        bench.node.recorded.append(records.append)
+        bench.supply.records.listeners.append(records.append)
         await bench.client.hello()
         ask = bench.client.request()
         await bench.client.send(ask)
@@ -522,7 +522,7 @@ def test_each_request_is_recorded_once_however_it_ends(tmp_path: Path) -> None:
 def test_a_call_whose_client_leaves_is_recorded(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         records: list[RequestRecord] = []
-        bench.node.recorded.append(records.append)
+        bench.supply.records.listeners.append(records.append)
         await bench.client.open_account()
         bench.upstream.fault("stall")
         async with bench.client.network.call(bench.client.node, bench.client.request()):
@@ -560,7 +560,7 @@ def test_what_the_provider_charges_is_recorded(
 ) -> None:
     async def scenario(bench: Bench) -> None:
         records: list[RequestRecord] = []
-        bench.node.recorded.append(records.append)
+        bench.supply.records.listeners.append(records.append)
         await bench.client.open_account()
         if fault:
             bench.upstream.fault(fault)
@@ -580,7 +580,7 @@ def test_what_the_provider_charges_is_recorded(
 def test_what_a_client_who_leaves_may_have_cost_is_recorded(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         records: list[RequestRecord] = []
-        bench.node.recorded.append(records.append)
+        bench.supply.records.listeners.append(records.append)
         await bench.client.open_account()
         bench.upstream.fault("stall_after")
         ask = bench.client.request()
@@ -597,7 +597,7 @@ def test_what_a_client_who_leaves_may_have_cost_is_recorded(tmp_path: Path) -> N
 def test_a_request_that_reached_no_provider_cost_nothing(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         records: list[RequestRecord] = []
-        bench.node.recorded.append(records.append)
+        bench.supply.records.listeners.append(records.append)
         await bench.client.hello()
         await bench.client.send(bench.client.request())
         await fault_of(bench, bench.client.request(model="other"))

@@ -217,7 +217,7 @@ def watch_of(bench: Bench, keys: list[KeyInfo]) -> SharingWatch:
 
 
 def permissions(bench: Bench) -> tuple[AttestationProof, ...]:
-    return bench.node.book.permissions_of(bench.node.shown)
+    return bench.node.book.permissions_of(bench.supply.capacity.shown())
 
 
 ATTESTED = offer(bases=(Basis("attested", "openai"),))
@@ -235,7 +235,7 @@ def test_a_node_withdraws_what_expires_and_says_so(tmp_path: Path) -> None:
         assert permissions(bench)[0].expires == now + 3600, "renewed without a restart"
         bench.chain.now += 3600
         watch.check()
-        assert bench.node.shown == () and permissions(bench) == ()
+        assert bench.supply.capacity.shown() == () and permissions(bench) == ()
         (event,) = bench.events("sharing_ended")
         assert (event["model"], event["reason"]) == (
             "m", "refused: terms forbid it, attestation expired",
@@ -262,7 +262,7 @@ def test_a_node_withdraws_what_is_revoked_or_cannot_be_read(tmp_path: Path, how:
         else:
             (bench.home / attestations.FILE_NAME).write_bytes(b"{")
         watch.check()
-        assert [one.id for one in bench.node.shown] == ["mine"]
+        assert [one.id for one in bench.supply.capacity.shown()] == ["mine"]
         assert len(bench.events("sharing_unreadable")) == (how == "damaged")
         assert [event["model"] for event in bench.events("sharing_ended")] == ["m"]
 
@@ -282,7 +282,7 @@ def test_the_running_node_watches_and_advertises_its_permissions(tmp_path: Path)
 
     async def scenario(bench: Bench) -> None:
         async with asyncio.timeout(10):
-            while bench.node.shown:  # noqa: ASYNC110 - the book tells nobody but the advertiser
+            while bench.supply.capacity.shown():  # noqa: ASYNC110 - the book tells nobody but the advertiser
                 await asyncio.sleep(0.002)
         assert len(bench.events("sharing_ended")) == 1
         assert len(looks) >= 2
