@@ -153,7 +153,8 @@ class ScriptedNode:
 
     def _reset(self) -> None:
         self.peers = PeerNetwork(
-            self._network.transport(self._seed),
+            # The same place each time, as of a real node: who knew it finds it again.
+            self._network.transport(self._seed, f"/memory/{self.operator}"),
             self._seed,
             self.settlement.domain.network,
             handler=self.handle,

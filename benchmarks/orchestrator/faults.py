@@ -1,13 +1,13 @@
-"""Chains over nodes that keep failing: `python benchmarks/orchestrator_faults.py`, JSON on stdout.
+"""Chains over nodes that keep failing: `python -m benchmarks.orchestrator.faults`, JSON on stdout.
 
-    python benchmarks/orchestrator_faults.py [--chains 1000] [--faults 0.2] [--nodes 12]
+    python -m benchmarks.orchestrator.faults [--chains N] [--faults SHARE] [--nodes N] [--block N]
 
 The orchestrator is the product's own, nodes and network are the tests' twins in virtual time. Of
 all asks that a node admits, a share fails, each in one of these ways, drawn evenly: its provider's
 limit with a `Retry-After` of 40 seconds (429), its provider's failure (500), silence until the
 caller's time-out, a reply that is none, and the node's death, from which it is back after 30 s.
-Chains (two segments mapped, then joined: three calls each) run one after the other, in blocks of 50
-that have a new home and a new network each.
+Chains (two segments mapped, then joined: three calls each) run one after the other, in blocks that
+have a new home and a new network each.
 
 Counted are chains that end completed, calls made for each answer kept (rivals of late calls and
 calls to dead nodes included), and asks that came before the wait their node had asked for.
@@ -28,19 +28,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "orchestrator"))
+TESTS = Path(__file__).resolve().parents[2] / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "orchestrator")]
 
-from orchestrator_stage import SHORT, Stage, document_from
+from orchestrator_stage import SHORT, Stage, document_from  # noqa: E402
 
-from ricochet_network.virtual_time import run_virtual
-from ricochet_orchestrator.checkpoint import RunStatus
-from ricochet_orchestrator.progress import StepFinished, StepRetried, StepStarted
-from ricochet_orchestrator.request import Options
-from ricochet_orchestrator.run import enter, work_on
-from ricochet_protocol.advert import ModelOffer
-from ricochet_protocol.messages import Ask, Reply
-from twins.scripted_node import WAIT, Fault, ScriptedNode
+from ricochet_network.virtual_time import run_virtual  # noqa: E402
+from ricochet_orchestrator.checkpoint import RunStatus  # noqa: E402
+from ricochet_orchestrator.progress import StepFinished, StepRetried, StepStarted  # noqa: E402
+from ricochet_orchestrator.request import Options  # noqa: E402
+from ricochet_orchestrator.run import enter, work_on  # noqa: E402
+from ricochet_protocol.advert import ModelOffer  # noqa: E402
+from ricochet_protocol.messages import Ask, Reply  # noqa: E402
+from twins.scripted_node import WAIT, Fault, ScriptedNode  # noqa: E402
 
 KINDS = {
     Fault.ASKS_TO_WAIT: "429",
@@ -51,8 +51,6 @@ KINDS = {
 }
 RETURN = 30.0
 """Seconds after which a dead node is back."""
-BLOCK = 50
-"""Chains in one home and network."""
 REFRESH = 300.0
 """Seconds between a node's adverts, which live for ten minutes."""
 
@@ -132,7 +130,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     ended: Counter[str] = Counter()
     early = waits = 0
     began = time.perf_counter()
-    for start in range(0, args.chains, BLOCK):
+    for start in range(0, args.chains, args.block):
         with tempfile.TemporaryDirectory() as home:
             stage = Stage(Path(home))
 
@@ -144,7 +142,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
             stage.on_event = heard
             nodes = [flaky(stage, number) for number in range(args.nodes)]
-            chains = range(start, min(start + BLOCK, args.chains))
+            chains = range(start, min(start + args.block, args.chains))
             ended += run_virtual(play(stage, nodes, chains, args.seed))
             early += sum(node.early for node in nodes)
             waits += sum(len(node.waits) for node in nodes)
@@ -176,6 +174,7 @@ def main() -> int:
     parser.add_argument("--chains", type=int, default=1000)
     parser.add_argument("--faults", type=float, default=0.2)
     parser.add_argument("--nodes", type=int, default=12)
+    parser.add_argument("--block", type=int, default=50, help="chains in one home and network")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     logging.disable(logging.ERROR)  # dying nodes are meant to die
