@@ -47,6 +47,7 @@ TABLE: Final = {
         "stats": Entry("stats_chain_command", "app", "what calls add up to"),
         "models": Entry("models_commands", "app", "choose a model for each role"),
         "tasks": Entry("tasks_commands", "app", "tasks of the project in this folder"),
+        "forges": Entry("forges_commands", "app", "tokens of GitHub and GitLab, for your tasks"),
         "add-task": Entry("tasks_commands", "add", "short for `tasks add`"),
         "edit-task": Entry("tasks_commands", "edit", "short for `tasks edit`"),
         "delete-task": Entry("tasks_commands", "delete", "short for `tasks delete`"),

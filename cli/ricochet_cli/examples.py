@@ -105,6 +105,16 @@ ricochet tasks tags use next-week
 ricochet tasks tags delete next-week
 ricochet tasks tags rename next-week later
 ricochet tasks tags copy master next-week
+ricochet tasks push --to github --repo OWNER/NAME
+ricochet tasks push 3 4 --to gitlab
+ricochet tasks pull --from github --new
+ricochet tasks propose 3 --to github --path docs/parser.md
+ricochet forges add github
+ricochet forges add gitlab --url https://git.example.org --stdin
+ricochet forges list
+ricochet forges remove github
+ricochet forges remember
+ricochet forges forget
 ricochet add-task "Write the parser"
 ricochet edit-task 1 --priority low
 ricochet delete-task 1

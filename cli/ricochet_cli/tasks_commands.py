@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ricochet_cli import tasks_model_commands, tasks_order_commands
+from ricochet_cli import tasks_forge_commands, tasks_model_commands, tasks_order_commands
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson
 from ricochet_cli.tasks_order_commands import Tag, told
@@ -249,3 +249,4 @@ def _status(text: str) -> Any:
 
 tasks_order_commands.register(app)
 tasks_model_commands.register(app)
+tasks_forge_commands.register(app)

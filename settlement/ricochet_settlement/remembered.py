@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "ricochet"
 """The name under which people find the entries in their keyring's own window."""
-_COMMANDS: Final = {"keys.json": "ricochet keys", "runs.db": "ricochet chain encryption"}
+_COMMANDS: Final = {
+    "keys.json": "ricochet keys",
+    "forges.json": "ricochet forges",
+    "runs.db": "ricochet chain encryption",
+}
 _ENTRY: Final = re.compile(r"[\w.-]{1,64} [0-9a-f]{32}")
 
 

@@ -12,6 +12,7 @@ from ricochet_cli.main import app, main
 
 EMPTY = {
     "chain runs": "ricochet chain run FILE",
+    "forges list": "ricochet forges add",
     "keys list": "ricochet keys add",
     "logs show": "ricochet node start",
     "node stats": "ricochet node start",

@@ -221,7 +221,7 @@ def _prompt(project: Path, tag: str, tasks: list[Item], place: Place) -> str:
     text = described(place)
     known = {one.ref: one for one in places(tasks)}
     for ref in needs_of(place):
-        file = project / _result(tag, ref)
+        file = project / result_path(tag, ref)
         if ref in known and seen(known[ref].item).get("result") and file.is_file():
             text += f"\n\nResult of task {ref}, {known[ref].item['title']}:\n\n"
             text += file.read_text("utf-8", "replace")
@@ -239,7 +239,7 @@ def _settle(
     """Store results and move statuses; a task that was deleted meanwhile keeps its result file."""
     for one, reply in zip(group, replies, strict=True):
         if reply.text is not None:
-            place(project / _result(tag, one.ref), reply.text.encode() + b"\n")
+            place(project / result_path(tag, one.ref), reply.text.encode() + b"\n")
     with task_file.changing(project) as book:
         tasks = book.tasks(tag)
         known = {one.ref: one for one in places(tasks)}
@@ -268,7 +268,7 @@ def _enter(item: Item, tag: str, ref: str, reply: Reply, now: float) -> None:
     item["status"] = TaskStatus.COMPLETED.value
     kept |= {
         "model": reply.model,
-        "result": str(_result(tag, ref)),
+        "result": str(result_path(tag, ref)),
         "completed_at": stamp(now),
         "metrics": {
             "tokens_input": reply.tokens_in,
@@ -280,7 +280,7 @@ def _enter(item: Item, tag: str, ref: str, reply: Reply, now: float) -> None:
     }
 
 
-def _result(tag: str, ref: str) -> Path:
+def result_path(tag: str, ref: str) -> Path:
     """Where a result is, from the project on; ids and tags are anybody's, so they are quoted."""
     return Path(task_file.FOLDER) / RESULTS / _file_name(tag) / f"{_file_name(ref)}.md"
 
