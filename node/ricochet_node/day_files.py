@@ -8,11 +8,13 @@ cannot be written is counted, for a log must not stop what it watches.
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 FOLDER: Final = "logs"
 _SUFFIX: Final = ".jsonl"
+_DAY: Final = 86_400
 
 
 class DayFiles:
@@ -89,7 +91,12 @@ def lines(
 
 def day_of(time: float) -> str:
     """The UTC day of a moment in Unix seconds, as YYYY-MM-DD."""
-    return datetime.fromtimestamp(time, UTC).date().isoformat()
+    return _day(int(time // _DAY))
+
+
+@lru_cache(64)
+def _day(number: int) -> str:
+    return datetime.fromtimestamp(number * _DAY, UTC).date().isoformat()
 
 
 def day_of_file(path: Path) -> str:

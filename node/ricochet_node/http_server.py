@@ -7,7 +7,8 @@ beyond a bound the other side is held back. What is not HTTP is answered in the 
 (400, or 431 for a head without end), and that was all; none of it is in a log.
 
 A caller who hangs up cancels the handler, which is what ends a call upstream. A head, and the wait
-for the next one, have `HEAD_SECONDS`; a handler bounds everything that comes after.
+for the next one, have `HEAD_SECONDS`; everything that comes after has the time that the server is
+given, after which the connection is cut. One timer a connection looks after both.
 """
 
 import asyncio
@@ -232,7 +233,7 @@ class _Connection(asyncio.Protocol):
     def _begin(self, request: Request) -> None:
         self._current = request
         self._refused = 0
-        self._until = 0.0
+        self._set_timer(self._server.most_seconds)
         self._streaming = self._answered = False
         self._task = self._loop.create_task(self._server.handle(request))
         self._server.tasks.add(self._task)
@@ -307,10 +308,10 @@ class _Connection(asyncio.Protocol):
 
     def _look(self) -> None:
         self._timer = None
-        if self._task is not None or not self._until:
-            return
         if self._loop.time() < self._until:
             self._timer = self._loop.call_at(self._until, self._look)
+        elif self._task is not None:
+            self._transport.abort()
         else:
             self._transport.close()
 
@@ -347,9 +348,10 @@ def _chunk(data: bytes) -> bytes:
 
 
 class _Server:
-    def __init__(self, handle: Handler, refuse: Refuse) -> None:
+    def __init__(self, handle: Handler, refuse: Refuse, most_seconds: float) -> None:
         self.handle = handle
         self.refuse = refuse
+        self.most_seconds = most_seconds
         self.connections: set[_Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -368,10 +370,13 @@ class _Server:
 
 @asynccontextmanager
 async def serving(
-    handle: Handler, host: str, port: int, refuse: Refuse = Words
+    handle: Handler, host: str, port: int, most_seconds: float, refuse: Refuse = Words
 ) -> AsyncIterator[int]:
-    """Serve while the context lasts; the port. OSError when the place is taken."""
-    server = _Server(handle, refuse)
+    """Serve while the context lasts; the port. OSError when the place is taken.
+
+    `most_seconds` is the time for a request's body and its answer.
+    """
+    server = _Server(handle, refuse, most_seconds)
     listener = await asyncio.get_running_loop().create_server(
         lambda: _Connection(server), host, port, backlog=1024
     )

@@ -16,6 +16,7 @@ import msgspec
 from ricochet_node.counters import WINDOW, Counters
 from ricochet_node.key_rules import KeyRules, next_day, next_month, next_opening
 
+_NO_RULES: Final = KeyRules()
 LOOK: Final = 1.0
 """Seconds for which what was read is good enough."""
 
@@ -60,10 +61,11 @@ class VaultRooms:
 
     def of(self, key: str) -> Room:
         """As in the port."""
-        now, rules = self._clock(), self.rules.get(key, KeyRules())
+        now, rules = self._clock(), self.rules.get(key, _NO_RULES)
         at, under, room = self._read.get(key, (now - LOOK, rules, Room()))
         # A clock that was set back makes what was read old, not fresh.
-        if under != rules or not 0 <= now - at < LOOK:
+        # Edited rules are other objects, and to compare them costs more than to read anew.
+        if under is not rules or not 0 <= now - at < LOOK:
             try:
                 room = self._look(key, rules, now)
             except sqlite3.Error:

@@ -77,7 +77,7 @@ class LocalDoor:
     async def opened(self, host: str, port: int) -> AsyncIterator[str]:
         """The base URL for clients while the context lasts; LocalFault `port_in_use`."""
         async with AsyncExitStack() as stack:
-            served = serving(self._handle, host, port, _no_http)
+            served = serving(self._handle, host, port, self._most_seconds, _no_http)
             try:
                 bound = await stack.enter_async_context(served)
             except OSError as error:
@@ -101,7 +101,7 @@ class LocalDoor:
             case "GET", "/v1/models":
                 _json(request, 200, chat_answer.models(self._names(), "node"))
             case "POST", "/v1/chat/completions":
-                await self._bounded(request)
+                await self._chat(request)
             case method, ("/v1/models" | "/v1/chat/completions") as path:
                 _error(request, 405, f"{path} does not take {method}", "method_not_allowed")
             case _:
@@ -122,13 +122,6 @@ class LocalDoor:
 
     def _names(self) -> list[ModelId]:
         return [offer.id for offer in self._offers()]
-
-    async def _bounded(self, request: Request) -> None:
-        try:
-            async with asyncio.timeout(self._most_seconds):
-                await self._chat(request)
-        except TimeoutError:
-            request.abort()
 
     async def _chat(self, request: Request) -> None:
         try:

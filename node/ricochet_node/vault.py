@@ -27,7 +27,7 @@ import msgspec
 from ricochet_node import audit_trail, counters, event_loop
 from ricochet_node.audit_trail import AuditTrail
 from ricochet_node.counters import Counters
-from ricochet_node.forward import Delivery, Forwarder, Route
+from ricochet_node.forward import MOST_SECONDS, Delivery, Forwarder, Route
 from ricochet_node.http_request import Request
 from ricochet_node.http_server import serving
 from ricochet_node.key_rules import KeyRules
@@ -110,7 +110,7 @@ class Vault:
 
     async def serve(self, ready: asyncio.Future[int], stop: asyncio.Event) -> None:
         """Accept calls on a free port of loopback until `stop`; `ready` gets the port."""
-        async with serving(self._handle, "127.0.0.1", 0) as port:
+        async with serving(self._handle, "127.0.0.1", 0, READ_SECONDS + 2 * MOST_SECONDS) as port:
             self.port = port
             self._host = f"127.0.0.1:{port}"
             ready.set_result(port)

@@ -16,6 +16,7 @@ class Bench:
     """A handler that answers by path, and what it has seen."""
 
     port: int = 0
+    seconds: float = 20
     seen: list[tuple[str, str, bytes]] = field(default_factory=list)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
@@ -49,10 +50,10 @@ class Bench:
         return answer
 
 
-def run(scenario: Callable[[Bench], Awaitable[None]]) -> None:
+def run(scenario: Callable[[Bench], Awaitable[None]], seconds: float = 20) -> None:
     async def inner() -> None:
-        it = Bench()
-        async with asyncio.timeout(20), serving(it.handle, "127.0.0.1", 0) as port:
+        it = Bench(seconds=seconds)
+        async with asyncio.timeout(20), serving(it.handle, "127.0.0.1", 0, it.seconds) as port:
             it.port = port
             await scenario(it)
 
@@ -141,6 +142,14 @@ def test_a_body_that_waits_for_leave_gets_it_and_one_not_wanted_ends_the_connect
         assert refused.startswith(b"HTTP/1.1 200") and b"Connection: close" in refused
 
     run(scenario)
+
+
+def test_an_answer_that_takes_too_long_is_cut() -> None:
+    async def scenario(it: Bench) -> None:
+        assert await it.send(get("/wait")) == b""
+        await it.cancelled.wait()
+
+    run(scenario, seconds=0.05)
 
 
 def test_a_head_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
