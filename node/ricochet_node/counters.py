@@ -5,6 +5,9 @@ when it ends it is the system's, so that kill -9 takes nothing back. Where money
 outlive power loss too: then `synced` comes before the call. Several processes may have the file
 open: a node's vault, the vault of `ricochet keys test`, and `ricochet keys disable`.
 
+A vault shares its transactions (`share`): what one turn of its loop changes, debits of calls that
+came together and settlements of others, is one write, and no call is sent before it.
+
 Changes are made on the event loop on purpose, as in `ledger.py`: no other call comes between a
 check and its debit.
 """
@@ -18,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from ricochet_node.group_commit import GroupCommit, Written
 from ricochet_node.shared_sync import SharedSync
 from ricochet_protocol.errors import LocalFault
 from ricochet_protocol.money import Units
@@ -66,6 +70,7 @@ class Counters:
         """LocalFault `counters_damaged` when it cannot be used."""
         self._path = path
         self._forgot: dict[str, float] = {}
+        self._group: GroupCommit | None = None
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             path.touch(mode=0o600, exist_ok=True)
@@ -84,19 +89,32 @@ class Counters:
             ) from None
 
     def close(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("COMMIT")  # of the loop's last turn
         self._log.close()
         self._db.close()
+
+    def share(self) -> None:
+        """From now on commit the changes of a turn of the running loop together, at its end."""
+        self._group = GroupCommit(self._db)
 
     async def synced(self) -> None:
         """Wait until all that was changed is on disk; OSError when it is not known to be."""
         await self._log.done()
 
     @contextmanager
-    def change(self) -> Iterator[None]:
-        """One transaction; sqlite3.Error when it was not written, and then nothing was."""
+    def change(self) -> Iterator[Written | None]:
+        """One transaction; sqlite3.Error when it was not written, and then nothing was.
+
+        What is shared is written when the future is done that the context gives.
+        """
+        if self._group is not None:
+            with self._group.join() as written:
+                yield written
+            return
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            yield
+            yield None
             self._db.execute("COMMIT")
         except BaseException:
             # A full disk ends a transaction by itself.

@@ -10,6 +10,7 @@ Refusals name what ran out, so that a pool can use another key: `disabled`, `hou
 `rate`, `cap_day`, `cap_month`, and `counters` when the count cannot be written.
 """
 
+import asyncio
 import math
 import sqlite3
 from collections import Counter
@@ -20,6 +21,7 @@ from typing import Final
 import msgspec
 
 from ricochet_node.counters import WINDOW, Counters, Debit
+from ricochet_node.group_commit import Written
 from ricochet_node.key_rules import KeyRules, next_day, next_month, next_opening
 from ricochet_node.vault_request import Call, Refusal
 from ricochet_protocol.money import Units, cost
@@ -36,11 +38,18 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Ticket(msgspec.Struct, frozen=True):
-    """A call that may be sent."""
+    """A call that may be sent once its debit is `written`; None when it is already."""
 
     debit: Debit
     call: Call
     rules: KeyRules
+    written: Written | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the debit was not written after all, so that there is none to settle."""
+        written = self.written
+        return written is not None and written.done() and written.exception() is not None
 
 
 class Limits:
@@ -56,7 +65,7 @@ class Limits:
         now = self._clock()
         local = rules.local(now)
         try:
-            with self._counters.change():
+            with self._counters.change() as written:
                 if self._counters.is_disabled(key):
                     raise Refusal(503, "disabled")
                 self._check_hours(rules, local)
@@ -70,24 +79,28 @@ class Limits:
         except (sqlite3.Error, OSError):
             raise Refusal(503, "counters") from None
         self._open[key] += 1
-        return Ticket(debit, call, rules)
+        return Ticket(debit, call, rules, written)
 
     async def secure(self, ticket: Ticket) -> None:
-        """Before an admitted call is sent: its debit is on disk if there is a cap to hold.
+        """Before an admitted call is sent: its debit is written, and on disk if there is a cap.
 
         Refusal `counters` when it is not known to be; the call is then not to be sent.
         """
-        if not ticket.rules.is_capped:
-            return
         try:
-            await self._counters.synced()
-        except OSError:
+            if ticket.written is not None:
+                # It is the turn's, not this call's: who leaves takes nothing from the others.
+                await asyncio.shield(ticket.written)
+            if ticket.rules.is_capped:
+                await self._counters.synced()
+        except (sqlite3.Error, OSError):
             raise Refusal(503, "counters") from None
 
     def finish(self, ticket: Ticket, outcome: Outcome) -> Units:
         """Settle an admitted call; what it counts for from now on."""
         self._open[ticket.debit.key] -= 1
         debit = ticket.debit
+        if ticket.lost:
+            return Units(0)
         if outcome.unbilled:
             tokens, amount = 0, Units(0)
         elif outcome.tokens is not None:

@@ -260,6 +260,7 @@ async def _run(boot: Boot) -> None:
         book = stack.enter_context(closing(Counters(home / counters.FILE_NAME)))
         trail = stack.enter_context(closing(AuditTrail(home / audit_trail.FILE_NAME)))
         forwarder = await stack.enter_async_context(Forwarder())
+        book.share()
         limits = Limits(book, time.time)
         vault = Vault(keys, rules, token, limits, trail, time.time, forwarder)
         ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()

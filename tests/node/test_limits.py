@@ -1,5 +1,6 @@
 """The owner's limits: what they let through, what they refuse and until when, and what survives."""
 
+import asyncio
 import os
 import sqlite3
 import stat
@@ -282,3 +283,57 @@ def test_spending_never_passes_the_cap(
         limits.finish(ticket, Outcome(tokens=used))
     assert counters.spent("k", DAY).amount <= cap
     counters.close()
+
+
+def test_what_one_turn_of_a_loop_changes_is_one_write(bench: Bench) -> None:
+    other = Counters(bench.path)
+
+    async def scenario() -> None:
+        bench.counters.share()
+        capped = rules(per_day=Units(1_100))
+        first, second = bench.admit(capped), bench.admit(capped)
+        assert bench.refused(capped) == ("cap_day", 12 * 3600), "what is open counts at once"
+        assert other.spent("k", DAY).amount == 0
+        await asyncio.gather(bench.limits.secure(first), bench.limits.secure(second))
+        assert other.spent("k", DAY).amount == 1_000
+        assert bench.limits.finish(first, DONE) == 70
+        bench.admit(capped)
+        await asyncio.sleep(0)
+        assert other.spent("k", DAY).amount == 1_070
+
+    asyncio.run(scenario())
+    other.close()
+
+
+class NeverCommits:
+    """A connection to a disk that is full when it comes to the point."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._db.in_transaction
+
+    def execute(self, text: str) -> sqlite3.Cursor:
+        if text == "COMMIT":
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._db.execute(text)
+
+
+def test_a_debit_that_is_not_written_after_all_is_refused_and_not_settled(bench: Bench) -> None:
+    async def scenario() -> None:
+        bench.counters.share()
+        before = bench.admit(rules())
+        await bench.limits.secure(before)
+        assert bench.counters._group is not None
+        bench.counters._group._db = NeverCommits(bench.counters._db)  # type: ignore[assignment]
+        ticket = bench.admit(rules())
+        with pytest.raises(Refusal) as caught:
+            await bench.limits.secure(ticket)
+        assert (caught.value.status, caught.value.code) == (503, "counters")
+        assert bench.limits.finish(ticket, Outcome(unbilled=True)) == 0
+        await asyncio.sleep(0)
+        assert bench.spent() == 500, "the call before it stands"
+
+    asyncio.run(scenario())

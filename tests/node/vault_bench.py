@@ -89,6 +89,7 @@ async def running(
         Forwarder(upstream_seconds) as forwarder,
     ):
         counters, trail = Counters(home / "keys.db"), AuditTrail(home / "keys.log")
+        counters.share()
         route = Route(secret=SECRET, origin=provider.url, dialect=dialect)
         bench: Bench
         vault = Vault(
