@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
+from types import TracebackType
 from typing import Final
 
 from ricochet_node import sse, upstream
@@ -70,7 +71,7 @@ class DirectUpstream:
         ending = Ending()
         body = chat_body(model, ask)
         straight = self._straight(key_id)
-        with ending.kept(), _blamed(straight):
+        with _Blamed(straight, ending):
             with closing(await self._post(straight, key_id, body)) as answer:
                 await (_check_provider if straight else _check_vault)(answer)
                 if answer.content_type != STREAM:
@@ -87,7 +88,7 @@ class DirectUpstream:
         ending = Ending()
         body = chat_body(model, ask, whole=True)
         straight = self._straight(key_id)
-        with ending.kept(), _blamed(straight):
+        with _Blamed(straight, ending):
             with closing(await self._post(straight, key_id, body)) as answer:
                 await (_check_provider if straight else _check_vault)(answer)
                 if answer.content_type != "application/json":
@@ -107,18 +108,39 @@ class DirectUpstream:
         return await self._client.send("POST", origin, path, headers, body, patience)
 
 
-@contextmanager
-def _blamed(straight: str) -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError:
-        raise ProviderFault(Reason.SILENT) from None
-    except Unreachable:
-        if straight:
-            raise fault_of_refusal("unreachable") from None
-        raise ProviderFault(Reason.FAILED, "(no vault)", unbilled=True) from None
-    except BrokenAnswer:
-        raise broken("an answer that breaks off") from None
+class _Blamed:
+    """Turns what the client says into a fault of the provider, with what `ending` knows by then."""
+
+    def __init__(self, straight: str, ending: Ending) -> None:
+        self._straight = straight
+        self._ending = ending
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        match error:
+            case None:
+                return
+            case ProviderFault():
+                self._ending.tell(error)
+                return
+            case TimeoutError():
+                fault = ProviderFault(Reason.SILENT)
+            case Unreachable() if self._straight:
+                fault = fault_of_refusal("unreachable")
+            case Unreachable():
+                fault = ProviderFault(Reason.FAILED, "(no vault)", unbilled=True)
+            case BrokenAnswer():
+                fault = broken("an answer that breaks off")
+            case _:
+                return
+        self._ending.tell(fault)
+        raise fault from None
 
 
 def _said(pieces: Iterable[sse.Piece], ending: Ending) -> Iterator[Chunk | CallPiece]:

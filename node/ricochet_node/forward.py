@@ -186,6 +186,8 @@ def _rebuilt(upstream: Mapping[str, str], secret: str) -> dict[str, str]:
     if wait.isascii() and wait.isdigit() and len(wait) < 7:
         headers["Retry-After"] = wait
     for name, value in list(upstream.items())[:200]:
+        if "-ratelimit-" not in name:
+            continue
         named = _LIMIT_NAMES.fullmatch(name) and _LIMIT_VALUE.fullmatch(value)
         if named and not (secret and secret in value) and len(headers) < _MOST_LIMITS:
             headers[name] = value

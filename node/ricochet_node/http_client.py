@@ -16,7 +16,7 @@ import re
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, cast
 from urllib.parse import urlsplit
@@ -252,8 +252,7 @@ class _Link(asyncio.Protocol):
         self._head += len(name) + len(value)
         if self._head > MAX_HEAD:
             raise ValueError("too many headers")
-        key = name.decode("latin-1").lower()
-        self._answer.headers.setdefault(key, value.decode("latin-1"))
+        self._answer.headers.setdefault(_lower(name), value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         assert self._answer is not None
@@ -314,7 +313,8 @@ class HttpClient:
         `patience` is over; other OSErrors do not occur. Connecting has a limit of its own.
         """
         place = _place(origin)
-        request = _request(method, place, path, headers, body)
+        head = _head(method, place, path, tuple(headers.items()))
+        request = b"%b%d\r\n\r\n%b" % (head, len(body), body)
         link = self._take(place) or await _connected(place)
         answer = link.send(request, lambda: self._release(place, link), patience)
         try:
@@ -342,16 +342,19 @@ class HttpClient:
         return None
 
 
-def _request(
-    method: str, place: _Place, path: str, headers: Mapping[str, str], body: bytes
-) -> bytes:
+@lru_cache(512)
+def _head(method: str, place: _Place, path: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """What comes before the length of the body: mostly that of the call before."""
     lines = [f"{method} {place.path}{path} HTTP/1.1", f"Host: {place.netloc}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    if body or method == "POST":
-        lines.append(f"Content-Length: {len(body)}")
+    lines += [f"{name}: {value}" for name, value in headers]
     if any(map(_UNSAFE.search, lines)):
         raise ValueError("a header that would be two")
-    return "\r\n".join((*lines, "\r\n")).encode("latin-1") + body
+    return "\r\n".join((*lines, "Content-Length: ")).encode("latin-1")
+
+
+@lru_cache(512)
+def _lower(name: bytes) -> str:
+    return name.decode("latin-1").lower()
 
 
 async def _connected(place: _Place) -> _Link:

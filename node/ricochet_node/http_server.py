@@ -72,6 +72,7 @@ class _Connection(asyncio.Protocol):
         self._ending = False
         self._deaf = False
         self._head = 0
+        self._size = 0
         self._waiting = 0
         self._held_back = False
         self._writable: asyncio.Future[None] | None = None
@@ -127,16 +128,18 @@ class _Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._coming = Request(self)
-        self._head = 0
+        self._head = self._size = 0
 
     def on_url(self, url: bytes) -> None:
         assert self._coming is not None
         self._coming.target += url.decode("latin-1")
+        self._size += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         request = self._coming
         assert request is not None
         key = _lower(name)
+        self._size += len(name) + len(value)
         if key in request.headers:
             request.doubled.add(key)
         else:
@@ -146,8 +149,7 @@ class _Connection(asyncio.Protocol):
         request, parser = self._coming, self._parser
         assert request is not None
         request.method = parser.get_method().decode("latin-1")
-        size = sum(len(name) + len(value) for name, value in request.headers.items())
-        if size + len(request.target) > MAX_HEAD or request.method == "CONNECT":
+        if self._size > MAX_HEAD or request.method == "CONNECT":
             raise ValueError("too much of a head, or no request of ours")
         request.chunks = parser.get_http_version() != "1.0"
         may_follow = request.chunks and not parser.should_upgrade()

@@ -13,8 +13,9 @@ import asyncio
 import math
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from ricochet_node import key_state
@@ -207,15 +208,8 @@ class Pool:
             return ProviderFault(Reason.LIMIT, "(concurrency)")
         return None
 
-    @contextmanager
-    def _counted(self, source: Source) -> Iterator[None]:
-        for place in _places(source):
-            self._open[place] += 1
-        try:
-            yield
-        finally:
-            for place in _places(source):
-                self._open[place] -= 1
+    def _counted(self, source: Source) -> "_Counted":
+        return _Counted(self._open, _places(source))
 
     def _note(self, source: Source, fault: ProviderFault | None, began: float) -> None:
         """Learn from a call that ended, with a fault or an answer."""
@@ -262,6 +256,27 @@ class Pool:
                     reason="the provider refuses this key",
                     hint=hint,
                 )
+
+
+class _Counted:
+    """Holds a place among the open calls of a key."""
+
+    def __init__(self, open_calls: Counter[Place], places: tuple[Place, Place]) -> None:
+        self._open = open_calls
+        self._places = places
+
+    def __enter__(self) -> None:
+        for place in self._places:
+            self._open[place] += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for place in self._places:
+            self._open[place] -= 1
 
 
 class _Attempts:

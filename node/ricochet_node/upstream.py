@@ -4,8 +4,7 @@ Pieces of text and calls come first, then exactly one `Usage`: an answer without
 and is never billed. Everything that goes wrong is a `ProviderFault`.
 """
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -64,14 +63,9 @@ class Ending:
         except TooManyCalls:
             raise broken("calls of functions that cannot be told apart") from None
 
-    @contextmanager
-    def kept(self) -> Iterator[None]:
+    def tell(self, fault: ProviderFault) -> None:
         """Let a fault of this answer say what the provider had reported before it."""
-        try:
-            yield
-        except ProviderFault as fault:
-            fault.tokens = fault.tokens or self._reported
-            raise
+        fault.tokens = fault.tokens or self._reported
 
     @property
     def _reported(self) -> tuple[int, int] | None:

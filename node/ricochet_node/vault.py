@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, closing
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -191,7 +192,7 @@ class Vault:
     def _note(
         self, key_id: str, call: Call, delivery: Delivery, worst: Units, charged: Units
     ) -> None:
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
+        now = _moment(int(self._clock()))
         tokens_in, tokens_out = delivery.tokens or (None, None)
         self._trail.add(
             audit_trail.Line(
@@ -206,6 +207,11 @@ class Vault:
                 cost=charged,
             )
         )
+
+
+@lru_cache(2)
+def _moment(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
 
 
 async def _body(request: Request) -> bytes:

@@ -7,6 +7,7 @@ list of those that cannot cost more than the tokens they count for: text in, tex
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -201,6 +202,7 @@ _GENERATION_DECODERS: Final = {
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
+@lru_cache(256)
 def target_untrusted(dialect: Dialect, method: str, raw: str) -> Target:
     """The route that a path below `/<key id>` takes; Refusal `path` or `method`."""
     path, mark, query = raw.partition("?")

@@ -167,8 +167,11 @@ class WorkerUpstream:
                     case Done():
                         over = True
                         ending.finish, ending.tokens = frame.finish, frame.tokens
-                        with ending.kept():
+                        try:
                             usage = ending.usage()
+                        except ProviderFault as fault:
+                            ending.tell(fault)
+                            raise
                         yield usage
                     case Failed():
                         over = True

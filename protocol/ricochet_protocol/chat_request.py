@@ -156,6 +156,8 @@ class _Body(_Closed, frozen=True):
 
 
 _FIELDS: Final = frozenset(_Body.__struct_fields__)
+_ANY_TOOL: Final = ToolChoice()
+_ANY_FORMAT: Final = AnswerFormat()
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _body = msgspec.json.Decoder(_Body)
 
@@ -259,7 +261,7 @@ def _tool(tool: _Tool) -> Tool:
 def _choice(choice: str | _OneFunction | None) -> ToolChoice:
     match choice:
         case None | "auto":
-            return ToolChoice()
+            return _ANY_TOOL
         case "none":
             return ToolChoice(mode="none")
         case "required":
@@ -271,7 +273,7 @@ def _choice(choice: str | _OneFunction | None) -> ToolChoice:
 
 def _format(wanted: _Format | None) -> AnswerFormat:
     if wanted is None or wanted.json_schema is None:
-        return AnswerFormat() if wanted is None else AnswerFormat(kind=wanted.type)
+        return _ANY_FORMAT if wanted is None else AnswerFormat(kind=wanted.type)
     if wanted.type != "json_schema":
         raise BadRequest("only the type json_schema has a schema", "response_format")
     return AnswerFormat(
