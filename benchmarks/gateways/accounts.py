@@ -36,7 +36,7 @@ async def compare(home: Path, target: Target, upstream: str, calls: int) -> dict
     """Make the calls and compare; `equal` says whether every figure agreed."""
     before = await _books(home, target.model)
     control(upstream, "/plan", PLAN)
-    await _calls(target, calls)
+    await make_calls(target, calls)
     counted = Counter(control(upstream, "/stats"))
     async with asyncio.timeout(30):
         # Calls that were left end a moment after their clients.
@@ -51,6 +51,7 @@ async def compare(home: Path, target: Target, upstream: str, calls: int) -> dict
         "left": (after["cancelled"], counted["left"]),
         "tokens_in": (after["tokens_in"], counted["tokens_in"]),
         "tokens_out": (after["tokens_out"], counted["tokens_out"]),
+        "sales": (after["sold"], counted["answered"]),
     }
     if target.model == "vaulted":
         pairs["audited calls"] = (after["audited"], counted["calls"])
@@ -90,7 +91,8 @@ async def _books(home: Path, model: str) -> "Counter[str]":
     return found
 
 
-async def _calls(target: Target, calls: int) -> None:
+async def make_calls(target: Target, calls: int) -> None:
+    """Half of them streamed, fifty at once, some left in their middle."""
     numbers = iter(range(calls))
 
     async def worker() -> None:

@@ -1,7 +1,8 @@
 """Our own gateway: the real `ricochet node start`, on a development chain of its own.
 
-The node offers the double twice: as `direct`, by a key of a provider that needs none, and as
-`vaulted`, by one whose secret only the vault holds. Its owner's local door is what is measured.
+The node offers the double as `direct`, by a key of a provider that needs none, as `vaulted`, by one
+whose secret only the vault holds, and as `spread`, by several such keys. Its owner's local door is
+what is measured.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from ricochet_cli.demo.people import Person, person
 from ricochet_node.config import write_offer
 from ricochet_node.door_tokens import DoorTokens
 from ricochet_node.keystore import Keystore
-from ricochet_node.offer import new_offer
+from ricochet_node.offer import Source, new_offer, with_source
 from ricochet_protocol.money import Units
 from ricochet_protocol.signing import account_address
 from ricochet_settlement.deploy import deploy
@@ -32,6 +33,8 @@ from ricochet_settlement.faucet import WEI_PER_ETHER, give
 from ricochet_settlement.hot_key import load_or_create
 
 SECRET: Final = "sk-benchmark-0123456789abcdef"
+SPREAD: Final = {f"key{n}": f"{SECRET}-{n}" for n in range(7)}
+"""Keys that one offer has together, and their secrets."""
 START_SECONDS: Final = 60
 RICOCHET: Final = (sys.executable, "-m", "ricochet_cli")
 
@@ -76,7 +79,9 @@ async def home(folder: Path, rpc: str, upstream: str) -> Home:
     store = Keystore(owner.home / "keys.json")
     store.add(owner.passphrase, "open", "local", upstream, "")
     store.add(owner.passphrase, "sealed", "openai-compatible", upstream, SECRET)
-    for model, key in (("direct", "open"), ("vaulted", "sealed")):
+    for key, secret in SPREAD.items():
+        store.add(owner.passphrase, key, "openai-compatible", upstream, secret)
+    for model, key in (("direct", "open"), ("vaulted", "sealed"), ("spread", next(iter(SPREAD)))):
         offer = new_offer(
             model=model,
             upstream_model="fake",
@@ -86,6 +91,8 @@ async def home(folder: Path, rpc: str, upstream: str) -> Home:
             price_out="0.40",
             slots=256,
         )
+        for other in SPREAD if model == "spread" else ():
+            offer = with_source(offer, Source(other, "fake"))
         write_offer(owner.home, offer)
     port = free_port()
     config = owner.home / "node.yaml"

@@ -3,7 +3,8 @@
 It runs as a process of its own, prints its base URL, and answers OpenAI's chat completions, whole
 or streamed. The prompt says how: `[chunks=N]` for the length, `[paced]` for one chunk each
 millisecond instead of all at once, `[wait]` for an answer that stops in the middle until its caller
-hangs up. `POST /plan` sets the share of calls that fail in each way, `GET /stats` tells the counts.
+hangs up. `POST /plan` sets the share of calls that fail in each way, `GET /stats` tells the counts,
+those of each key as well.
 A call counts as answered when its last byte was handed to the socket of a caller who is there.
 """
 
@@ -37,6 +38,8 @@ class State:
     def reset(self, plan: dict[str, float]) -> None:
         self.counts: Counter[str] = Counter()
         self.keys: Counter[str] = Counter()
+        self.tokens_in: Counter[str] = Counter()
+        self.tokens_out: Counter[str] = Counter()
         self._plan = plan
         self._random = random.Random(7)
 
@@ -108,6 +111,7 @@ class Connection(asyncio.Protocol):
         self._state = state
         self._buffer = b""
         self._waiting = False
+        self._key = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's are transports by what they do, not by their class.
@@ -135,7 +139,12 @@ class Connection(asyncio.Protocol):
         if path.endswith(b"/chat/completions"):
             self._chat(head, body)
         elif path == b"/stats":
-            counts = {**self._state.counts, "keys": self._state.keys}
+            counts = {
+                **self._state.counts,
+                "keys": self._state.keys,
+                "keys_in": self._state.tokens_in,
+                "keys_out": self._state.tokens_out,
+            }
             self._transport.write(_json("200 OK", counts))
         elif path == b"/plan":
             self._state.reset(json.loads(body))
@@ -147,7 +156,8 @@ class Connection(asyncio.Protocol):
         state = self._state
         state.counts["calls"] += 1
         at = head.lower().find(b"authorization: bearer ")
-        state.keys["" if at < 0 else head[at + 22 :].split(b"\r", 1)[0].decode()] += 1
+        self._key = "" if at < 0 else head[at + 22 :].split(b"\r", 1)[0].decode()
+        state.keys[self._key] += 1
         named = _NAMED.search(body)
         chunks = int(named.group(1)) if named else CHUNKS
         usage = _usage(chunks, state.counts["calls"])
@@ -178,6 +188,8 @@ class Connection(asyncio.Protocol):
 
     def _answered(self, usage: dict[str, int]) -> None:
         self._state.counts["answered"] += 1
+        self._state.tokens_in[self._key] += usage["prompt_tokens"]
+        self._state.tokens_out[self._key] += usage["completion_tokens"]
         self._state.counts["tokens_in"] += usage["prompt_tokens"]
         self._state.counts["tokens_out"] += usage["completion_tokens"]
 
