@@ -132,6 +132,10 @@ ricochet serve keys list
 ricochet serve keys revoke editor
 ricochet mcp
 ricochet mcp --tools core
+ricochet mcp --http --port 0
+ricochet mcp install --editor cursor
+ricochet mcp install --editor zed --user --dry-run
+ricochet mcp doctor
 ricochet keys add ollama
 ricochet keys add openai-compatible --name mine --url http://127.0.0.1:8000/v1
 ricochet keys list

@@ -9,6 +9,7 @@ import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.mcp_server.editors import Editor, Scope
 from ricochet_cli.mcp_server.toolbox import Tier
 
 app = typer.Typer(
@@ -82,3 +83,84 @@ def _serve_http(home: Path, tools: Tier, port: int, as_json: bool) -> None:
         say(f"clients send the token in {file}; Ctrl-C ends this, and runs go on")
 
     serve_http(home, tools, port, ready)
+
+
+@app.command("install")
+def install(
+    home: Home,
+    context: typer.Context,
+    editor: Annotated[Editor, typer.Option(help="cursor, vscode, claude, windsurf or zed.")],
+    user: Annotated[
+        bool, typer.Option("--user", help="For all your projects, not for this folder's.")
+    ] = False,
+    name: Annotated[str, typer.Option(help="What the server is called there.")] = "ricochet",
+    tools: Annotated[Tier | None, typer.Option(help="How many tools. [default: all]")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a server of that name.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change; write nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell an editor of the server, in its settings; comments and all else in them stay.
+
+    What cannot be read is left alone. Windsurf has settings of the user only.
+    """
+    from ricochet_cli.mcp_server import installing
+    from ricochet_cli.mcp_server.editors import LAYOUTS, entry, scopes, settings_file
+
+    scope = Scope.USER if user else scopes(editor)[0]
+    path = settings_file(editor, scope, Path.cwd())
+    made = entry(editor, scope, Path.cwd(), _unusual(home, context), tools)
+    done = installing.change(
+        installing.read(path), LAYOUTS[editor].key, name, made, replace=replace
+    )
+    if not dry_run:
+        installing.apply(done)
+    if as_json:
+        print_json(
+            {
+                "editor": editor.value,
+                "path": str(path),
+                "name": name,
+                "entry": made,
+                "state": done.state,
+                "written": not dry_run and done.state != "unchanged",
+            }
+        )
+    elif dry_run:
+        typer.echo(done.difference().rstrip("\n"))
+    else:
+        typer.echo(f"{done.state}: {name} in {path}")
+        say(f"restart {editor.value}; check it with: ricochet mcp doctor --editor {editor.value}")
+
+
+@app.command("doctor")
+def doctor(
+    editor: Annotated[
+        list[Editor] | None,
+        typer.Option(help="Which editor; may be repeated. [default: all that are told of it]"),
+    ] = None,
+    name: Annotated[str, typer.Option(help="What the server is called there.")] = "ricochet",
+    as_json: AsJson = False,
+) -> None:
+    """Check what editors are told: start the server as they would, and list its tools.
+
+    Ends with code 1 when something has to be mended.
+    """
+    import asyncio
+
+    from ricochet_cli.findings_view import show_findings
+    from ricochet_cli.mcp_server.checkup import examine
+
+    found = asyncio.run(examine(tuple(editor or ()), Path.cwd(), name))
+    show_findings({"editors": found}, as_json)
+
+
+def _unusual(home: Path, context: typer.Context) -> Path | None:
+    """The home, if it was named and is not the one that the server would take anyway."""
+    from typer._click.core import ParameterSource
+
+    source = context.get_parameter_source("home")
+    return None if source is ParameterSource.DEFAULT else home

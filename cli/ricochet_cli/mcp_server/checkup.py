@@ -1,0 +1,128 @@
+"""Checks what editors are told of the server: starts it as they would, and lists its tools.
+
+Every editor's settings are looked at where they are, of this project and of the user. What is in
+them is other people's: only the entry of the server's name is started.
+"""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
+
+from ricochet_cli.mcp_server.editors import FOLDER, LAYOUTS, Editor, scopes, settings_file
+from ricochet_cli.mcp_server.installing import read, servers
+from ricochet_cli.mcp_server.toolbox import TOOLS
+from ricochet_protocol.errors import RicochetError
+from ricochet_protocol.findings import Finding, failure
+
+SECONDS: Final = 30.0
+SLOW: Final = 5.0
+"""Seconds from which a start is worth a word: some editors wait ten."""
+WORDS: Final = 300
+"""Characters of what a server said on stderr that are shown."""
+
+
+async def examine(
+    wanted: Sequence[Editor], project: Path, name: str, seconds: float = SECONDS
+) -> tuple[Finding, ...]:
+    """A finding for each entry of that name, and for each file that cannot be read; for an editor
+    that was asked for, also that it has none."""
+    found: list[Finding] = []
+    for editor in wanted or tuple(Editor):
+        here: list[Finding] = []
+        for scope in scopes(editor):
+            path = settings_file(editor, scope, project)
+            about = f"{editor.value} ({scope.value})"
+            try:
+                entry = servers(read(path), LAYOUTS[editor].key).get(name)
+            except RicochetError as error:
+                here.append(failure(about, error))
+                continue
+            if entry is not None:
+                here.append(await _tried(about, path, entry, project, seconds))
+        if not here and wanted:
+            here.append(_missing(editor, name))
+        found += here
+    if not found:
+        found.append(
+            Finding(
+                "editors",
+                "warn",
+                f"no editor is told of a server {name!r}",
+                "ricochet mcp install --editor cursor (or vscode, claude, windsurf, zed)",
+            )
+        )
+    return tuple(found)
+
+
+def _missing(editor: Editor, name: str) -> Finding:
+    mend = f"ricochet mcp install --editor {editor.value}"
+    return Finding(editor.value, "fail", f"it is not told of a server {name!r}", mend)
+
+
+async def _tried(about: str, path: Path, entry: Any, project: Path, seconds: float) -> Finding:
+    again = f"ricochet mcp install --editor {about.split()[0]} --replace"
+    try:
+        parameters = _parameters(entry, project)
+    except ValueError as error:
+        return Finding(about, "fail", f"{path}: {error}", again)
+    begin = time.monotonic()
+    with tempfile.TemporaryFile("w+", errors="replace") as log:
+        try:
+            names = await _tools(parameters, log, seconds)
+        except Exception as error:
+            # The client raises groups of whatever its tasks met; all of it means the same here.
+            log.seek(0)
+            said = " ".join(log.read(64 * 1024).split())[-WORDS:]
+            what = "it did not answer in time" if isinstance(error, TimeoutError) else _cause(error)
+            words = f"{what}; it said: {said}" if said else what
+            return Finding(about, "fail", f"{parameters.command}: {words}", again)
+    took = time.monotonic() - begin
+    text = f"{path}: {len(names)} tools in {took:.1f} s"
+    if not set(names) & set(TOOLS):
+        return Finding(about, "fail", f"{text}, none of them Ricochet's", again)
+    if took > SLOW:
+        mend = "Is the machine busy? Fewer tools start a little faster: --tools core."
+        return Finding(about, "warn", text, mend)
+    return Finding(about, "ok", text)
+
+
+async def _tools(parameters: StdioServerParameters, log: Any, seconds: float) -> list[str]:
+    async with (
+        asyncio.timeout(seconds),
+        Client(stdio_client(parameters, errlog=log)) as client,
+    ):
+        return [one.name for one in (await client.list_tools()).tools]
+
+
+def _parameters(entry: Any, project: Path) -> StdioServerParameters:
+    """How the editor would start it; ValueError."""
+    if not isinstance(entry, dict):
+        raise ValueError("the entry is not an object")
+    command, words, extra = entry.get("command"), entry.get("args", []), entry.get("env") or {}
+    if not isinstance(command, str):
+        raise ValueError("the entry has no command; a server by URL is not checked")
+    if not (isinstance(words, list) and all(isinstance(one, str) for one in words)):
+        raise ValueError("`args` is not a list of texts")
+    if not (isinstance(extra, dict) and all(isinstance(one, str) for one in extra.values())):
+        raise ValueError("`env` is not an object of texts")
+    folder = str(project.absolute())
+    filled = [one.replace(FOLDER, folder) for one in words]
+    return StdioServerParameters(
+        command=command, args=filled, env={**os.environ, **extra}, cwd=folder
+    )
+
+
+def _cause(error: BaseException) -> str:
+    """The first thing that went wrong, in a few words."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, FileNotFoundError):
+        return "there is no such program"
+    return f"{type(error).__name__}: {error}"[:WORDS]
