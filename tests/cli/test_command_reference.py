@@ -66,7 +66,7 @@ def test_a_mistyped_command_is_guessed_in_every_group(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     group = GROUPS[name]
-    below = max(group.commands, key=len)
+    below = max((one for one in group.commands if one[-1] != one[-2]), key=len)
     assert main([*name.split()[1:], below[:-2] + below[-1] + below[-2], "--json"]) == 2
     assert f"'{below}'" in capsys.readouterr().err
 

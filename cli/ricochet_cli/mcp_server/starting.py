@@ -1,6 +1,5 @@
 """Starts a server; the one module that loads all of it."""
 
-import gc
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -46,11 +45,6 @@ def serve_http(home: Path, tier: Tier, port: int, ready: Callable[[str, Path], N
 
 
 def _made(home: Path, tier: Tier) -> "Server":
-    # What is made while modules load stays; looking for garbage in it takes a tenth of the start.
-    gc.disable()
     from ricochet_cli.mcp_server.server import make_server
 
-    server = make_server(home, tier)
-    gc.freeze()
-    gc.enable()
-    return server
+    return make_server(home, tier)
