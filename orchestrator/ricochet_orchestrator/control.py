@@ -49,9 +49,18 @@ class Runs:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the store."""
         self._store.close()
 
     # Seeing.
+
+    @property
+    def resealed(self) -> bool:
+        """Whether the store was encrypted otherwise since it was opened; open it anew."""
+        return self._store.resealed
 
     def record(self, run_id: str | None) -> RunRecord:
         """A run's record, the latest one's for None; UsageError when there is none.

@@ -90,6 +90,12 @@ class Store:
             self._kept.close()
         self._engine.dispose()
 
+    @property
+    def resealed(self) -> bool:
+        """Whether another process has changed the file's encryption since it was opened."""
+        with self._reading() as session:
+            return ledger.seal_record(_driver(session)) != self._sealed
+
     def _find_seal(self) -> None:
         with self._reading() as session:
             self._sealed = ledger.seal_record(_driver(session))

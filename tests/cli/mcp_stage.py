@@ -38,7 +38,11 @@ def talk(
             except MCPError as error:
                 return error
 
-    result = asyncio.run(all_of_it())
+    try:
+        result = asyncio.run(all_of_it())
+    finally:
+        if isinstance(server, Server):
+            server.runs.close()
     if isinstance(result, MCPError):
         raise result
     return result

@@ -10,10 +10,14 @@ from mcp_stage import MODES, Mode, called, joined, result_of, server_of, talk
 
 from mcp_document import PATH, with_table
 from orchestrator.orchestrator_stage import Stage, numbered, play
+from ricochet_cli.main import main
+from ricochet_cli.mcp_server.open_runs import OpenRuns
 from ricochet_cli.mcp_server.toolbox import TOOLS, Tier, shown
 from ricochet_orchestrator import worker
 from ricochet_orchestrator.control import Runs
 from ricochet_orchestrator.tasks import task_file
+from ricochet_orchestrator.text_seal import PASSPHRASE_FILE
+from ricochet_protocol.errors import UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +95,12 @@ def test_chains_are_listed_and_made(home: Path, project: Path) -> None:
     assert called(home, "chain_create", name="../up")[0]["code"] == "chain_invalid"
     assert called(home, "chain_create", name="x", source="overvieu")[0]["code"] == "chain_unknown"
     assert "mine" in [one["name"] for one in called(home, "chain_list")[0]["chains"]]
+    file = project / ".ricochet" / "chains" / "mine.yaml"
+    file.write_text(file.read_text().replace("description: ", "description: Mine. "))
+    assert "Mine. " in called(home, "chain_list")[1], "an edit is seen"
+    file.write_text("name: mine\ncolour: red\n")
+    error, _ = called(home, "chain_list")
+    assert error["code"] == "chain_invalid" and "colour" in error["message"]
 
 
 def test_runs_are_seen_from_all_sides(home: Path) -> None:
@@ -119,6 +129,39 @@ def test_runs_are_seen_from_all_sides(home: Path) -> None:
     assert called(home, "chain_result", run="nothing")[0]["code"] == "run_unknown"
     status, _ = called(home, "ricochet_status")
     assert (status["runs"], status["at_work"]) == (1, [])
+
+
+def test_a_store_that_was_replaced_or_encrypted_is_opened_anew(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.mkdir()
+    stage = Stage(home)
+    stage.node(0)
+    first = play(stage, numbered(1))
+    held = OpenRuns(home)
+    try:
+        with held.look() as runs:
+            assert runs.record(None).id == first.run_id
+        with held.look() as again:
+            assert again is runs, "it stays open"
+        home.rename(tmp_path / "elsewhere")
+        with pytest.raises(UsageError), held.look():
+            pass
+        home.mkdir()
+        stage = Stage(home)
+        stage.node(0)
+        second = play(stage, numbered(2))
+        with held.look() as runs:
+            assert runs.record(None).id == second.run_id
+        phrase = tmp_path / "phrase"
+        phrase.write_text("correct horse battery staple")
+        monkeypatch.setenv(PASSPHRASE_FILE, str(phrase))
+        words = ["--passphrase-file", str(phrase), "--home", str(home)]
+        assert main(["chain", "encryption", "on", *words]) == 0
+        with held.look() as runs:
+            assert runs.state(None).result.output == second.output
+    finally:
+        held.close()
 
 
 def test_looking_on_tells_progress_until_the_time_is_over(home: Path) -> None:

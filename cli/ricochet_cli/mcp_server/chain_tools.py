@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from mcp.types import CallToolResult
 from pydantic import Field
 
+from ricochet_cli.mcp_server import chain_shelf
 from ricochet_cli.mcp_server.outputs import ChainMadeOut, ChainOut, ChainsOut, ChainStepOut
 from ricochet_cli.mcp_server.replies import told
 
@@ -22,9 +23,8 @@ class ChainTools:
     def chain_list(self) -> Annotated[CallToolResult, ChainsOut]:
         """List the chains of models that can be run over documents here, with their steps and the
         parameters that chain_run needs for them."""
-        from ricochet_orchestrator.chains import list_chains
-
-        chains = [_chain(one) for one in list_chains(self._home)]
+        paths = chain_shelf.paths(self._home).values()
+        chains = [_chain(chain_shelf.chain(path)) for path in paths]
         return told("\n".join(_line(one) for one in chains), ChainsOut(chains=chains))
 
     def chain_create(

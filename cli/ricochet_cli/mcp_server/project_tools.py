@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 from mcp.types import CallToolResult
 from pydantic import Field
 
+from ricochet_cli.mcp_server import chain_shelf
+from ricochet_cli.mcp_server.open_runs import OpenRuns
 from ricochet_cli.mcp_server.outputs import InitOut, Part, StatusOut
 from ricochet_cli.mcp_server.replies import told
 from ricochet_orchestrator.checkpoint import RunStatus
@@ -22,8 +24,9 @@ _MOVING: Final = frozenset({RunStatus.PENDING, RunStatus.RUNNING})
 class ProjectTools:
     """Bound to a home; the project is the working folder."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, runs: OpenRuns) -> None:
         self._home = home
+        self._held = runs
 
     def ricochet_init(
         self,
@@ -138,11 +141,9 @@ class ProjectTools:
 
     def _runs(self) -> tuple[int, list[str]]:
         """How many of the latest runs there are, and those that a process works on."""
-        from ricochet_orchestrator.control import STORE_FILE, Runs
-
-        if not (self._home / STORE_FILE).exists():
+        if not self._held.exist:
             return 0, []
-        with Runs(self._home) as runs:
+        with self._held.look() as runs:
             latest = runs.latest(1000)
             moving = (one.id for one in latest if one.status in _MOVING)
             return len(latest), [run for run in moving if runs.owned(run)]
@@ -154,10 +155,9 @@ class ProjectTools:
 
 
 def _chains(home: Path) -> Part:
-    from ricochet_orchestrator.chains import list_chains
-
     try:
-        return _fine("chains", ", ".join(chain.name for chain in list_chains(home)))
+        paths = chain_shelf.paths(home)
+        return _fine("chains", ", ".join(chain_shelf.chain(one).name for one in paths.values()))
     except RicochetError as error:
         return _failed("chains", error)
 

@@ -17,6 +17,7 @@ from mcp.types import (
     TextContent,
 )
 
+from ricochet_cli.mcp_server import chain_shelf
 from ricochet_cli.mcp_server.replies import clean
 from ricochet_protocol.errors import RicochetError
 
@@ -80,12 +81,10 @@ def given(home: Path, name: str, arguments: dict[str, str]) -> GetPromptResult:
 
 
 def _chains(home: Path) -> "dict[str, Chain]":
-    from ricochet_orchestrator.chains import available, folders, read
-
     found: dict[str, Chain] = {}
-    for name, path in available(folders(home, Path.cwd())).items():
+    for name, path in chain_shelf.paths(home).items():
         try:
-            found[name] = read(path)
+            found[name] = chain_shelf.chain(path)
         except RicochetError:
             continue
     return found

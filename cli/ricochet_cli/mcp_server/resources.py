@@ -10,13 +10,13 @@
 """
 
 import json
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.types import Resource, ResourceTemplate
 
+from ricochet_cli.mcp_server.open_runs import OpenRuns
 from ricochet_cli.mcp_server.replies import clean
 from ricochet_cli.mcp_server.run_views import run_out, status_out
 from ricochet_protocol.errors import RicochetError, UsageError
@@ -56,10 +56,8 @@ TEMPLATES: Final = (
 )
 
 
-def listed(home: Path) -> list[Resource]:
+def listed(held: OpenRuns) -> list[Resource]:
     """The list of runs, and the results of the latest."""
-    from ricochet_orchestrator.control import STORE_FILE, Runs
-
     found = [
         Resource(
             uri=ROOT,
@@ -69,9 +67,9 @@ def listed(home: Path) -> list[Resource]:
             mime_type=JSON,
         )
     ]
-    if not (home / STORE_FILE).exists():
+    if not held.exist:
         return found
-    with Runs(home) as runs:
+    with held.look() as runs:
         for one in runs.latest(LATEST):
             title = clean(f"{one.chain} over {one.document}: {one.status.value}")
             uri = f"{ROOT}/{one.id}/result"
@@ -79,10 +77,10 @@ def listed(home: Path) -> list[Resource]:
     return found
 
 
-def read(home: Path, uri: str) -> tuple[str, str]:
+def read(held: OpenRuns, uri: str) -> tuple[str, str]:
     """A resource's text and media type; ResourceNotFoundError, ResourceError."""
     try:
-        text, media = _read(home, uri)
+        text, media = _read(held, uri)
     except UsageError as error:
         raise ResourceNotFoundError(clean(f"{error.message} {error.hint}")) from None
     except RicochetError as error:
@@ -90,32 +88,30 @@ def read(home: Path, uri: str) -> tuple[str, str]:
     return clean(text), media
 
 
-def _read(home: Path, uri: str) -> tuple[str, str]:
-    from ricochet_orchestrator.control import STORE_FILE, Runs
-
+def _read(held: OpenRuns, uri: str) -> tuple[str, str]:
     match [unquote(part) for part in uri.removeprefix(ROOT).split("/")]:
         case _ if not uri.startswith(ROOT):
             raise _unknown(uri)
         case [""]:
-            if not (home / STORE_FILE).exists():
+            if not held.exist:
                 return "[]", JSON
-            with Runs(home) as runs:
+            with held.look() as runs:
                 return _json([run_out(one) for one in runs.latest(LATEST)]), JSON
         case ["", run]:
-            with Runs(home) as runs:
+            with held.look() as runs:
                 return _json(status_out(runs.state(run))), JSON
         case ["", run, "result"]:
             from ricochet_orchestrator.reports import as_markdown
 
-            with Runs(home) as runs:
+            with held.look() as runs:
                 return as_markdown(runs.trace(run)), MARKDOWN
         case ["", run, "checkpoints"]:
-            found = _checkpoints(home, run, "")
+            found = _checkpoints(held, run, "")
             for one in found:
                 del one["text"]
             return _json(found), JSON
         case ["", run, "checkpoints", step]:
-            found = _checkpoints(home, run, step.lower())
+            found = _checkpoints(held, run, step.lower())
             if len(found) != 1 or not step:
                 raise UsageError(
                     "step_unknown",
@@ -126,10 +122,8 @@ def _read(home: Path, uri: str) -> tuple[str, str]:
     raise _unknown(uri)
 
 
-def _checkpoints(home: Path, run: str, start: str) -> list[dict[str, Any]]:
-    from ricochet_orchestrator.control import Runs
-
-    with Runs(home) as runs:
+def _checkpoints(held: OpenRuns, run: str, start: str) -> list[dict[str, Any]]:
+    with held.look() as runs:
         trace = runs.trace(run)
     return [
         {

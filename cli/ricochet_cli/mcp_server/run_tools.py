@@ -14,6 +14,7 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from ricochet_cli.mcp_server import documents
+from ricochet_cli.mcp_server.open_runs import OpenRuns
 from ricochet_cli.mcp_server.outputs import ResultOut, RunStatusOut, StartedOut, ViewOut
 from ricochet_cli.mcp_server.replies import told
 from ricochet_cli.mcp_server.run_views import (
@@ -50,8 +51,9 @@ Wait = Annotated[
 class RunTools:
     """Bound to a home; documents are in the working folder."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, runs: OpenRuns) -> None:
         self._home = home
+        self._runs = runs
 
     def chain_run(
         self,
@@ -115,9 +117,7 @@ class RunTools:
     def chain_status(self, run: RunId = None) -> Annotated[CallToolResult, RunStatusOut]:
         """Show how a run stands: steps of the chain with their calls, tokens, cost, and what was
         given up. With the hint how to go on when it is paused."""
-        from ricochet_orchestrator.control import Runs
-
-        with Runs(self._home) as runs:
+        with self._runs.look() as runs:
             state = runs.state(run)
         out = status_out(state)
         return told(status_text(out), out)
@@ -125,9 +125,7 @@ class RunTools:
     def chain_result(self, run: RunId = None) -> Annotated[CallToolResult, ResultOut]:
         """Return what a run has come to: its text, what it cites, tokens and cost. Of a run that
         is not completed, what it has so far."""
-        from ricochet_orchestrator.control import Runs
-
-        with Runs(self._home) as runs:
+        with self._runs.look() as runs:
             state = runs.state(run)
         out = result_out(state)
         return told(result_text(out), out)
@@ -176,7 +174,5 @@ class RunTools:
         return told(draw(view, coloured=False), view_out(view))
 
     def _view(self, which: str | None) -> "View":
-        from ricochet_orchestrator.control import Runs
-
-        with Runs(self._home) as runs:
+        with self._runs.look() as runs:
             return runs.view(which)

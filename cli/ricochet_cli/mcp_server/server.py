@@ -29,6 +29,7 @@ from ricochet_cli.mcp_server import prompts, resources
 from ricochet_cli.mcp_server.chain_tools import ChainTools
 from ricochet_cli.mcp_server.model_tools import ModelTools
 from ricochet_cli.mcp_server.network_tools import NetworkTools
+from ricochet_cli.mcp_server.open_runs import OpenRuns
 from ricochet_cli.mcp_server.project_tools import ProjectTools
 from ricochet_cli.mcp_server.replies import failed, failure
 from ricochet_cli.mcp_server.run_tools import RunTools
@@ -51,6 +52,7 @@ class Server(MCPServer[Any]):
 
     def __init__(self, home: Path) -> None:
         self._home = home
+        self.runs = OpenRuns(home)
         super().__init__(
             NAME,
             title="Ricochet",
@@ -86,7 +88,7 @@ class Server(MCPServer[Any]):
 
     async def list_resources(self) -> list[Resource]:
         """The latest runs."""
-        return await anyio.to_thread.run_sync(resources.listed, self._home)
+        return await anyio.to_thread.run_sync(resources.listed, self.runs)
 
     async def list_resource_templates(self) -> list[ResourceTemplate]:
         """What there is of every run."""
@@ -96,7 +98,7 @@ class Server(MCPServer[Any]):
         self, uri: AnyUrl | str, context: Context[Any, Any] | None = None
     ) -> Iterable[ReadResourceContents]:
         """A resource's content; ResourceError."""
-        text, media = await anyio.to_thread.run_sync(resources.read, self._home, str(uri))
+        text, media = await anyio.to_thread.run_sync(resources.read, self.runs, str(uri))
         return [ReadResourceContents(content=text, mime_type=media)]
 
     async def list_prompts(self) -> list[Prompt]:
@@ -127,9 +129,9 @@ def make_server(home: Path, tier: Tier) -> Server:
     """A server of this home, for the project in the working folder, with the tools of a tier."""
     server = Server(home)
     holders = (
-        ProjectTools(home),
+        ProjectTools(home, server.runs),
         ChainTools(home),
-        RunTools(home),
+        RunTools(home, server.runs),
         ModelTools(home),
         TaskTools(home),
         NetworkTools(home),

@@ -168,5 +168,4 @@ def _unit(text: str) -> str:
 
 def _printed(value: Any, text: str, at: int, inner: str | None = None) -> str:
     base = _indent(text, at) if inner is None else inner
-    lines = json.dumps(value, indent=_unit(text), ensure_ascii=False).splitlines()
-    return f"\n{base}".join(lines)
+    return json.dumps(value, indent=_unit(text), ensure_ascii=False).replace("\n", f"\n{base}")

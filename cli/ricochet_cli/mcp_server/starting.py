@@ -15,7 +15,11 @@ def serve_stdio(home: Path, tier: Tier, reader: BinaryIO, writer: BinaryIO) -> N
     """Serve one client over a pair of streams until it closes them."""
     import anyio
 
-    anyio.run(_made(home, tier).serve, reader, writer)
+    server = _made(home, tier)
+    try:
+        anyio.run(server.serve, reader, writer)
+    finally:
+        server.runs.close()
 
 
 def serve_http(home: Path, tier: Tier, port: int, ready: Callable[[str, Path], None]) -> None:
@@ -38,7 +42,10 @@ def serve_http(home: Path, tier: Tier, port: int, ready: Callable[[str, Path], N
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         server = _made(home, tier)
-        await http_door.serve(server, listener, token, lambda url: ready(url, file), stop)
+        try:
+            await http_door.serve(server, listener, token, lambda url: ready(url, file), stop)
+        finally:
+            server.runs.close()
 
     with bound("127.0.0.1", port) as listener:
         asyncio.run(until_stopped(listener))
