@@ -20,6 +20,7 @@ import msgspec
 from ricochet_protocol.advert import (
     CLOCK_TOLERANCE,
     MAX_ADVERT,
+    Advert,
     SignedAdvert,
     check_advert_untrusted,
 )
@@ -35,6 +36,8 @@ BATCH: Final = min(MAX_ADVERTS, MAX_MESSAGE // (2 * MAX_ADVERT))
 ABSENCE: Final = 60.0
 """Seconds for which the word of others cannot bring back a peer that did not answer us: time for
 them to notice as well, short enough to mend a link that only we had lost."""
+SOUGHT: Final = 3600.0
+"""Seconds for which a peer that vanished is looked for: a partition that lasts that long heals."""
 
 
 class _Entry(msgspec.Struct):
@@ -54,6 +57,7 @@ class Directory:
         self._own = own
         self._network = network
         self._entries: dict[PeerId, _Entry] = {}
+        self._twin: _Entry | None = None
 
     def publish(self, signed: SignedAdvert, now: float) -> None:
         """Keep our own advert; ValueError when it is not ours or its `seq` has been used."""
@@ -74,7 +78,10 @@ class Directory:
         """Take an advert that `source` sent; True when it is news, RemoteFault when it is false."""
         peer = signed.advert.peer
         known = self._entries.get(peer)
-        if peer == self._own or (known and signed.advert.seq < known.signed.advert.seq):
+        if peer == self._own:
+            self._meet_twin_untrusted(signed, now, unix)
+            return False
+        if known and signed.advert.seq < known.signed.advert.seq:
             return False
         if known and signed == known.signed:
             return _bring_back(known, source, now)
@@ -88,6 +95,10 @@ class Directory:
         self._entries[peer] = _Entry(signed, now, first)
         return True
 
+    def twin(self, now: float) -> Advert | None:
+        """What another process that has our key says in our name, while its word lives."""
+        return self._twin.signed.advert if self._twin and self._twin.live(now) else None
+
     @property
     def full(self) -> bool:
         """Whether a stranger gets in only in place of another."""
@@ -98,10 +109,32 @@ class Directory:
         known = self._entries.get(signed.advert.peer)
         return known is not None and signed.advert.seq < known.signed.advert.seq
 
-    def remove(self, peer: PeerId, now: float) -> None:
-        """Forget what a peer offers until it is back; our own advert stays."""
-        if peer != self._own and (entry := self._entries.get(peer)):
-            entry.removed = now
+    def remove(self, peer: PeerId, now: float) -> bool:
+        """Forget what a peer offers until it is back, our own excepted; whether it was live."""
+        entry = self._entries.get(peer)
+        if peer == self._own or entry is None:
+            return False
+        was_live = entry.live(now)
+        entry.removed = now
+        return was_live
+
+    def absent(self, now: float) -> tuple[PeerId, ...]:
+        """The peers that were removed in the last `SOUGHT` seconds and are not back."""
+        return tuple(
+            peer
+            for peer, entry in self._entries.items()
+            if entry.removed is not None and now < entry.removed + SOUGHT
+        )
+
+    def is_absent(self, peer: PeerId) -> bool:
+        """Whether a peer was removed and is not back."""
+        entry = self._entries.get(peer)
+        return entry is not None and entry.removed is not None
+
+    def addresses(self, peer: PeerId) -> tuple[str, ...]:
+        """Where a peer said last that it can be dialled, removed or not."""
+        entry = self._entries.get(peer)
+        return entry.signed.advert.addresses if entry else ()
 
     def get(self, peer: PeerId, now: float) -> SignedAdvert | None:
         """The live advert of a peer."""
@@ -120,6 +153,14 @@ class Directory:
                 groups.setdefault(entry.source, []).append(entry.signed)
         turns = zip_longest(*groups.values())
         return tuple(signed for turn in turns for signed in turn if signed is not None)
+
+    def _meet_twin_untrusted(self, signed: SignedAdvert, now: float, unix: float) -> None:
+        """Of what is signed with our key, only what is newer than our own word is not ours."""
+        own = self._entries.get(self._own)
+        if own is not None and signed.advert.seq > own.signed.advert.seq:
+            check_advert_untrusted(signed, self._network, unix)
+            if self._twin is None or signed.advert.seq > self._twin.signed.advert.seq:
+                self._twin = _Entry(signed, now, self._own)
 
     def _make_room_untrusted(self, source: PeerId, now: float, unix: float) -> None:
         if len(self._entries) < MAX_PEERS:

@@ -2,8 +2,9 @@
 
 Each new link begins with a greeting: both sides announce their own advert and pull the other's
 directory, so a newcomer is complete in one round trip. An advert that is new to us is announced to
-every other link. Every half minute one random peer is asked for its directory again, which repairs
-what was lost on the way. All of it are ordinary calls (ADR 001 says why not gossipsub).
+every other link; so is the loss of a peer, as a hint. Every half minute one random peer is asked
+for its directory again and told who was lost, which repairs what news did not bring about. All of
+it are ordinary calls (ADR 001 says why not gossipsub).
 """
 
 import asyncio
@@ -20,10 +21,13 @@ from ricochet_protocol.advert import AdvertFlaw, FalseAdvert, SignedAdvert
 from ricochet_protocol.errors import RemoteFault, garbage
 from ricochet_protocol.ids import PeerId
 from ricochet_protocol.messages import (
+    MAX_GONE,
     Adverts,
     Announce,
     GetAdverts,
+    Gone,
     Reply,
+    Request,
     encode,
     reply_untrusted,
 )
@@ -32,15 +36,18 @@ REPAIR: Final = 30.0
 """Seconds between snapshots from one random peer."""
 EXCHANGE: Final = 10.0
 """Seconds that one announcement or snapshot may take."""
+GATHER: Final = 0.1
+"""Seconds in which what is lost becomes one message."""
 _log = logging.getLogger(__name__)
 
 
 class Gossip:
     """Keeps `directory` in step with those of the peers that `links` returns.
 
-    `clock` tells Unix seconds, `news` is called when the directory has changed, `refused` tells
-    whose adverts are not wanted, and `blame` hears what a peer did wrong: each kind of flaw once a
-    message, since an honest relay may hold many adverts that only we know to be out of date.
+    `clock` tells Unix seconds, `news` is called when the directory has changed, `returned` with a
+    peer that is back by the word of others only, `refused` tells whose adverts are not wanted, and
+    `blame` hears what a peer did wrong: each kind of flaw once a message, since an honest relay may
+    hold many adverts that only we know to be out of date.
     """
 
     def __init__(
@@ -50,6 +57,7 @@ class Gossip:
         clock: Callable[[], float],
         rng: random.Random,
         news: Callable[[], None],
+        returned: Callable[[PeerId], None],
         refused: Callable[[PeerId], bool],
         blame: Callable[[PeerId, Offence], None],
     ) -> None:
@@ -58,8 +66,10 @@ class Gossip:
         self._clock = clock
         self._rng = rng
         self._news = news
+        self._returned = returned
         self._refused = refused
         self._blame = blame
+        self._gone: dict[PeerId, None] = {}
         self._tasks = TaskOwner()
 
     def start(self) -> None:
@@ -73,7 +83,7 @@ class Gossip:
     async def greet(self, link: Link) -> None:
         """The first exchange on a new link; a peer that fails it is left as it is."""
         if own := self._directory.own(_now()):
-            await self._announce(link, (own,))
+            await self._tell(link, Announce((own,)))
         await self._pull(link)
 
     def spread(self, adverts: Sequence[SignedAdvert], source: PeerId | None = None) -> None:
@@ -81,7 +91,22 @@ class Gossip:
         for link in self._links():
             if link.peer != source:
                 for batch in batches(adverts):
-                    self._tasks.spawn(self._announce(link, batch))
+                    self._tasks.spawn(self._tell(link, Announce(batch)))
+
+    def mourn(self, peer: PeerId) -> None:
+        """Tell every linked peer that this one does not answer us any more."""
+        if not self._gone:
+            self._tasks.spawn(self._tell_of_gone())
+        self._gone[peer] = None
+
+    async def _tell_of_gone(self) -> None:
+        # When a network breaks in two, half of it goes at once.
+        await asyncio.sleep(GATHER)
+        gone = tuple(self._gone)
+        self._gone.clear()
+        for at in range(0, len(gone), MAX_GONE):
+            for link in self._links():
+                self._tasks.spawn(self._tell(link, Gone(gone[at : at + MAX_GONE])))
 
     def announced_untrusted(self, source: PeerId, adverts: Sequence[SignedAdvert]) -> None:
         """Take adverts that a peer says are news; what has been replaced is none."""
@@ -96,9 +121,13 @@ class Gossip:
         for signed in adverts:
             if self._refused(signed.advert.peer):
                 continue
+            peer = signed.advert.peer
+            hearsay = peer != source and self._directory.is_absent(peer)
             try:
                 if self._directory.offer_untrusted(signed, source, _now(), self._clock()):
                     new.append(signed)
+                    if hearsay:
+                        self._returned(peer)
             except FalseAdvert as fault:
                 flaws[fault.flaw] = None
                 _log.info("refused an advert from %s: %s", source, fault.message)
@@ -124,7 +153,10 @@ class Gossip:
         while True:
             await asyncio.sleep(REPAIR)
             if links := self._links():
-                await self._pull(self._rng.choice(links))
+                link = self._rng.choice(links)
+                if absent := self._directory.absent(_now()):
+                    await self._tell(link, Gone(absent[-MAX_GONE:]))
+                await self._pull(link)
 
     async def _pull(self, link: Link) -> None:
         try:
@@ -153,11 +185,11 @@ class Gossip:
             raise
         return reply.adverts
 
-    async def _announce(self, link: Link, adverts: tuple[SignedAdvert, ...]) -> None:
+    async def _tell(self, link: Link, message: Request) -> None:
         try:
             async with (
                 asyncio.timeout(EXCHANGE),
-                link.multiplexer.call(encode(Announce(adverts))) as replies,
+                link.multiplexer.call(encode(message)) as replies,
             ):
                 async for _ in replies:
                     raise garbage("a reply to an announcement")

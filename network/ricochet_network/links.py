@@ -61,8 +61,9 @@ class Links:
     """The connections of one peer.
 
     `addresses` tells where a peer may be dialled, `greet` runs once on each new link, `lost` is
-    told of a peer without a link after it had one, `unreachable` of a peer that a dial missed;
-    `refused` tells whom to have nothing to do with, `blame` hears what a peer did wrong.
+    told of a peer without a link after it had one, `unreachable` of a peer that a dial missed or
+    that fell silent; `refused` tells whom to have nothing to do with, `blame` hears what a peer
+    did wrong.
     """
 
     def __init__(
@@ -109,6 +110,15 @@ class Links:
     def current(self) -> tuple[Link, ...]:
         """The link of each connected peer."""
         return tuple(self._links.values())
+
+    @property
+    def crowded(self) -> bool:
+        """Whether dials wait for each other, so that a slow one says nothing of its peer."""
+        return self._dialling.locked()
+
+    def linked(self, peer: PeerId) -> bool:
+        """Whether there is a link to a peer."""
+        return peer in self._links
 
     def should_dial(self, peer: PeerId) -> bool:
         """Whether a dial would begin now: no link, no dial under way, none failed lately."""
@@ -195,6 +205,8 @@ class Links:
             end = await link.multiplexer.run()
             if end.code == RemoteCode.GARBAGE:
                 self._blame(link.peer, Offence.GARBAGE)
+            elif link.multiplexer.silent and self._links.get(link.peer) is link:
+                self._unreachable(link.peer)
         finally:
             greeting.cancel()
             link.greeted.set()

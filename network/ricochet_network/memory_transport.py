@@ -49,7 +49,7 @@ class MemoryNetwork:
         self.loss = loss
         # The same draws in every run, unless a simulation brings its own.
         self._rng = rng or Random(0)  # noqa: S311 - a simulation
-        self._peers: dict[PeerId, MemoryTransport] = {}
+        self._peers: dict[str, MemoryTransport] = {}
         self._wires: list[_Wire] = []
         self._partitions: set[frozenset[PeerId]] = set()
         self._stalled: set[PeerId] = set()
@@ -87,8 +87,8 @@ class MemoryNetwork:
             wire.cut()
 
     def kill(self, peer: PeerId) -> None:
-        """Take a peer off the network as `kill -9` does; a new transport may take its seed."""
-        self._peers.pop(peer, None)
+        """Take a peer off the network as `kill -9` does; a new transport may take its place."""
+        self._peers = {at: one for at, one in self._peers.items() if one.peer != peer}
         for wire in [wire for wire in self._wires if peer in (wire.dialler, wire.acceptor)]:
             wire.cut()
 
@@ -116,15 +116,15 @@ class MemoryNetwork:
             await self._changed.wait()
 
     def _join(self, transport: "MemoryTransport") -> None:
-        if transport.peer in self._peers:
-            raise LocalFault(
-                "port_in_use", "a peer with this seed has started", "use another seed or stop it"
-            )
-        self._peers[transport.peer] = transport
+        if transport.place in self._peers:
+            raise LocalFault("port_in_use", "a peer has started there", "use another place")
+        self._peers[transport.place] = transport
 
     def _leave(self, transport: "MemoryTransport") -> None:
-        if self._peers.get(transport.peer) is transport:
-            self.kill(transport.peer)
+        if self._peers.get(transport.place) is transport:
+            del self._peers[transport.place]
+            if all(one.peer != transport.peer for one in self._peers.values()):
+                self.kill(transport.peer)
 
     async def _connect(
         self, dialler: "MemoryTransport", addresses: Sequence[str], peer: PeerId
@@ -132,12 +132,12 @@ class MemoryNetwork:
         if frozenset((dialler.peer, peer)) not in self._partitions:
             await self._passable(dialler.peer, peer)
             await asyncio.sleep(2 * self.latency)
-            target = self._peers.get(peer)
+            places = (self._peers.get(one.partition("/p2p/")[0]) for one in addresses)
+            target = next((one for one in places if one is not None and one.peer == peer), None)
             if (
-                self._peers.get(dialler.peer) is dialler
+                self._peers.get(dialler.place) is dialler
                 and target is not None
                 and target is not dialler
-                and not set(target.addresses).isdisjoint(addresses)
             ):
                 wire = _Wire(self, dialler.peer, peer)
                 self._wires.append(wire)
@@ -241,13 +241,13 @@ class MemoryTransport:
     def __init__(self, network: MemoryNetwork, seed: bytes, place: str) -> None:
         self.peer = peer_of(seed)
         self._network = network
-        self._place = place
+        self.place = place
         self._accept: Callable[[Connection], Awaitable[None]] | None = None
         self._serving: set[asyncio.Task[None]] = set()
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        return (f"{self._place}/p2p/{self.peer}",)
+        return (f"{self.place}/p2p/{self.peer}",)
 
     async def start(self, accept: Callable[[Connection], Awaitable[None]]) -> None:
         self._network._join(self)

@@ -82,6 +82,8 @@ class Multiplexer:
         self._pings = itertools.count()
         self._pinged: dict[int, asyncio.Event] = {}
         self._heard = True
+        self.silent = False
+        """Whether the connection ended because the peer said nothing any more."""
         self._end: RemoteFault | None = None
         self._changed = asyncio.Event()
         self._tasks: asyncio.TaskGroup
@@ -225,6 +227,7 @@ class Multiplexer:
             silent = 0 if self._heard else silent + 1
             self._heard = False
             if silent == SILENT_BEATS:
+                self.silent = True
                 raise RemoteFault(RemoteCode.DISCONNECTED, "the peer has fallen silent")
             if silent:
                 self._outbox.post(Ping(next(self._pings)))

@@ -6,7 +6,8 @@ becomes a typed value or a `RemoteFault` before anything else sees it.
 
 Every peer keeps links to its bootstrap peers and to the peers it hears of, up to `MESH` of them,
 from each source in turn and few of one /16, so that who brings most adverts does not choose them. A
-lost link is dialled again at once; a peer that does not answer leaves the directory.
+lost link is dialled again at once; a peer that does not answer leaves the directory, and others
+are told to look for themselves.
 """
 
 import asyncio
@@ -23,18 +24,21 @@ import msgspec
 
 from ricochet_network.conduct import Conduct, Offence
 from ricochet_network.directory import Directory
+from ricochet_network.first_addresses import by_peer
 from ricochet_network.gossip import Gossip
 from ricochet_network.links import LASTING, MAX_DIALS, Links
 from ricochet_network.multiplexer import HEARTBEAT
 from ricochet_network.peer_memory import PeerMemory, PeerStore
 from ricochet_network.quota import RATES, SNAPSHOT_COST, Quotas, Rates
 from ricochet_network.task_owner import TaskOwner
+from ricochet_network.vigil import Vigil
 from ricochet_protocol.advert import Advert, SignedAdvert, sign_advert
-from ricochet_protocol.errors import ConfigurationError, RemoteCode, RemoteFault
-from ricochet_protocol.ids import NetworkId, PeerId, peer_public_key
+from ricochet_protocol.errors import RemoteCode, RemoteFault
+from ricochet_protocol.ids import NetworkId, PeerId
 from ricochet_protocol.messages import (
     Announce,
     GetAdverts,
+    Gone,
     Reply,
     Request,
     encode,
@@ -94,6 +98,7 @@ class PeerNetwork:
         rng: random.Random | None = None,
         heartbeat: float = HEARTBEAT,
         rates: Rates = RATES,
+        mesh: int = MESH,
         store: PeerStore | None = None,
         public: bool = False,
         members: Collection[PeerId] = (),
@@ -102,12 +107,13 @@ class PeerNetwork:
         self.peer = transport.peer
         self._transport = transport
         self._seed = seed
-        self._bootstrap = _by_peer(bootstrap, self.peer)
+        self._bootstrap = by_peer(bootstrap, self.peer)
         self._handler = handler
         self._directory = Directory(self.peer, network)
         # Any fixed seed will do, as long as peers differ.
         self._rng = rng or random.Random(self.peer)  # noqa: S311 - spreads load, guards nothing
         self._clock = clock
+        self._mesh_size = mesh
         self._public = public
         self._members = frozenset(members)
         self._announce = tuple(f"{one.partition('/p2p/')[0]}/p2p/{self.peer}" for one in announce)
@@ -122,6 +128,7 @@ class PeerNetwork:
             clock,
             self._rng,
             news=self._attention.set,
+            returned=lambda peer: self._vigil.hear_untrusted((peer,)),
             refused=self._refused,
             blame=self._blame,
         )
@@ -130,12 +137,20 @@ class PeerNetwork:
             self._serve,
             self._addresses_of,
             greet=self._gossip.greet,
-            lost=lambda _: self._attention.set(),
+            lost=self._lost,
             unreachable=self._missed,
             refused=self._refused,
             blame=self._blame,
             heartbeat=heartbeat,
             rates=rates,
+        )
+        self._vigil = Vigil(
+            self._links.get,
+            self._doubted,
+            self._links.linked,
+            self._missed,
+            lambda: self._directory.absent(_now()),
+            self._rng,
         )
         self._joining: set[PeerId] = set()
         self._keeping = False
@@ -157,6 +172,7 @@ class PeerNetwork:
         self._conduct.bar(self._memory.barred())
         self._first = self._memory.first(self._rng, self._clock(), public=self._public)
         self._gossip.start()
+        self._vigil.start()
         first = dict.fromkeys((*self._bootstrap, *self._first))
         joins = [self._tasks.spawn(self._join(peer)) for peer in first]
         if joins:
@@ -171,6 +187,7 @@ class PeerNetwork:
             self._keeping = False
             self._remember()
         await self._tasks.stop()
+        await self._vigil.stop()
         await self._gossip.stop()
         await self._links.stop()
 
@@ -184,10 +201,15 @@ class PeerNetwork:
     def contact(self) -> Contact:
         """How well this peer is connected now; see `ports.Contact`."""
         known = {signed.advert.peer for signed in self.directory()} | self._bootstrap.keys()
-        return Contact(known=len(known - {self.peer}), connected=len(self._links.current()))
+        twin = self._directory.twin(_now())
+        return Contact(
+            known=len(known - {self.peer}),
+            connected=len(self._links.current()),
+            twin=twin.addresses if twin else (),
+        )
 
     async def ping(self, peer: PeerId) -> float:
-        """Seconds for a ping and its answer, dialling not counted; RemoteFault, also `timeout`."""
+        """Seconds for a ping and its answer, without dialling; RemoteFault, also `timeout`."""
         link = await self._links.get(peer)
         try:
             async with asyncio.timeout(PING_TIMEOUT):
@@ -230,8 +252,7 @@ class PeerNetwork:
         self._gossip.spread((signed,))
 
     def _addresses_of(self, peer: PeerId) -> tuple[str, ...]:
-        known = self._directory.get(peer, _now())
-        offered = known.advert.addresses if known else ()
+        offered = self._directory.addresses(peer)
         if self._public:
             offered = tuple(place.address for place in _places(offered, peer))
         own = (*self._bootstrap.get(peer, ()), *self._first.get(peer, ()))
@@ -241,9 +262,19 @@ class PeerNetwork:
         outside = bool(self._members) and peer not in self._members and peer != self.peer
         return outside or self._conduct.refused(peer)
 
+    def _lost(self, peer: PeerId) -> None:
+        self._vigil.hear_untrusted((peer,))
+        self._attention.set()
+
     def _missed(self, peer: PeerId) -> None:
         self._first.pop(peer, None)
-        self._directory.remove(peer, _now())
+        if self._directory.remove(peer, _now()):
+            self._gossip.mourn(peer)
+
+    def _doubted(self, peer: PeerId) -> bool:
+        """Whether a dial tells anything: it is offered, and dials begin at once."""
+        live = self._directory.get(peer, _now()) is not None
+        return live and self._links.should_dial(peer) and not self._links.crowded
 
     async def _serve(self, peer: PeerId, data: bytes) -> AsyncGenerator[bytes, None]:
         replies = self._answer(peer, self._request_untrusted(peer, data))
@@ -280,16 +311,19 @@ class PeerNetwork:
     def _answer(self, peer: PeerId, request: Request) -> AsyncIterator[Reply]:
         if isinstance(request, GetAdverts):
             return self._gossip.snapshot()
-        if isinstance(request, Announce):
+        if isinstance(request, Announce | Gone):
             return self._heard(peer, request)
         if self._handler is None:
             raise RemoteFault(RemoteCode.REFUSED, "this peer serves no calls", "ask a node")
         return self._handler(peer, request)
 
-    async def _heard(self, peer: PeerId, request: Announce) -> AsyncIterator[Reply]:
-        self._gossip.announced_untrusted(peer, request.adverts)
+    async def _heard(self, peer: PeerId, request: Announce | Gone) -> AsyncIterator[Reply]:
+        if isinstance(request, Gone):
+            self._vigil.hear_untrusted(request.peers)
+        else:
+            self._gossip.announced_untrusted(peer, request.adverts)
         return
-        yield  # makes this a generator: an announcement is answered by its end alone
+        yield  # makes this a generator: what is told is answered by its end alone
 
     async def _join(self, peer: PeerId) -> None:
         try:
@@ -322,7 +356,7 @@ class PeerNetwork:
         networks: Counter[tuple[int, int]] = Counter()
         for signed in self._directory.by_source(_now()):
             peer = signed.advert.peer
-            if len(chosen) == MESH:
+            if len(chosen) == self._mesh_size:
                 break
             if self._public:
                 places = _places(signed.advert.addresses, peer)
@@ -366,26 +400,6 @@ class _Replies:
 
     async def __anext__(self) -> Reply:
         return reply_untrusted(await anext(self._replies))
-
-
-def _by_peer(bootstrap: Sequence[str], own: PeerId) -> dict[PeerId, tuple[str, ...]]:
-    """Bootstrap addresses by peer, without our own: a node may be given its own list."""
-    found: dict[PeerId, tuple[str, ...]] = {}
-    for address in bootstrap:
-        _, separator, name = address.rpartition("/p2p/")
-        try:
-            peer_public_key(peer := PeerId(name))
-        except ValueError:
-            separator = ""
-        if not separator:
-            raise ConfigurationError(
-                "bad_bootstrap",
-                f"not the address of a peer: {address!r}",
-                "write it as /ip4/HOST/tcp/PORT/p2p/PEER, as `ricochet node start` prints it",
-            )
-        if peer != own:
-            found[peer] = (*found.get(peer, ()), address)
-    return found
 
 
 def _now() -> float:

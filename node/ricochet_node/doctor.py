@@ -16,6 +16,7 @@ from ricochet_node import config as node_config
 from ricochet_node.config import NodeConfig
 from ricochet_node.keystore import Keystore
 from ricochet_node.owner import GAS_KEY
+from ricochet_node.reachability import IDENTITY_USED_TWICE
 from ricochet_node.sharing import check_sharing, standings
 from ricochet_protocol.errors import LocalFault, RicochetError
 from ricochet_protocol.findings import Finding, failure, kept
@@ -178,6 +179,16 @@ async def _running(home: Path) -> list[Finding]:
                 "warn",
                 f"not offered now: {', '.join(gone)}",
                 "a refused key, or the node drains: see `ricochet node status` and its log",
+            )
+        )
+    if state["identity_used_at"]:
+        places = ", ".join(state["identity_used_at"])
+        found.append(
+            Finding(
+                "identity",
+                "fail",
+                f"another node uses this node's identity at {places}",
+                IDENTITY_USED_TWICE,
             )
         )
     if state["peers_known"] <= 1:

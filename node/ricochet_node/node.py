@@ -175,6 +175,7 @@ class Node:
             "open_calls": self.book.open_calls,
             "peers_known": len(self._peers.directory()),
             "peers_connected": self._peers.contact().connected,
+            "identity_used_at": list(self._peers.contact().twin),
         }
 
     async def drain(self) -> dict[str, Any]:

@@ -4,6 +4,9 @@ This says that the network does not reach the node *or* that the node does not r
 cable, a firewall, a changed address, a first peer that is gone. It does not notice a node that can
 dial and cannot be dialled (behind a router without a forwarded port): that would take another peer
 to try. A short loss is not told, since links are dialled again within a second.
+
+It also tells the owner of another node with his node's identity: a copied home, or one that was
+moved and is still running where it was. Both owners are told.
 """
 
 import asyncio
@@ -16,6 +19,11 @@ from ricochet_protocol.ports import Contact
 PATIENCE: Final = 180.0
 """Seconds alone before it is told; redials happen every 30 at most."""
 LOOK: Final = 15.0
+IDENTITY_USED_TWICE: Final = (
+    "another node runs with this node's identity, and calls go to whichever advertised last: stop "
+    "one of the two, or give it a home of its own (`--home`) with its own wallet; if there is no "
+    "other, this machine's clock has gone back"
+)
 
 
 class Reachability:
@@ -27,6 +35,7 @@ class Reachability:
         self._alone_since: float | None = None
         self.unreachable = False
         """Whether the node has been alone for `PATIENCE`."""
+        self._twin: tuple[str, ...] = ()
 
     async def run(self) -> None:
         """Look again and again; ends only by cancellation."""
@@ -37,6 +46,7 @@ class Reachability:
     def check(self, now: float) -> None:
         """Log `unreachable` or `reachable` when that has changed; `now` is the loop's time."""
         contact = self._contact()
+        self._check_twin(contact.twin)
         if contact.connected or not contact.known:
             self._alone_since = None
             if self.unreachable:
@@ -54,3 +64,10 @@ class Reachability:
                 hint="check this machine's network, `bootstrap` in network.json, and whether those "
                 "peers run; this is told once",
             )
+
+    def _check_twin(self, addresses: tuple[str, ...]) -> None:
+        if addresses and addresses != self._twin:
+            self._log.event(
+                "identity_used_twice", addresses=" ".join(addresses), hint=IDENTITY_USED_TWICE
+            )
+        self._twin = addresses

@@ -27,7 +27,7 @@ from ricochet_protocol.conversation import (
 )
 from ricochet_protocol.eip712 import SignedReservation, SignedSession, SignedVoucher
 from ricochet_protocol.errors import RemoteCode, RemoteFault, garbage
-from ricochet_protocol.ids import Hash32, ModelId, Period, RequestId, request_id
+from ricochet_protocol.ids import Hash32, ModelId, PeerId, Period, RequestId, request_id
 from ricochet_protocol.money import Units
 from ricochet_protocol.receipt import SignedReceipt
 
@@ -36,6 +36,8 @@ MAX_DEADLINE: Final = 600
 MAX_TOKENS: Final = 1_000_000
 MAX_ADVERTS: Final = 512
 """Adverts in one message; a larger directory takes several."""
+MAX_GONE: Final = 512
+"""Peers that one message says are gone."""
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -146,6 +148,18 @@ class Announce(Message, frozen=True, tag="announce"):
         _check_count(self.adverts)
 
 
+class Gone(Message, frozen=True, tag="gone"):
+    """Says who does not answer the sender any more. Answered by nothing but the end."""
+
+    peers: tuple[PeerId, ...]
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.peers) <= MAX_GONE:
+            raise ValueError(f"1 to {MAX_GONE} peers in a message")
+        if any(not 0 < len(peer) <= 64 for peer in self.peers):
+            raise ValueError("a peer id has 1 to 64 characters")
+
+
 class Chunk(Message, frozen=True, tag="chunk"):
     """A piece of an answer, in order."""
 
@@ -214,7 +228,7 @@ class Adverts(Message, frozen=True, tag="adverts"):
         _check_count(self.adverts)
 
 
-Request = Hello | Ask | Pay | Reserve | GetAdverts | Announce
+Request = Hello | Ask | Pay | Reserve | GetAdverts | Announce | Gone
 Reply = Chunk | CallPiece | Answered | AccountState | PaymentRequired | Due | Adverts
 
 _encoder = msgspec.msgpack.Encoder()

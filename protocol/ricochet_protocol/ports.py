@@ -71,10 +71,14 @@ with its code; being closed (`aclose`) means the caller has cancelled or vanishe
 
 
 class Contact(msgspec.Struct, frozen=True):
-    """How many other peers should be there, first peers and advertised ones, and how many are."""
+    """How many other peers should be there, first peers and advertised ones, and how many are.
+
+    `twin` are the addresses of another node that runs with this one's identity, if one was heard.
+    """
 
     known: int
     connected: int
+    twin: tuple[str, ...] = ()
 
 
 class Peers(Protocol):

@@ -160,12 +160,12 @@ def test_an_unreachable_bootstrap_peer_neither_prevents_start_nor_is_given_up() 
         async with AsyncExitStack() as stack:
             w = World(stack)
             w._next = 2
+            w.net.transport(seed(99))  # takes place 1 and never starts
             lonely = await w.join()
             await asyncio.sleep(300)
             assert peers_of(lonely) == {lonely.peer}
-            transport = w.net.transport(seed(1))
+            transport = w.net.transport(seed(1), "/memory/1")
             bootstrap = PeerNetwork(transport, seed(1), NETWORK, clock=unix)
-            transport._place = "/memory/1"
             stack.push_async_callback(bootstrap.stop)
             await bootstrap.start()
             await asyncio.sleep(31)

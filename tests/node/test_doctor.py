@@ -81,3 +81,21 @@ def test_too_little_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     )
     found = findings(tmp_path)["disk"]
     assert (found.state, found.message) == ("fail", "10 MB free")
+
+
+def test_a_running_node_whose_identity_is_used_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def status(_: Path) -> dict[str, object]:
+        places = ["/ip4/8.8.8.8/tcp/1"]
+        return {
+            "pid": 1,
+            "open_calls": 0,
+            "models": [],
+            "peers_known": 3,
+            "identity_used_at": places,
+        }
+
+    monkeypatch.setattr("ricochet_node.admin.status", status)
+    found = findings(tmp_path)["identity"]
+    assert found.state == "fail" and "8.8.8.8" in found.message and "--home" in found.mend

@@ -51,6 +51,16 @@ def test_a_short_loss_starts_anew_and_who_is_alone_on_a_network_is_not_cut_off()
     assert watch.at(9_000 + PATIENCE, 0, 0) == []
 
 
+def test_another_node_with_this_identity_is_told_once_and_told_how_to_mend() -> None:
+    watch = Watch()
+    for now in range(3):
+        watch.contact = Contact(2, 1, ("/ip4/8.8.8.8/tcp/1/p2p/me",))
+        watch.watch.check(now)
+    (line,) = [json.loads(line) for line in watch.stream.getvalue().splitlines()]
+    assert line["event"] == "identity_used_twice" and "8.8.8.8" in line["addresses"]
+    assert "--home" in line["hint"]
+
+
 def test_a_partition_is_noticed_and_its_end() -> None:
     async def test() -> None:
         wires, stream = MemoryNetwork(), io.StringIO()

@@ -5,7 +5,7 @@ import asyncio
 from ricochet_orchestrator.offers import Offers
 from ricochet_protocol.advert import Advert, ModelOffer, SignedAdvert
 from ricochet_protocol.eip712 import Attestation, AttestationProof, sign_attestation
-from ricochet_protocol.ids import Address, Hash32, ModelId
+from ricochet_protocol.ids import Address, Hash32, ModelId, PeerId
 from ricochet_protocol.money import PricePerMillion
 from ricochet_protocol.sharing import Basis
 from ricochet_protocol.signing import account_address, peer_of
@@ -40,7 +40,7 @@ def permission(key: bytes = KEY, expires: int = NOW + 100) -> AttestationProof:
 
 
 def believed(*offers: ModelOffer, proof: AttestationProof | None = None, own: Address | None = None,
-             now: int = NOW) -> tuple[str, ...]:  # fmt: skip
+             now: int = NOW, registered: PeerId = PEER) -> tuple[str, ...]:  # fmt: skip
     advert = Advert(
         peer=PEER,
         addresses=("/ip4/127.0.0.1/tcp/1",),
@@ -55,7 +55,7 @@ def believed(*offers: ModelOffer, proof: AttestationProof | None = None, own: Ad
         permissions=(proof,) if proof else (),
     )
     settlement = MemorySettlement()
-    settlement.register_node(OPERATOR, PEER, (), OPERATOR)
+    settlement.register_node(OPERATOR, registered, (), OPERATOR)
     peers = OnePeer(SignedAdvert(advert, b""))
     found = Offers(peers, settlement, lambda: now, {own} if own else set())  # type: ignore[arg-type]  # no calls are made
 
@@ -75,6 +75,13 @@ def test_only_offers_whose_basis_holds_are_on_offer() -> None:
     assert believed(own, attested, proof=permission(), now=NOW + 100) == ("own",)
     assert believed(own, attested, proof=permission(b"\x55" * 32)) == ("own",)
     assert believed(own, licensed) == ("own",)
+
+
+def test_a_peer_that_claims_anothers_operator_is_not_believed() -> None:
+    """Only the operator can map itself to a peer: the entry is a transaction with its own key."""
+    own = model("own", Basis())
+    assert believed(own) == ("own",)
+    assert believed(own, registered=peer_of(b"\x66" * 32)) == ()
 
 
 def test_private_offers_are_for_their_owner_alone() -> None:

@@ -25,6 +25,7 @@ from ricochet_protocol.messages import (
     Chunk,
     Due,
     GetAdverts,
+    Gone,
     Hello,
     Pay,
     PaymentRequired,
@@ -156,6 +157,7 @@ REQUESTS: dict[str, Request] = {
     ),
     "get_adverts": GetAdverts(),
     "announce": Announce((SIGNED_ADVERT,)),
+    "gone": Gone((SIGNED_ADVERT.advert.peer,)),
 }
 REPLIES: dict[str, Reply] = {
     "chunk": Chunk("Dans les Vosges."),
