@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND_SECONDS = 110
+KEPT_DELAY = 0.1
+"""Seconds that a call takes the provider of a network that is kept."""
 KEYS = (
     "sk-alice-b1946ac92492d2347c6235b4d2611184",
     "sk-bob-591785b794601e212b260e25925636fd",
@@ -92,9 +95,21 @@ class Provider:
             return int(json.load(reply)["total"])
 
     def fault(self, fault: Mapping[str, Any]) -> None:
+        self._post("/_fault", fault)
+
+    @contextmanager
+    def slow(self, seconds: float, usual: float = KEPT_DELAY) -> Iterator[None]:
+        """Each call takes so long inside the context."""
+        self._post("/_delay", {"seconds": seconds})
+        try:
+            yield
+        finally:
+            self._post("/_delay", {"seconds": usual})
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> None:
         request = urllib.request.Request(
-            self._control("/_fault"),
-            data=json.dumps(fault).encode(),
+            self._control(path),
+            data=json.dumps(body).encode(),
             headers={"content-type": "application/json"},
         )
         urllib.request.urlopen(request, timeout=10).close()

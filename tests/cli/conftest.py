@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from live import Kept, Provider, processes_of, ricochet, run_provider
+from live import KEPT_DELAY, Kept, Provider, processes_of, ricochet, run_provider
 
 
 @pytest.fixture
@@ -17,7 +17,8 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     """One network for all tests of a file: xdist keeps a file in one worker."""
     scratch = tmp_path_factory.mktemp("kept")
-    providers = run_provider(tmp_path_factory.mktemp("kept-provider"), delay_ms=100)
+    delay = round(1000 * KEPT_DELAY)
+    providers = run_provider(tmp_path_factory.mktemp("kept-provider"), delay_ms=delay)
     provider = next(providers)
     done = ricochet(
         *("demo", "--keep", "--json", "--upstream", provider.url),

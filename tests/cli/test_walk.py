@@ -289,8 +289,6 @@ def test_routes_and_peers_are_explained(kept: Kept) -> None:
     shown = ricochet("peers", "show", rows[0]["peer"][-6:], "--offline", home=home)
     assert shown.returncode == 0, shown.stderr
     assert rows[0]["peer"] in shown.stdout and model in shown.stdout
-    listed = json.loads(ricochet("peers", "list", "--json", home=home).stdout)
-    assert {row["peer"] for row in rows} == {row["peer"] for row in listed if row["registered"]}
     table = ricochet("route", "explain", model, "--policy", "attested", home=home)
     assert table.stdout.count("out: offered on another basis") == 3
     nobody = ricochet("peers", "show", "nobody", "--offline", "--json", home=home)
@@ -341,7 +339,8 @@ def test_the_network_can_be_looked_at_and_a_peer_banned(kept: Kept) -> None:
         assert [row["peer"] for row in listed if row["banned"]] == [peer]
     finally:
         assert ricochet("peers", "unban", peer, home=home).returncode == 0
-    assert peer in ricochet("network", "status", "--json", home=home).stdout
+    after = json.loads(ricochet("peers", "list", "--offline", "--json", home=home).stdout)
+    assert not [row for row in after if row["banned"]]
     wrong = ricochet("peers", "ban", "nobody", "--json", home=home)
     assert failed(wrong, 2, "bad_peer")
 
@@ -354,9 +353,10 @@ def test_a_detached_run_is_watched_paused_and_resumed_by_its_id(kept: Kept, tmp_
     run_id = started.stdout.strip()
     with Runs(home) as runs:
         until(lambda: len(runs.answers(run_id)) >= 4, "four answers")
-        with pytest.raises(LocalFault, match="Another process"):
-            runs.take_up(run_id, lambda request: request)
-        paused = ricochet("chain", "pause", run_id, "--json", home=home)
+        with kept.provider.slow(10.0):  # else it may be done before the command has started
+            with pytest.raises(LocalFault, match="Another process"):
+                runs.take_up(run_id, lambda request: request)
+            paused = ricochet("chain", "pause", run_id, "--json", home=home)
         assert json.loads(paused.stdout)["status"] == "paused", paused.stderr
         stored = runs.state(run_id)
     assert 4 <= stored.done < len(stored.steps)

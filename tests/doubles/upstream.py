@@ -2,7 +2,7 @@
 
 It wants one of its API keys, answers with text that follows from the prompt alone, and counts the
 calls of each key, so that tests can say "this step was never asked again". A fault is chosen by the
-model's name (`fault:cut`) or, for real model names, posted to `/_fault`.
+model's name (`fault:cut`) or, for real model names, posted to `/_fault`; `/_delay` slows it down.
 
 In process: `async with UpstreamDouble(["key"]) as upstream: upstream.base_url`. As a process:
 `python tests/doubles/upstream.py --keys-file FILE [--delay-ms N]`, which prints its base URL once
@@ -118,6 +118,7 @@ class UpstreamDouble:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/_calls", self._calls)
         app.router.add_post("/_fault", self._set_fault)
+        app.router.add_post("/_delay", self._set_delay)
         self._runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1
         )
@@ -172,6 +173,10 @@ class UpstreamDouble:
         else:
             self.fault(**body)
         return web.json_response({"faults": len(self._faults)})
+
+    async def _set_delay(self, request: web.Request) -> web.Response:
+        self.delay = float((await request.json())["seconds"])
+        return web.json_response({})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
