@@ -27,6 +27,8 @@ import message_templates
 from ricochet_cli.command_table import TABLE
 from ricochet_cli.language import DOMAIN, LOCALES, flowing
 from ricochet_cli.main import app
+from ricochet_node.policy import Verdict
+from ricochet_orchestrator.breaker import State
 from ricochet_orchestrator.checkpoint import RunStatus, Status
 
 FOLDER: Final = LOCALES / "ru" / "LC_MESSAGES"
@@ -68,6 +70,10 @@ TYPER: Final = (
     "Path {0} does not exist.",
 )
 """Of typer 0.28, which marks only some of its words for translation."""
+HEADERS: Final = ("head", "headers", "_HEADERS", "_COLUMNS", "_STATES")
+"""Names of what is told when it is shown: headers of tables, and names of states."""
+WORDS: Final = ("day", "month", "at once", "per day", "per month", "hours")
+"""Keys of JSON that people see as well."""
 _HEADER: Final = """\
 Russian messages of Ricochet.
 The words to use for things are in docs/translation.md."""
@@ -104,14 +110,16 @@ def extracted() -> dict[str, Message]:
         add(text, "--help")
     for text in TYPER:
         add(text, "typer")
-    for status in (*RunStatus, *Status):
-        add(status.value, "orchestrator/ricochet_orchestrator/checkpoint.py")
+    for word in (*RunStatus, *Status, *State, *Verdict, *WORDS):
+        add(str(word), "words")
     return found
 
 
 def said(tree: ast.AST) -> Iterator[tuple[str, str]]:
     """(text, plural) of `t` and `tn`, of literals that are said, and of headers of tables."""
     for node in ast.walk(tree):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value and is_header(node):
+            yield from ((text, "") for text in _literals(node.value))
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
             continue
         match node.func.id, node.args:
@@ -120,9 +128,14 @@ def said(tree: ast.AST) -> Iterator[tuple[str, str]]:
             case "t" | "say" | "told" | "print_error", [*values]:
                 for value in values:
                     yield from ((text, "") for text in _literals(value))
-            case "table", [ast.Tuple(elts=headers) | ast.List(elts=headers), *_]:
-                for header in headers:
-                    yield from ((text, "") for text in _literals(header))
+            case "table", [headers, *_]:
+                yield from ((text, "") for text in _literals(headers))
+
+
+def is_header(node: ast.Assign | ast.AnnAssign) -> bool:
+    """Whether it names the headers of a table, or lines that are looked up when shown."""
+    target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+    return isinstance(target, ast.Name) and target.id in HEADERS
 
 
 def _literals(node: ast.expr) -> Iterator[str]:
@@ -131,6 +144,11 @@ def _literals(node: ast.expr) -> Iterator[str]:
             yield text
         case ast.IfExp(body=one, orelse=other):
             yield from (*_literals(one), *_literals(other))
+        case ast.Tuple(elts=parts) | ast.List(elts=parts):
+            for part in parts:
+                yield from _literals(part)
+        case ast.Starred(value=inner):
+            yield from _literals(inner)
 
 
 def helps() -> Iterator[str]:

@@ -22,12 +22,16 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PACKAGES: Final = ("protocol", "network", "settlement", "node", "orchestrator", "cli")
 MADE: Final = {
     "RicochetError": (1, 2),
-    "Finding": (2, 3),
+    "Finding": (0, 2, 3),
     "Refused": (1, 2),
     "NotAChainError": (0,),
     "ValueError": (0,),
 }
 """Calls that make something a person reads, and which arguments that is."""
+RETURNED: Final = ("words",)
+"""Functions whose results are told."""
+TABLES: Final = ("WORDS",)
+"""Tables whose values are told."""
 _KEYWORDS: Final = {"message": 0, "hint": 1}
 _PLACE: Final = "\0"
 _MOST: Final = 24
@@ -130,6 +134,16 @@ class _Reader:
             for keyword in call.keywords:
                 if keyword.arg in _KEYWORDS:
                     yield keyword.value, scope
+
+        for function in RETURNED:
+            scope = self._module.functions.get(function)
+            for node in ast.walk(scope) if scope else ():
+                if isinstance(node, ast.Return) and node.value and scope:
+                    yield node.value, scope
+        for name in TABLES:
+            for value in self._module.constants.get(name, []):
+                if isinstance(value, ast.Dict):
+                    yield from ((one, self._module.tree) for one in value.values)
 
     def _passed(self, function: str, name: str) -> Iterator[tuple[ast.expr, ast.AST]]:
         """What the module's calls pass for a parameter."""

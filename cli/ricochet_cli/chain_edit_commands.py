@@ -11,6 +11,7 @@ import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t, told
 from ricochet_protocol.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def create(
         return
     typer.echo(str(path))
     for step, found in models.items():
-        say(f"{step}: {found or 'the model of the run'}")
+        say(f"{step}: {found or t('the model of the run')}")
 
 
 def edit(
@@ -105,7 +106,9 @@ def validate(
         print_json(found)
     for one in found:
         if not as_json:
-            typer.echo(f"{one['file']}: {one['problem'] or 'valid'}")
+            typer.echo(
+                f"{one['file']}: {told(str(one['problem'])) if one['problem'] else t('valid')}"
+            )
     if not all(one["valid"] for one in found):
         raise typer.Exit(UsageError.exit_code)
 
@@ -116,7 +119,7 @@ def delete(name: Name, as_json: AsJson = False) -> None:
 
     path = chain_files.owned(name, _folder())
     path.unlink()
-    _told(as_json, {"deleted": str(path)}, f"deleted {path}")
+    _told(as_json, {"deleted": str(path)}, t("deleted {path}", path=path))
 
 
 def export(

@@ -10,6 +10,7 @@ from typing import TypeVar
 import typer
 
 from ricochet_cli.console import print_json, say
+from ricochet_cli.language import told
 from ricochet_cli.progress_view import ProgressView
 from ricochet_orchestrator.app import Options, RunResult, Task, resume_run, run_chain
 from ricochet_orchestrator.document import Document
@@ -24,7 +25,9 @@ def read_document(inputs: Inputs) -> Document:
     """What the inputs make, before any loop starts; what of folders is left out is told."""
     loaded = load(inputs)
     for one in loaded.skipped:
-        say(f"skipped {printable(one.name)}: {printable(one.reason)}")
+        say(
+            "skipped {name}: {reason}", name=printable(one.name), reason=told(printable(one.reason))
+        )
     return loaded.document
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from ricochet_cli.console import table
+from ricochet_cli.language import t, tn, told
 from ricochet_cli.progress_view import short
 from ricochet_orchestrator.checkpoint import Status, StepRecord
 from ricochet_orchestrator.progress import printable
@@ -54,13 +55,27 @@ def status_text(state: RunState) -> str:
     total = max(result.steps, 1)
     full = _BAR * state.done // total
     lines = [
-        f"Run:      {result.run_id}, {result.status.value}",
-        f"Chain:    {state.run.chain} over {printable(state.run.document)}",
-        f"Model:    {state.run.model}",
-        f"Progress: [{'▓' * full}{'-' * (_BAR - full)}] {state.done}/{result.steps}",
-        f"Time:     {result.seconds:.1f} s",
-        f"Tokens:   {result.tokens_in:,} in / {result.tokens_out:,} out, {result.calls} calls",
-        f"Cost:     {dollars(result.cost)}",
+        t("Run:      {run_id}, {status}", run_id=result.run_id, status=told(result.status.value)),
+        t(
+            "Chain:    {chain} over {document}",
+            chain=state.run.chain,
+            document=printable(state.run.document),
+        ),
+        t("Model:    {model}", model=state.run.model),
+        t(
+            "Progress: [{bar}] {done}/{steps}",
+            bar="▓" * full + "-" * (_BAR - full),
+            done=state.done,
+            steps=result.steps,
+        ),
+        t("Time:     {seconds:.1f} s", seconds=result.seconds),
+        t(
+            "Tokens:   {tokens_in:,} in / {tokens_out:,} out, {calls}",
+            tokens_in=result.tokens_in,
+            tokens_out=result.tokens_out,
+            calls=tn("{count} call", "{count} calls", result.calls),
+        ),
+        t("Cost:     {cost}", cost=dollars(result.cost)),
     ]
     width = max(_WIDTH, *(len(line) for line in lines))
     box = [f"│ {line.ljust(width)} │" for line in lines]
@@ -77,14 +92,20 @@ def _stages(steps: tuple[StepRecord, ...]) -> str:
     for name, role in names:
         counts = Counter(step.status for step in steps if step.name == name)
         done = counts.pop(Status.COMPLETED, 0)
-        others = ", ".join(f"{count} {status.value}" for status, count in counts.items())
+        others = ", ".join(f"{count} {told(status.value)}" for status, count in counts.items())
         rows.append((name, role, f"{done}/{done + counts.total()}", others or "-"))
     return table(("step", "role", "done", "others"), rows)
 
 
 def _troubles(steps: tuple[StepRecord, ...]) -> list[str]:
     return [
-        f"{step.name} {step.id[:8]} at {short(step.peer) if step.peer else 'no peer'}: {step.error}"
+        t(
+            "{name} {id} at {peer}: {error}",
+            name=step.name,
+            id=step.id[:8],
+            peer=short(step.peer) if step.peer else t("no peer"),
+            error=step.error,
+        )
         for step in steps
         if step.status is Status.FAILED and step.error
     ]

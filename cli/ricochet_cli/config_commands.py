@@ -174,7 +174,7 @@ def _told(name: str, file: Path, as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "path": str(file)})
     else:
-        say(f"{name}: {file} is written")
+        say("{name}: {file} is written", name=name, file=file)
 
 
 def _text(value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ricochet_cli.language import t
 from ricochet_cli.logs_view import as_row, plain
 from ricochet_node.content_log import ContentRecord
 from ricochet_orchestrator.progress import printable
@@ -28,13 +29,13 @@ def _said(content: ContentRecord) -> Iterator[str]:
     for turn in content.turns:
         yield _block(turn.role, turn.content)
         for call in turn.tool_calls:
-            yield _block("calls", f"{call.name}({call.arguments})")
+            yield _block(t("calls"), f"{call.name}({call.arguments})")
     for tool in content.tools:
-        yield _block("may call", f"{tool.name}: {tool.description}")
+        yield _block(t("may call"), f"{tool.name}: {tool.description}")
     if content.text or not content.calls:
-        yield _block("answer", content.text or "(none was delivered)")
+        yield _block(t("answer"), content.text or t("(none was delivered)"))
     for called in content.calls:
-        yield _block("answer calls", f"{called.name}({called.arguments})")
+        yield _block(t("answer calls"), f"{called.name}({called.arguments})")
 
 
 def _block(name: str, text: str) -> str:

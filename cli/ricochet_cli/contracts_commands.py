@@ -8,6 +8,7 @@ import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t
 from ricochet_cli.secret_input import PassphraseFile, unlock_wallet
 from ricochet_cli.values import account
 from ricochet_protocol.errors import UsageError
@@ -69,7 +70,7 @@ def deploy(
     if as_json:
         print_json(msgspec.to_builtins(made))
     else:
-        say(f"wrote {out}; others run: ricochet network join {out}")
+        say("wrote {out}; others run: ricochet network join {out}", out=out)
         typer.echo(made.contract)
 
 
@@ -151,15 +152,26 @@ def _tell(deployment: "Deployment", found: "ContractState", as_json: bool) -> No
         print_json({"contract": deployment.contract, **msgspec.to_builtins(found)})
         return
     typer.echo(
-        f"contract  {deployment.contract} on chain {deployment.chain_id}\n"
-        f"token     {deployment.token}\n"
-        f"fee       {dollars(found.min_fee)} to {dollars(found.max_fee)} a period\n"
-        f"split     {found.node_percent} % to nodes, {100 - found.node_percent} % commission\n"
-        f"treasury  {found.treasury}\n"
-        f"income    {dollars(found.income)} of commission not withdrawn yet\n"
-        f"holds     {dollars(found.held)}, and owes {dollars(found.owed)}\n"
-        f"new money {'is not taken: paused' if found.paused else 'is taken'}"
+        t(
+            "contract  {contract} on chain {chain_id}\ntoken     {token}\nfee      "
+            " {min_fee} to {max_fee} a period\nsplit     {node_percent} % to "
+            "nodes, {platform_percent} % commission\ntreasury  {treasury}\nincome    {income} "
+            "of commission not withdrawn yet\nholds     {held}, and owes "
+            "{owed}\nnew money {taken}",
+            contract=deployment.contract,
+            chain_id=deployment.chain_id,
+            token=deployment.token,
+            min_fee=dollars(found.min_fee),
+            max_fee=dollars(found.max_fee),
+            node_percent=found.node_percent,
+            platform_percent=100 - found.node_percent,
+            treasury=found.treasury,
+            income=dollars(found.income),
+            held=dollars(found.held),
+            owed=dollars(found.owed),
+            taken=t("is not taken: paused") if found.paused else t("is taken"),
+        )
     )
     if found.pending is not None:
-        typer.echo(f"offered   to {found.pending}")
+        typer.echo(t("offered   to {pending}", pending=found.pending))
         say("next, with that wallet: ricochet contracts accept-treasury")

@@ -78,7 +78,7 @@ def faucet(
         await give(deployment, session, wei=WEI_PER_ETHER, units=Units(0))
 
     asyncio.run(fund())
-    say(f"{wallet} has ${dollars} more in test dollars, and gas")
+    say("{wallet} has ${dollars} more in test dollars, and gas", wallet=wallet, dollars=dollars)
 
 
 @app.command("stop")
@@ -89,4 +89,4 @@ def stop(
     from ricochet_cli.demo.processes import stop_recorded
 
     for name in stop_recorded(folder):
-        say(f"stopped {name}")
+        say("stopped {name}", name=name)

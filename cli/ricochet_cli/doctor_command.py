@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,9 +73,11 @@ def versions(pins: "Iterable[tuple[str, str, str | None]]") -> "Finding":
 
     text = f"ricochet {version('ricochet-network')}, Python {platform.python_version()}"
     wrong = [
-        f"{name} {found or 'missing'}, not {want}" for name, want, found in pins if found != want
+        t("{name} {found}, not {want}", name=name, found=found or t("missing"), want=want)
+        for name, want, found in pins
+        if found != want
     ]
     if wrong:
-        mend = "in a fresh environment: pip install --require-hashes -r requirements.lock"
+        mend = t("in a fresh environment: pip install --require-hashes -r requirements.lock")
         return Finding("versions", "fail", f"{text}; {'; '.join(wrong)}", mend)
     return Finding("versions", "ok", text)

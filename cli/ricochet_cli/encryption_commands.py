@@ -4,6 +4,7 @@ import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t
 from ricochet_cli.secret_input import PassphraseFile, passphrase
 
 app = typer.Typer(
@@ -25,7 +26,11 @@ def status(home: Home, as_json: AsJson = False) -> None:
         print_json({"encrypted": on, "remembered": known})
     else:
         typer.echo(
-            f"encrypted: {'yes' if on else 'no'}; in the keyring: {'yes' if known else 'no'}"
+            t(
+                "encrypted: {encrypted}; in the keyring: {kept}",
+                encrypted=t("yes") if on else t("no"),
+                kept=t("yes") if known else t("no"),
+            )
         )
 
 
@@ -39,7 +44,7 @@ def on(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson = Fal
     """
     from ricochet_orchestrator.encryption import encrypt
 
-    phrase = passphrase(passphrase_file, new=True, what="New passphrase for what runs keep")
+    phrase = passphrase(passphrase_file, new=True, what=t("New passphrase for what runs keep"))
     encrypt(home / _NAME, phrase)
     _told(as_json, True)
     if not as_json:
@@ -86,4 +91,8 @@ def _told(as_json: bool, encrypted: bool) -> None:
     if as_json:
         print_json({"encrypted": encrypted})
     else:
-        typer.echo(f"what runs keep here is {'encrypted' if encrypted else 'in the clear'}")
+        typer.echo(
+            t("what runs keep here is encrypted")
+            if encrypted
+            else t("what runs keep here is in the clear")
+        )

@@ -1,6 +1,7 @@
 """How an estimate is shown, and the same as JSON."""
 
 from ricochet_cli.console import table
+from ricochet_cli.language import t, tn
 from ricochet_cli.progress_view import short
 from ricochet_orchestrator.estimate import Estimate
 from ricochet_protocol.money import Units, dollars
@@ -41,18 +42,36 @@ def estimate_document(found: Estimate) -> dict[str, object]:
 
 def estimate_text(found: Estimate) -> str:
     """The same for a person."""
-    guess = "" if found.timed else ", guessed: such calls were not timed yet"
+    guess = "" if found.timed else t(", guessed: such calls were not timed yet")
     lines = [
-        f"Segments: {found.segments}",
-        f"Calls:    {found.calls}" + (f", {found.stored} answers stored" if found.stored else ""),
-        f"Tokens:   {found.tokens_in:,} in / {found.tokens_out:,} out",
-        f"Cost:     {dollars(found.cost)}, from {dollars(found.cost_low)} to "
-        f"{dollars(found.cost_high)}",
-        f"Time:     {found.seconds:.0f} s{guess}",
+        t("Segments: {count}", count=found.segments),
+        t("Calls:    {count}", count=found.calls)
+        + (
+            tn(", {count} answer stored", ", {count} answers stored", found.stored)
+            if found.stored
+            else ""
+        ),
+        t(
+            "Tokens:   {tokens_in:,} in / {tokens_out:,} out",
+            tokens_in=found.tokens_in,
+            tokens_out=found.tokens_out,
+        ),
+        t(
+            "Cost:     {cost}, from {low} to {high}",
+            cost=dollars(found.cost),
+            low=dollars(found.cost_low),
+            high=dollars(found.cost_high),
+        ),
+        t("Time:     {seconds:.0f} s{guess}", seconds=found.seconds, guess=guess),
     ]
     if found.open_steps:
         names = ", ".join(found.open_steps)
-        lines.append(f"Not told: {names}: how many calls, their answers decide; they come on top")
+        lines.append(
+            t(
+                "Not told: {names}: how many calls, their answers decide; they come on top",
+                names=names,
+            )
+        )
     rows = [
         (
             use.model,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from ricochet_cli.console import print_json, table
+from ricochet_cli.language import told
 
 if TYPE_CHECKING:
     from ricochet_protocol.findings import Finding
@@ -24,10 +25,10 @@ def show_findings(parts: "Mapping[str, Sequence[Finding]]", as_json: bool) -> No
             [({"part": part} if named else {}) | msgspec.to_builtins(one) for part, one in found]
         )
     else:
-        rows = [(_MARKS[one.state], one.about, one.message) for _, one in found]
+        rows = [(_MARKS[one.state], told(one.about), told(one.message)) for _, one in found]
         typer.echo(table(("", "about", "finding"), rows))
         for _, one in found:
             if one.mend:
-                typer.echo(f"\n{_MARKS[one.state]} {one.about}: {one.mend}")
+                typer.echo(f"\n{_MARKS[one.state]} {told(one.about)}: {told(one.mend)}")
     if any(one.state == "fail" for _, one in found):
         raise typer.Exit(1)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ricochet_cli.console import table
+from ricochet_cli.language import t, told
 from ricochet_protocol.money import Units, dollars
 
 _STATES: Final = (
@@ -20,12 +21,14 @@ _STATES: Final = (
 
 def funds_text(found: Mapping[str, Any]) -> str:
     """The states, their sum, and the periods with money on the way or lost."""
-    rows = [(name, _amount(found, name), what) for name, what in _STATES]
-    rows.append(("served", _amount(found, "served"), _sum_of(found)))
+    rows = [(told(name), _amount(found, name), told(what)) for name, what in _STATES]
+    rows.append((t("served"), _amount(found, "served"), _sum_of(found)))
     parts = [table(("state", "amount", ""), rows)]
     if found["elsewhere"]:
         extra = dollars(Units(found["elsewhere"]))
-        parts.append(f"{extra} more can be withdrawn, earned with other books than these")
+        parts.append(
+            t("{extra} more can be withdrawn, earned with other books than these", extra=extra)
+        )
     open_periods = [_period(one) for one in found["periods"] if _is_open(one)]
     if open_periods:
         headers = (
@@ -38,11 +41,11 @@ def funds_text(found: Mapping[str, Any]) -> str:
 
 def _sum_of(found: Mapping[str, Any]) -> str:
     if not found["accounted"]:
-        return "the states do NOT add up to it"
+        return t("the states do NOT add up to it")
     if found["ahead"]:
         ahead = dollars(Units(found["ahead"]))
-        return f"the states add up to it and {ahead} paid ahead of service"
-    return "the states add up to it: every unit is accounted for"
+        return t("the states add up to it and {ahead} paid ahead of service", ahead=ahead)
+    return t("the states add up to it: every unit is accounted for")
 
 
 def _amount(values: Mapping[str, Any], name: str) -> str:

@@ -14,6 +14,7 @@ import typer
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.first_steps import Actor, entering, remaining
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t
 from ricochet_cli.secret_input import PassphraseFile, key, passphrase
 from ricochet_protocol.errors import UsageError
 
@@ -72,7 +73,7 @@ def init(
             "there is nobody to ask what you want",
             "Say it: ricochet init --as subscriber, --as owner or --as both",
         )
-    chosen = actor or _ask("Sell capacity (owner), run chains (subscriber), or both?", Actor, 1)
+    chosen = actor or _ask(t("Sell capacity (owner), run chains (subscriber), or both?"), Actor, 1)
     joined, was_joined = _network(home, network, asks)
     account, had_wallet = _wallet(home, wallet, wallet_file, passphrase_file, asks)
     steps = remaining(home, chosen, joined)
@@ -90,7 +91,7 @@ def _network(home: Path, file: Path | None, asks: bool) -> "tuple[Deployment | N
     mine = deployment.load(home) if (home / deployment.FILE_NAME).exists() else None
     if file is None and mine is None and asks:
         answer: str = typer.prompt(
-            "Path of your network's network.json (Enter: later)",
+            t("Path of your network's network.json (Enter: later)"),
             default="",
             show_default=False,
             err=True,
@@ -124,14 +125,14 @@ def _wallet(
     if target.exists():
         return wallet.address_of(target), True
     if choice is None and asks:
-        choice = _ask("Make a new wallet, import one, or later?", WalletChoice, 0)
+        choice = _ask(t("Make a new wallet, import one, or later?"), WalletChoice, 0)
     if choice is WalletChoice.NEW:
         return wallet.create(target, passphrase(passphrase_file, new=True)), False
     if choice is not WalletChoice.IMPORT:
         return None, False
     if file is not None and wallet.is_keystore(file):
         return wallet.import_keystore(target, file, passphrase(passphrase_file)), False
-    private = wallet.parse_key(key("private key", False, file))
+    private = wallet.parse_key(key(t("private key"), False, file))
     return wallet.import_key(target, private, passphrase(passphrase_file, new=True)), False
 
 
@@ -144,7 +145,7 @@ def _ask(question: str, among: type[_Choice], default: int) -> _Choice:
         found = [one for one in among if one.value == answer.strip().lower()]
         if found:
             return found[0]
-        say(f"one of {', '.join(names)}")
+        say("one of {names}", names=", ".join(names))
 
 
 def _tell(
@@ -170,16 +171,19 @@ def _tell(
         return
     rows = [
         ("home", str(home), ""),
-        ("network", name or "none yet", _state(name is not None, was_joined)),
-        ("wallet", address or "none yet", _state(address is not None, had_wallet)),
+        ("network", name or t("none yet"), _state(name is not None, was_joined)),
+        ("wallet", address or t("none yet"), _state(address is not None, had_wallet)),
     ]
     typer.echo(table(("what", "which", ""), rows))
     if address is not None and not had_wallet:
-        say(f"keep a copy of {home / 'wallet.json'} and its passphrase: nobody can recover them")
-    say(f"next: {steps[0]}")
+        say(
+            "keep a copy of {home} and its passphrase: nobody can recover them",
+            home=home / "wallet.json",
+        )
+    say("next: {step}", step=steps[0])
     for step in steps[1:]:
-        say(f"then: {step}")
+        say("then: {step}", step=step)
 
 
 def _state(there: bool, before: bool) -> str:
-    return "" if not there else "as it was" if before else "new"
+    return "" if not there else t("as it was") if before else t("new")

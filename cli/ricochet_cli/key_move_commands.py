@@ -7,6 +7,7 @@ import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t, tn
 from ricochet_cli.secret_input import PassphraseFile, passphrase
 from ricochet_protocol.errors import LocalFault
 
@@ -54,7 +55,12 @@ def export(
     if as_json:
         print_json({"file": str(out), "keys": count})
     else:
-        say(f"{out} holds {count} keys; on the other machine: ricochet keys import {out.name}")
+        say(
+            "{out} holds {keys}; on the other machine: ricochet keys import {name}",
+            out=out,
+            keys=tn("{count} key", "{count} keys", count),
+            name=out.name,
+        )
 
 
 def import_keys(
@@ -74,7 +80,11 @@ def import_keys(
     if as_json:
         print_json([{"id": info.id, "provider": info.provider} for info in added])
     else:
-        say(f"added {', '.join(info.id for info in added)}; delete {file} when all is well")
+        say(
+            "added {names}; delete {file} when all is well",
+            names=", ".join(info.id for info in added),
+            file=file,
+        )
 
 
 def change_passphrase(
@@ -102,7 +112,7 @@ def change_passphrase(
     keys = home / "keys.json"
     old = passphrase(passphrase_file, opens=keys)
     new = passphrase(
-        new_passphrase_file, new=True, what="New passphrase", option="--new-passphrase-file"
+        new_passphrase_file, new=True, what=t("New passphrase"), option="--new-passphrase-file"
     )
     count = Keystore(keys).change_passphrase(old, new)
     if is_remembered(keys):
@@ -110,7 +120,13 @@ def change_passphrase(
     if as_json:
         print_json({"keys": count})
     else:
-        say(f"{count} keys are sealed under the new passphrase")
+        say(
+            tn(
+                "{count} key is sealed under the new passphrase",
+                "{count} keys are sealed under the new passphrase",
+                count,
+            )
+        )
 
 
 def remember(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
@@ -129,7 +145,7 @@ def remember(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson
     if as_json:
         print_json({"remembered": True})
     else:
-        say(f"the keyring keeps the passphrase of {keys}; undo: ricochet keys forget")
+        say("the keyring keeps the passphrase of {keys}; undo: ricochet keys forget", keys=keys)
 
 
 def forget(home: Home, as_json: AsJson = False) -> None:
@@ -153,5 +169,5 @@ def forget(home: Home, as_json: AsJson = False) -> None:
 
 def _export_phrase(file: Path | None, *, new: bool) -> str:
     return passphrase(
-        file, new=new, what="Passphrase of the export", option="--export-passphrase-file"
+        file, new=new, what=t("Passphrase of the export"), option="--export-passphrase-file"
     )

@@ -8,6 +8,7 @@ import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t, tn, told
 from ricochet_cli.secret_input import PassphraseFile, passphrase
 
 if TYPE_CHECKING:
@@ -46,14 +47,29 @@ def show(home: Home, name: Name, as_json: AsJson = False) -> None:
     if as_json:
         print_json(document)
         return
-    typer.echo(f"key       {info.id} (…{info.last4}) of {info.provider}, {info.origin}")
-    typer.echo(f"state     {'disabled' if used['disabled'] else 'enabled'}")
+    typer.echo(
+        t(
+            "key       {id} (…{last4}) of {provider}, {origin}",
+            id=info.id,
+            last4=info.last4,
+            provider=info.provider,
+            origin=info.origin,
+        )
+    )
+    typer.echo(t("state     disabled") if used["disabled"] else t("state     enabled"))
     for period in ("day", "month"):
         spent = dollars(Units(used[period]["spent"]))
-        typer.echo(f"{period:<10}{spent} in {used[period]['calls']} calls")
-    typer.echo(f"models    {', '.join(rules.models or ()) or 'none offered'}")
+        typer.echo(
+            t(
+                "{period:<10}{spent} in {calls}",
+                period=told(period),
+                spent=spent,
+                calls=tn("{count} call", "{count} calls", used[period]["calls"]),
+            )
+        )
+    typer.echo(t("models    {models}", models=", ".join(rules.models or ()) or t("none offered")))
     for limit, value in document["limits"].items():
-        typer.echo(f"{limit:<10}{value}")
+        typer.echo(f"{told(limit):<10}{value}")
     if not document["limits"]:
         say("no limits: write them under `keys:` in node.yaml, see the README")
 
@@ -93,8 +109,19 @@ def test(
     if as_json:
         print_json({"id": name, "valid": True, **msgspec.to_builtins(report)})
         return
-    tried = f"{report.tried} answers" if report.tried else "no model was tried, give --model"
-    say(f"key {name} works: it sees {len(report.models) or 'no list of'} models; {tried}")
+    tried = (
+        t("{tried} answers", tried=report.tried)
+        if report.tried
+        else t("no model was tried, give --model")
+    )
+    say(
+        "key {name} works: it sees {models}; {tried}",
+        name=name,
+        models=tn("{count} model", "{count} models", len(report.models))
+        if report.models
+        else t("no list of models"),
+        tried=tried,
+    )
     for limit, value in report.limits.items():
         say(f"{limit}: {value}")
     for each in report.models:
@@ -129,7 +156,7 @@ def _switch(home: Path, name: str, *, on: bool, as_json: bool) -> None:
     if as_json:
         print_json({"id": name, "disabled": not on})
     else:
-        say(f"key {name} is {'enabled' if on else 'disabled'}")
+        say("key {name} is enabled" if on else "key {name} is disabled", name=name)
 
 
 def _rules(home: Path, name: str) -> "KeyRules":

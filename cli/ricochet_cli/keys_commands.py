@@ -8,7 +8,7 @@ import typer
 from ricochet_cli import key_move_commands, key_use_commands
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
-from ricochet_cli.language import t
+from ricochet_cli.language import t, told
 from ricochet_cli.secret_input import PassphraseFile, key, passphrase
 from ricochet_protocol.errors import UsageError
 
@@ -125,7 +125,7 @@ def list_keys(home: Home, as_json: AsJson = False) -> None:
         rows = [
             (
                 *(key.id, key.provider, key.origin, f"…{key.last4}"),
-                *(states[key.id], sharing[key.id].words),
+                *(told(states[key.id]), told(sharing[key.id].words)),
             )
             for key in keys
         ]

@@ -6,6 +6,7 @@ import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t, tn
 
 
 def stop(
@@ -23,7 +24,13 @@ def stop(
 
     told = asyncio.run(ask_to_stop(home))
     if not as_json:
-        say(f"stopping; {told['open_calls']} open calls may end")
+        say(
+            tn(
+                "stopping; {count} open call may end",
+                "stopping; {count} open calls may end",
+                told["open_calls"],
+            )
+        )
     if not _ended(told["pid"], wait):
         raise LocalFault(
             "still_running",
@@ -49,7 +56,13 @@ def drain(home: Home, as_json: AsJson = False) -> None:
     if as_json:
         print_json(done)
     else:
-        say(f"draining; {done['open_calls']} calls open; `ricochet node resume` admits calls again")
+        say(
+            tn(
+                "draining; {count} call open; `ricochet node resume` admits calls again",
+                "draining; {count} calls open; `ricochet node resume` admits calls again",
+                done["open_calls"],
+            )
+        )
 
 
 def resume(home: Home, as_json: AsJson = False) -> None:
@@ -62,7 +75,7 @@ def resume(home: Home, as_json: AsJson = False) -> None:
     if as_json:
         print_json(done)
     else:
-        say(f"offering {', '.join(done['models']) or 'nothing'}")
+        say("offering {models}", models=", ".join(done["models"]) or t("nothing"))
 
 
 def doctor(home: Home, as_json: AsJson = False) -> None:

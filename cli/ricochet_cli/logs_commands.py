@@ -8,6 +8,7 @@ import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t, tn
 
 if TYPE_CHECKING:
     from ricochet_node.request_log import Filter
@@ -98,7 +99,11 @@ def tail(
 
     wanted = _filter(None, None, model, key, subscriber, outcome)
     follower = follow(home, time.time())
-    say("following; Ctrl-C ends" if as_json else f"following; Ctrl-C ends\n{header()}")
+    say(
+        "following; Ctrl-C ends"
+        if as_json
+        else t("following; Ctrl-C ends\n{header}", header=header())
+    )
     try:
         while True:
             for record in follower.new():
@@ -142,7 +147,14 @@ def export(
         raise UsageError(
             "export_refused", f"{out} cannot be written: {error.strerror}", "name another file"
         ) from None
-    say(f"{count} requests written to {out}")
+    say(
+        tn(
+            "{count} request written to {out}",
+            "{count} requests written to {out}",
+            count,
+            out=out,
+        )
+    )
 
 
 def _show_content(home: Path, lines: int, wanted: "Filter", *, as_json: bool) -> None:

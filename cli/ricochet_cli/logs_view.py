@@ -10,6 +10,7 @@ from typing import Any, Final, TextIO
 import msgspec
 
 from ricochet_cli.console import table
+from ricochet_cli.language import told
 from ricochet_node.request_log import OK, RequestRecord
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.money import Units, dollars
@@ -46,7 +47,7 @@ def plain(record: RequestRecord) -> dict[str, Any]:
 
 def header() -> str:
     """Names of the columns of `as_row`."""
-    return _aligned(_COLUMNS)
+    return _aligned([told(name) for name in _COLUMNS])
 
 
 def as_row(record: RequestRecord) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t, told
 from ricochet_cli.mcp_server.editors import Editor, Scope
 from ricochet_cli.mcp_server.toolbox import Tier
 
@@ -80,7 +81,7 @@ def _serve_http(home: Path, tools: Tier, port: int, as_json: bool) -> None:
             print_json({"url": url, "token_file": str(file)})
         else:
             typer.echo(url)
-        say(f"clients send the token in {file}; Ctrl-C ends this, and runs go on")
+        say("clients send the token in {file}; Ctrl-C ends this, and runs go on", file=file)
 
     serve_http(home, tools, port, ready)
 
@@ -132,8 +133,11 @@ def install(
     elif dry_run:
         typer.echo(done.difference().rstrip("\n"))
     else:
-        typer.echo(f"{done.state}: {name} in {path}")
-        say(f"restart {editor.value}; check it with: ricochet mcp doctor --editor {editor.value}")
+        typer.echo(t("{state}: {name} in {path}", state=told(done.state), name=name, path=path))
+        say(
+            "restart {value}; check it with: ricochet mcp doctor --editor {value}",
+            value=editor.value,
+        )
 
 
 @app.command("doctor")

@@ -8,6 +8,7 @@ import typer
 
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t, told
 from ricochet_protocol.errors import ConfigurationError, UsageError
 from ricochet_protocol.ids import ModelId
 from ricochet_protocol.money import Units, dollars
@@ -77,7 +78,7 @@ def _asked(home: Path, user: bool) -> dict[str, str]:
     rows = [(str(n), *_row(one)) for n, one in enumerate(found, 1)]
     own = [name for name in own_offers(home) if name not in names]
     rows += [
-        (str(len(found) + n), name, "own node", "", "", "", "") for n, name in enumerate(own, 1)
+        (str(len(found) + n), name, t("own node"), "", "", "", "") for n, name in enumerate(own, 1)
     ]
     names += [ModelId(name) for name in own]
     if not names:
@@ -91,7 +92,11 @@ def _asked(home: Path, user: bool) -> dict[str, str]:
         answer = ""
         while answer not in names:
             answer = typer.prompt(
-                f"Model for {role} (number or name; Enter keeps {present.get(role, 'none')})",
+                t(
+                    "Model for {role} (number or name; Enter keeps {present})",
+                    role=role,
+                    present=present.get(role, t("none")),
+                ),
                 default="",
                 show_default=False,
                 err=True,
@@ -101,7 +106,7 @@ def _asked(home: Path, user: bool) -> dict[str, str]:
             if answer.isdecimal() and 0 < int(answer) <= len(names):
                 answer = names[int(answer) - 1]
             if answer not in names:
-                say(f"a number from 1 to {len(names)}, or one of these names")
+                say("a number from 1 to {count}, or one of these names", count=len(names))
         if answer:
             models[role] = answer
     return models
@@ -145,7 +150,7 @@ def show(home: Home, role: Role, as_json: AsJson = False) -> None:
     if as_json:
         print_json(_document(chosen))
     else:
-        typer.echo(f"{chosen.model or 'what most peers offer'}  ({chosen.origin})")
+        typer.echo(f"{chosen.model or t('what most peers offer')}  ({chosen.origin})")
 
 
 @app.command("set")
@@ -206,11 +211,21 @@ def test(
         print_json(document)
     else:
         typer.echo(
-            f"{role}: {chosen.model or 'what most peers offer'} ({chosen.origin}) "
-            f"{result.status.value}, {result.seconds:.1f} s, "
-            f"{result.tokens_in} + {result.tokens_out} tokens, ${dollars(result.cost)}"
+            t(
+                "{role}: {model} ({origin}) {status}, {seconds:.1f} s, {tokens_in} + "
+                "{tokens_out} tokens, ${cost}",
+                role=role,
+                model=chosen.model or t("what most peers offer"),
+                origin=chosen.origin,
+                status=told(result.status.value),
+                seconds=result.seconds,
+                tokens_in=result.tokens_in,
+                tokens_out=result.tokens_out,
+                cost=dollars(result.cost),
+            )
         )
-        say(f"it said: {' '.join(printable(result.output).split())[:200] or 'nothing'}")
+        answer = " ".join(printable(result.output).split())[:200]
+        say("it said: {answer}", answer=answer or t("nothing"))
     if result.exit_code:
         raise typer.Exit(result.exit_code)
 
@@ -278,7 +293,7 @@ def _print_roles(home: Path, as_json: bool, origin: bool) -> None:
         print_json([_document(one) for one in chosen])
         return
     rows = [
-        (one.role, one.model or "what most peers offer", *((one.origin,) if origin else ()))
+        (one.role, one.model or t("what most peers offer"), *((one.origin,) if origin else ()))
         for one in chosen
     ]
     typer.echo(table(("role", "model", *(("from",) if origin else ())), rows))
@@ -309,7 +324,7 @@ def own_offers(home: Path) -> list[str]:
     try:
         return [str(offer.model) for offer in config.load(home).offers]
     except ConfigurationError as error:
-        say(f"left out: {error.message}")
+        say("left out: {message}", message=error.message)
         return []
 
 

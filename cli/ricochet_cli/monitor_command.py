@@ -9,6 +9,7 @@ import typer
 
 from ricochet_cli.console import print_json
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t, told
 
 if TYPE_CHECKING:
     from ricochet_orchestrator.monitor import View
@@ -90,37 +91,69 @@ def draw(view: "View", coloured: bool) -> str:
     from ricochet_protocol.money import dollars
 
     mark, colour = _MARKS.get(view.status, ("?", "0"))
+    status = f"{mark} {told(view.status)}"
     full = _BAR * view.done // max(view.total, 1)
     ahead = "" if view.left is None else f" / {view.seconds + view.left:.1f} s"
-    cap = "" if view.cap is None else f" of {dollars(view.cap)}"
-    steps = f" ({view.done}/{view.total}, {view.running} running)" if not view.step else ""
+    cap = "" if view.cap is None else t(" of {cap}", cap=dollars(view.cap))
+    steps = (
+        t(
+            " ({done}/{total}, {running} running)",
+            done=view.done,
+            total=view.total,
+            running=view.running,
+        )
+        if not view.step
+        else ""
+    )
     lines = [
-        f"Status:   {mark} {view.status}",
-        f"Model:    {', '.join(view.models) or '-'} ({', '.join(view.roles) or '-'})",
-        f"Progress: [{'▓' * full}{'-' * (_BAR - full)}] {view.percent}%{steps}",
-        f"Time:     {view.seconds:.1f} s{ahead}",
-        f"Tokens:   {view.tokens_in:,} in / {view.tokens_out:,} out",
-        f"Cost:     {dollars(view.cost)}{cap}",
+        t("Status:   {status}", status=status),
+        t(
+            "Model:    {models} ({roles})",
+            models=", ".join(view.models) or "-",
+            roles=", ".join(view.roles) or "-",
+        ),
+        t(
+            "Progress: [{bar}] {percent}%{steps}",
+            bar="▓" * full + "-" * (_BAR - full),
+            percent=view.percent,
+            steps=steps,
+        ),
+        t("Time:     {seconds:.1f} s{ahead}", seconds=view.seconds, ahead=ahead),
+        t(
+            "Tokens:   {tokens_in:,} in / {tokens_out:,} out",
+            tokens_in=view.tokens_in,
+            tokens_out=view.tokens_out,
+        ),
+        t("Cost:     {cost}{cap}", cost=dollars(view.cost), cap=cap),
     ]
-    lines += [f"Note:     {printable(view.error)[:200]}"] if view.error else []
+    lines += [t("Note:     {error}", error=printable(view.error)[:200])] if view.error else []
     width = max(_WIDTH, *(len(one) for one in lines))
     rows = [f"│ {one.ljust(width)} │" for one in lines]
     if coloured:
-        rows[0] = rows[0].replace(
-            f"{mark} {view.status}", f"\x1b[{colour}m{mark} {view.status}\x1b[0m"
-        )
+        rows[0] = rows[0].replace(status, f"\x1b[{colour}m{status}\x1b[0m")
     edge = "─" * (width + 2)
-    kind, name = ("Step", view.step[:12]) if view.step else ("Run", view.run)
-    return "\n".join([f"{kind} {name}: {printable(view.title)}", f"┌{edge}┐", *rows, f"└{edge}┘"])
+    title = printable(view.title)
+    named = (
+        t("Step {step}: {title}", step=view.step[:12], title=title)
+        if view.step
+        else t("Run {run}: {title}", run=view.run, title=title)
+    )
+    return "\n".join([named, f"┌{edge}┐", *rows, f"└{edge}┘"])
 
 
 def line(view: "View") -> str:
     """The same on one line, for logs; it changes when something has happened."""
     from ricochet_protocol.money import dollars
 
-    return (
-        f"{view.run} {view.status} {view.done}/{view.total} ({view.percent}%), "
-        f"{view.tokens_in + view.tokens_out:,} tokens, {dollars(view.cost)}"
+    return t(
+        "{run} {status} {done}/{total} ({percent}%), {tokens:,} tokens, {cost}",
+        run=view.run,
+        status=told(view.status),
+        done=view.done,
+        total=view.total,
+        percent=view.percent,
+        tokens=view.tokens_in + view.tokens_out,
+        cost=dollars(view.cost),
     )
 
 

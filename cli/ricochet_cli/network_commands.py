@@ -8,6 +8,7 @@ import typer
 
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t
 from ricochet_protocol.money import Units, dollars
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def join(
 
     deployment = load_file(file)
     save(home, deployment)
-    say(f"joined {deployment.domain.network} through {deployment.rpc}")
+    say("joined {network} through {rpc}", network=deployment.domain.network, rpc=deployment.rpc)
 
 
 @app.command("status")
@@ -64,8 +65,16 @@ def status(
 
 def report_text(report: "NetworkReport") -> str:
     lines = [
-        f"Peers:    {report.known} known, {report.connected} connected",
-        f"Traffic:  {report.sent:,} bytes sent, {report.received:,} received",
+        t(
+            "Peers:    {known} known, {connected} connected",
+            known=report.known,
+            connected=report.connected,
+        ),
+        t(
+            "Traffic:  {sent:,} bytes sent, {received:,} received",
+            sent=report.sent,
+            received=report.received,
+        ),
     ]
     rows = [row for one in report.peers for row in _rows(one)]
     if rows:
@@ -74,8 +83,10 @@ def report_text(report: "NetworkReport") -> str:
     else:
         lines += [
             "",
-            "Nobody is reached: see `bootstrap` in network.json, or offer a model yourself "
-            "(ricochet node start).",
+            t(
+                "Nobody is reached: see `bootstrap` in network.json, or offer a model "
+                "yourself (ricochet node start)."
+            ),
         ]
     return "\n".join(lines)
 
@@ -84,14 +95,14 @@ def _rows(one: "SeenPeer") -> list[tuple[str, ...]]:
     from ricochet_cli.progress_view import short
 
     reached = "no" if one.link is None else "yes"
-    ping = "-" if one.latency is None else f"{1000 * one.latency:.1f} ms"
+    ping = "-" if one.latency is None else t("{ms:.1f} ms", ms=1000 * one.latency)
     first = (short(one.peer), reached, ping)
     offers: list[tuple[str, ...]] = [
         (
             offer.id,
             dollars(Units(offer.price_in)),
             dollars(Units(offer.price_out)),
-            f"{offer.free} of {offer.slots}",
+            t("{free} of {slots}", free=offer.free, slots=offer.slots),
         )
         for offer in one.offers
     ]

@@ -7,6 +7,7 @@ import typer
 from ricochet_cli import node_config_commands, payout_commands
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t, tn
 from ricochet_cli.lifecycle_commands import doctor, drain, resume, stop
 from ricochet_cli.secret_input import PassphraseFile, passphrase
 from ricochet_cli.stats_command import stats
@@ -59,7 +60,12 @@ def offer(
         supports=supports or DEFAULT_FEATURES,
     )
     write_offer(home, made)
-    say(f"{model} is offered at ${price_in} in, ${price_out} out per million tokens")
+    say(
+        "{model} is offered at ${price_in} in, ${price_out} out per million tokens",
+        model=model,
+        price_in=price_in,
+        price_out=price_out,
+    )
     say("next: ricochet node start")
 
 
@@ -94,7 +100,12 @@ def add_source(
     if as_json:
         print_json({"model": model, "keys": list(made.keys), "balance": made.balance})
     else:
-        say(f"{model} is served by {len(made.sources)} sources, {made.balance}")
+        say(
+            "{model} is served by {sources}, {balance}",
+            model=model,
+            sources=tn("{count} source", "{count} sources", len(made.sources)),
+            balance=made.balance,
+        )
 
 
 @app.command("start")
@@ -132,9 +143,11 @@ def status(home: Home, as_json: AsJson = False) -> None:
     if as_json:
         print_json(state)
         return
-    typer.echo(f"peer      {state['peer']}\noperator  {state['operator']}")
+    typer.echo(
+        t("peer      {peer}\noperator  {operator}", peer=state["peer"], operator=state["operator"])
+    )
     for text in state["addresses"]:
-        typer.echo(f"address   {text}")
+        typer.echo(t("address   {address}", address=text))
     rows = [
         (
             offer["model"],
@@ -148,8 +161,13 @@ def status(home: Home, as_json: AsJson = False) -> None:
     keys = [(key["key"], key["told"], str(key["open_calls"])) for key in state["keys"]]
     typer.echo(table(("key", "state", "open calls"), keys))
     if state["draining"]:
-        typer.echo("draining: no call is admitted; `ricochet node resume` ends it")
-    typer.echo(f"earned    {dollars(Units(state['earned']))} (your 70 % of what was vouchered)")
+        typer.echo(t("draining: no call is admitted; `ricochet node resume` ends it"))
+    typer.echo(
+        t(
+            "earned    {earned} (your 70 % of what was vouchered)",
+            earned=dollars(Units(state["earned"])),
+        )
+    )
 
 
 @app.command("funds")

@@ -44,7 +44,7 @@ def check(home: Home, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"file": str(home / config.FILE_NAME), "ok": True})
     else:
-        say(f"{home / config.FILE_NAME} can be used")
+        say("{home} can be used", home=home / config.FILE_NAME)
 
 
 @app.command("set")
@@ -67,7 +67,7 @@ def set_one(
     if as_json:
         print_json({"name": name, "comments_kept": kept})
         return
-    say(f"{name} is set; a running node says in its log if that needs a restart")
+    say("{name} is set; a running node says in its log if that needs a restart", name=name)
     if not kept:
         say("the file was written anew: its comments are gone")
 

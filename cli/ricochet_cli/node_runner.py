@@ -20,7 +20,11 @@ def run_in_foreground(home: Path, passphrase: Passphrase, listen: tuple[str, ...
 def _ready(node: NodeReady) -> None:
     for notice in node.notices:
         say(notice)
-    say(f"serving as {node.peer}; operator {node.operator}; Ctrl-C stops in order")
+    say(
+        "serving as {peer}; operator {operator}; Ctrl-C stops in order",
+        peer=node.peer,
+        operator=node.operator,
+    )
     typer.echo(node.addresses[0])
 
 

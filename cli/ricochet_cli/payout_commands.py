@@ -8,6 +8,7 @@ import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t
 from ricochet_cli.secret_input import PassphraseFile, unlock_wallet
 from ricochet_cli.values import account, moment
 
@@ -114,11 +115,20 @@ def _tell(found: "Payout", as_json: bool) -> None:
             }
         )
         return
-    typer.echo(f"operator  {found.operator}\npayout    {found.current}")
+    typer.echo(
+        t(
+            "operator  {operator}\npayout    {current}",
+            operator=found.operator,
+            current=found.current,
+        )
+    )
     if found.queued is not None:
-        typer.echo(f"queued    {found.queued}, from {moment(found.due)}")
+        typer.echo(t("queued    {queued}, from {due}", queued=found.queued, due=moment(found.due)))
         say(
             "next: ricochet node payout apply"
             if found.applicable
-            else f"next: ricochet node payout apply, from {moment(found.due)}; or … payout cancel"
+            else t(
+                "next: ricochet node payout apply, from {due}; or … payout cancel",
+                due=moment(found.due),
+            )
         )

@@ -7,6 +7,7 @@ import typer
 
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t, told
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.money import Units, dollars
 
@@ -65,7 +66,7 @@ def show(
     if as_json:
         print_json({**_document(found[0]), "banned": found[0].peer in _barred(home)})
     else:
-        banned = "Banned:    yes, by hand\n" if found[0].peer in _barred(home) else ""
+        banned = t("Banned:    yes, by hand") + "\n" if found[0].peer in _barred(home) else ""
         typer.echo(banned + _text(found[0]))
 
 
@@ -95,7 +96,7 @@ def ping(
         print_json({"peer": found, "seconds": seconds})
         return
     for one in seconds:
-        typer.echo(f"{found}  {1000 * one:.1f} ms")
+        typer.echo(f"{found}  " + t("{ms:.1f} ms", ms=1000 * one))
 
 
 @app.command("ban")
@@ -124,9 +125,9 @@ def _change_ban(home: Path, peer: str, banned: bool, as_json: bool) -> None:
     if as_json:
         print_json({"peer": peer, "banned": banned, "changed": changed})
     elif changed:
-        say(f"{peer} is {'banned' if banned else 'let in again'}")
+        say("{peer} is banned" if banned else "{peer} is let in again", peer=peer)
     else:
-        say(f"{peer} was {'banned already' if banned else 'not banned'}")
+        say("{peer} was banned already" if banned else "{peer} was not banned", peer=peer)
 
 
 def _rows(home: Home, offline: bool) -> "tuple[PeerRow, ...]":
@@ -139,8 +140,8 @@ def _rows(home: Home, offline: bool) -> "tuple[PeerRow, ...]":
 
 def _now(row: "PeerRow") -> str:
     if not row.seen:
-        return "not seen"
-    return "here" if row.registered else "unregistered"
+        return t("not seen")
+    return t("here") if row.registered else t("unregistered")
 
 
 def _line(row: "PeerRow") -> tuple[str, ...]:
@@ -158,17 +159,19 @@ def _line(row: "PeerRow") -> tuple[str, ...]:
         str(sum(one.calls for one in known)),
         str(sum(one.failures for one in known)),
         f"{min(quickest):.2f} s" if quickest else "-",
-        f"{sum(one.caught for one in known)} of {probes}" if probes else "-",
+        t("{caught} of {probes}", caught=sum(one.caught for one in known), probes=probes)
+        if probes
+        else "-",
     )
 
 
 def _text(row: "PeerRow") -> str:
     lines = [
-        f"Peer:      {row.peer}",
-        f"Operator:  {row.operator or 'not seen now'}",
-        f"Now:       {_now(row)}",
-        f"Region:    {row.region or '-'} (its own word)",
-        f"Breaker:   {row.breaker.state.value}",
+        t("Peer:      {peer}", peer=row.peer),
+        t("Operator:  {operator}", operator=row.operator or t("not seen now")),
+        t("Now:       {now}", now=_now(row)),
+        t("Region:    {region} (its own word)", region=row.region or "-"),
+        t("Breaker:   {state}", state=told(row.breaker.state.value)),
     ]
     offers = [
         (
@@ -196,7 +199,7 @@ def _cells(one: "Opinion") -> tuple[str, ...]:
         f"{one.success.value:.2f}" if one.success.weight else "-",
         f"{one.first_token.value:.2f} s" if one.first_token.weight else "-",
         f"{one.pace.value:.0f}" if one.pace.weight else "-",
-        f"{one.caught} of {one.probes}" if one.probes else "-",
+        t("{caught} of {probes}", caught=one.caught, probes=one.probes) if one.probes else "-",
     )
 
 

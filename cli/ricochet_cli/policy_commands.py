@@ -9,6 +9,7 @@ import typer
 
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t, told
 from ricochet_cli.secret_input import PassphraseFile, passphrase
 from ricochet_protocol.errors import UsageError
 
@@ -100,7 +101,11 @@ def attest(
     if as_json:
         print_json(_document(standing))
     else:
-        say(f"{provider}: {standing.words}; a running node has to be started again to offer it")
+        say(
+            "{provider}: {words}; a running node has to be started again to offer it",
+            provider=provider,
+            words=told(standing.words),
+        )
 
 
 @app.command("revoke")
@@ -113,7 +118,7 @@ def revoke(home: Home, provider: Provider, as_json: AsJson = False) -> None:
     if as_json:
         print_json(_document(Owner.of(home).of_provider(provider, time.time())))
     else:
-        say(f"the attestation for {provider} is gone")
+        say("the attestation for {provider} is gone", provider=provider)
 
 
 def _known(provider: str) -> str:
@@ -146,7 +151,7 @@ def _confirm() -> None:
             "there is no terminal to confirm on",
             "read what is stated, then give --yes",
         )
-    typer.confirm("Do you state this?", abort=True, err=True)
+    typer.confirm(t("Do you state this?"), abort=True, err=True)
 
 
 def _document(one: "Standing") -> dict[str, Any]:
@@ -173,12 +178,18 @@ def _document(one: "Standing") -> dict[str, Any]:
 def _all_of(one: "Standing") -> str:
     from ricochet_node.sharing import last_day
 
-    lines = [("provider", one.provider), ("verdict", str(one.verdict)), ("sharing", one.words)]
+    lines = [
+        (t("provider"), one.provider),
+        (t("verdict"), told(one.verdict.value)),
+        (t("sharing"), told(one.words)),
+    ]
     if one.terms:
-        lines += [("clause", one.terms.clause), ("note", one.terms.note), ("terms", one.terms.url)]
-        lines.append(("reviewed", date.isoformat(one.terms.reviewed_at)))
+        lines += [(t("clause"), one.terms.clause), (t("note"), one.terms.note)]
+        lines += [(t("terms"), one.terms.url)]
+        lines.append((t("reviewed"), date.isoformat(one.terms.reviewed_at)))
     if one.attestation:
         held = one.attestation.attestation
-        lines += [("covers", held.covers), ("document", f"sha256 {held.document.hex()}")]
-        lines += [("until", last_day(held.expires)), ("signed by", held.operator)]
-    return "\n".join(f"{name:<9} {text}" for name, text in lines if text)
+        lines += [(t("covers"), held.covers), (t("document"), f"sha256 {held.document.hex()}")]
+        lines += [(t("until"), last_day(held.expires)), (t("signed by"), held.operator)]
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name:<{width}} {text}" for name, text in lines if text)

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TextIO
 
+from ricochet_cli.language import t, tn, told
 from ricochet_orchestrator.progress import (
     Event,
     FirstToken,
@@ -56,11 +57,7 @@ class ProgressView:
     def _line(self, event: Event) -> str:
         match event:
             case RunStarted():
-                verb = "resuming" if event.resumed else "running"
-                return (
-                    f"{verb} {event.chain} over {printable(event.document)} as run {event.run}: "
-                    f"{event.segments} segments, {event.steps} steps, {event.done} done already"
-                )
+                return self._started(event)
             case FirstToken():
                 self._waits[event.step] = event.seconds
                 return ""
@@ -68,39 +65,96 @@ class ProgressView:
                 return self._finished(event)
             case StepRetried():
                 why = event.reason or event.code
-                return f"        {event.name:<12} {short(event.peer)}  again: {why}"
+                return t(
+                    "        {name:<12} {peer}  again: {why}",
+                    name=event.name,
+                    peer=short(event.peer),
+                    why=why,
+                )
             case StepFailed():
-                return f"        {event.name:<12} given up: {event.reason or event.code}"
+                return t(
+                    "        {name:<12} given up: {why}",
+                    name=event.name,
+                    why=event.reason or event.code,
+                )
             case PaymentDelayed():
-                return f"        voucher for {short(event.peer)} goes out later: {event.reason}"
+                return t(
+                    "        voucher for {peer} goes out later: {reason}",
+                    peer=short(event.peer),
+                    reason=event.reason,
+                )
             case NoticeUndelivered():
-                return f"        notice by {event.channel} was not delivered: {event.reason}"
+                return t(
+                    "        notice by {channel} was not delivered: {reason}",
+                    channel=event.channel,
+                    reason=event.reason,
+                )
             case RunFinished():
-                return f"run {event.run} {event.status.value} after {event.seconds:.1f} s"
+                return t(
+                    "run {run} {status} after {seconds:.1f} s",
+                    run=event.run,
+                    status=told(event.status.value),
+                    seconds=event.seconds,
+                )
             case _:
                 return ""
+
+    def _started(self, event: RunStarted) -> str:
+        names = {
+            "chain": event.chain,
+            "document": printable(event.document),
+            "run": event.run,
+        }
+        begin = (
+            t("resuming {chain} over {document} as run {run}", **names)
+            if event.resumed
+            else t("running {chain} over {document} as run {run}", **names)
+        )
+        segments = tn("{count} segment", "{count} segments", event.segments)
+        steps = tn("{count} step", "{count} steps", event.steps)
+        return t(
+            "{begin}: {segments}, {steps}, {done} done already",
+            begin=begin,
+            segments=segments,
+            steps=steps,
+            done=event.done,
+        )
 
     def _finished(self, event: StepFinished) -> str:
         progress = self._progress
         wait = self._waits.pop(event.step, event.seconds)
-        return (
-            f"[{progress.done:>3}/{progress.total}] {event.name:<12} {short(event.peer)}"
-            f"  {event.tokens_in:>6,} → {event.tokens_out:>4,} tokens  {dollars(event.cost):<10}"
-            f"  first token {wait:.2f} s, all {event.seconds:.2f} s{self._left()}"
+        return t(
+            "[{done:>3}/{total}] {name:<12} {peer}  {tokens_in:>6,} → "
+            "{tokens_out:>4,} tokens  {cost:<10}  first token {wait:.2f} s, all "
+            "{seconds:.2f} s{left}",
+            done=progress.done,
+            total=progress.total,
+            name=event.name,
+            peer=short(event.peer),
+            tokens_in=event.tokens_in,
+            tokens_out=event.tokens_out,
+            cost=dollars(event.cost),
+            wait=wait,
+            seconds=event.seconds,
+            left=self._left(),
         )
 
     def _left(self) -> str:
         left = self._progress.seconds_left(self._now - self._start)
-        return "" if left is None else f"  ETA {left:.0f} s"
+        return "" if left is None else t("  ETA {left:.0f} s", left=left)
 
     def _bar_text(self) -> str:
         progress = self._progress
         full = _BAR * progress.done // max(progress.total, 1)
         share = 100 * progress.done // max(progress.total, 1)
-        return (
-            f"[{'▓' * full}{'-' * (_BAR - full)}] {share}%  {len(progress.running)} running"
-            f"  {progress.tokens_in + progress.tokens_out:,} tokens  {dollars(progress.cost)}"
-            f"{self._left()}"
+        return t(
+            "[{bar}] {share}%  {count} running  {tokens:,} tokens  {cost}{left}",
+            bar="▓" * full + "-" * (_BAR - full),
+            share=share,
+            count=len(progress.running),
+            tokens=progress.tokens_in + progress.tokens_out,
+            cost=dollars(progress.cost),
+            left=self._left(),
         )
 
 

@@ -8,6 +8,7 @@ import typer
 
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t
 from ricochet_cli.run_commands import RunId
 
 
@@ -44,7 +45,7 @@ def result(
         typer.echo(text.rstrip("\n"))
         return
     _write(out, text, force)
-    say(f"wrote {out}")
+    say("wrote {out}", out=out)
 
 
 def checkpoints(
@@ -84,7 +85,10 @@ def checkpoints(
         print_json([msgspec.to_builtins(step) for step in stored])
         return
     if not stored:
-        say(f"no stored answer yet: `ricochet chain resume {trace.run.id}` goes on with the run")
+        say(
+            "no stored answer yet: `ricochet chain resume {id}` goes on with the run",
+            id=trace.run.id,
+        )
         return
     rows = [
         (
@@ -94,7 +98,7 @@ def checkpoints(
             "-" if step.peer is None else short(step.peer),
             ranges(step.rests_on) or "-",
             f"{step.tokens_out:,}",
-            dollars(step.cost) if step.paid else "earlier run",
+            dollars(step.cost) if step.paid else t("earlier run"),
         )
         for step in stored
     ]
@@ -126,11 +130,17 @@ def diff(
     typer.echo(table(("step", "same", "new", "gone"), rows))
     sign = "-" if found.cost < 0 else "+"
     typer.echo(
-        f"segments read anew: {ranges(found.segments) or 'none'}\n"
-        f"calls: {found.calls:+}, cost: {sign}{dollars(Units(abs(found.cost)))}, "
-        f"time: {found.seconds:+.1f} s"
+        t(
+            "segments read anew: {segments}\ncalls: {calls:+}, cost: {sign}{cost}, "
+            "time: {seconds:+.1f} s",
+            segments=ranges(found.segments) or t("none"),
+            calls=found.calls,
+            sign=sign,
+            cost=dollars(Units(abs(found.cost))),
+            seconds=found.seconds,
+        )
     )
-    typer.echo("\n".join(found.text) or "the results are the same")
+    typer.echo("\n".join(found.text) or t("the results are the same"))
 
 
 def _write(path: Path, text: str, force: bool) -> None:

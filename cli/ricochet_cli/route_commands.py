@@ -7,6 +7,7 @@ import typer
 from ricochet_cli import routing_options as options
 from ricochet_cli.console import print_json, table
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t, told
 from ricochet_protocol.money import Units, dollars
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _table(rows: "tuple[RouteRow, ...]") -> str:
                 f"{row.parts.honest:.2f}",
                 f"{row.parts.score:.1f}",
                 str(row.opinion.calls),
-                f"out: {WORDS[row.reason]}" if row.reason else "in",
+                t("out: {why}", why=told(WORDS[row.reason])) if row.reason else t("in"),
             )
             for row in rows
         ],

@@ -180,7 +180,7 @@ def detached(home: Path, run: "RunRecord", as_json: bool) -> None:
         print_json(record_document(run))
         return
     typer.echo(run.id)
-    say(f"watch it with: ricochet chain watch {run.id}")
+    say("watch it with: ricochet chain watch {id}", id=run.id)
 
 
 def show_estimate(home: Path, task: "Task", as_json: bool) -> None:

@@ -134,7 +134,7 @@ def revoke(
     from ricochet_orchestrator.api_keys import ApiKeys
 
     ApiKeys(home).revoke(name)
-    say(f"the key {name} opens nothing any more")
+    say("the key {name} opens nothing any more", name=name)
 
 
 def _date(at: int) -> str:

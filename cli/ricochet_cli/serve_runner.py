@@ -24,8 +24,9 @@ def run_in_foreground(
         ) from None
     if beyond:
         say(
-            f"warning: {host} is reachable from other machines, and there is no TLS here: whoever "
-            "is on the way reads keys, prompts and answers"
+            "warning: {host} is reachable from other machines, and there is no TLS "
+            "here: whoever is on the way reads keys, prompts and answers",
+            host=host,
         )
     asyncio.run(_serve(home, host, port, origins, as_json))
 

@@ -6,6 +6,7 @@ import typer
 
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.money import Units, dollars
 
@@ -79,15 +80,19 @@ def spending_text(found: "Spending") -> str:
 
 def _verdict(found: "Spending") -> str:
     if not found.accounted:
-        why = "Another home of this wallet signed it, or this home has lost records."
-        return "\n".join(["it does not add up:", *found.differences, why])
+        why = t("Another home of this wallet signed it, or this home has lost records.")
+        return "\n".join([t("it does not add up:"), *found.differences, why])
     claimed = Units(sum(one.claimed for one in found.accounts))
     unclaimed = Units(sum(one.unclaimed for one in found.accounts))
     ahead = Units(sum(one.ahead for one in found.accounts))
-    advance = f" + {dollars(ahead)} paid ahead of the next" if ahead else ""
-    return (
-        f"it adds up: {dollars(found.paid)} paid for answers{advance} = "
-        f"{dollars(claimed)} claimed on the chain + {dollars(unclaimed)} not claimed yet"
+    advance = t(" + {ahead} paid ahead of the next", ahead=dollars(ahead)) if ahead else ""
+    return t(
+        "it adds up: {paid} paid for answers{advance} = {claimed} claimed on "
+        "the chain + {unclaimed} not claimed yet",
+        paid=dollars(found.paid),
+        advance=advance,
+        claimed=dollars(claimed),
+        unclaimed=dollars(unclaimed),
     )
 
 

@@ -6,6 +6,7 @@ import typer
 
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t
 
 if TYPE_CHECKING:
     from ricochet_orchestrator.statistics import Total
@@ -63,7 +64,12 @@ def chain(
     days = totals(uses, "day")
     if len(days) > 1:
         typer.echo(
-            f"\ncost a day, {days[0].name} to {days[-1].name}: {chart([day.cost for day in days])}"
+            t(
+                "\ncost a day, {first} to {last}: {chart}",
+                first=days[0].name,
+                last=days[-1].name,
+                chart=chart([day.cost for day in days]),
+            )
         )
 
 

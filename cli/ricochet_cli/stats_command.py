@@ -6,6 +6,7 @@ import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t
 
 
 def stats(
@@ -56,6 +57,10 @@ def stats(
     days = totals(records, "day")
     if len(days) > 1:
         typer.echo(
-            f"\nrequests a day, {days[0].name} to {days[-1].name}: "
-            f"{chart([day.requests for day in days])}"
+            t(
+                "\nrequests a day, {first} to {last}: {requests}",
+                first=days[0].name,
+                last=days[-1].name,
+                requests=chart([day.requests for day in days]),
+            )
         )

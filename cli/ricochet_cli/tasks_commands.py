@@ -9,6 +9,7 @@ import typer
 from ricochet_cli import tasks_forge_commands, tasks_model_commands, tasks_order_commands
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson
+from ricochet_cli.language import t
 from ricochet_cli.tasks_order_commands import Tag, told
 from ricochet_protocol.errors import UsageError
 
@@ -60,7 +61,7 @@ def add(
     )
     with task_file.changing(Path.cwd()) as book:
         ref = editing.add(book.tasks(tag), fields, time.time(), parent, needs or ())
-    told(as_json, {"added": ref}, f"added {ref}")
+    told(as_json, {"added": ref}, t("added {ref}", ref=ref))
 
 
 @app.command("edit")
@@ -85,7 +86,7 @@ def edit(
     )
     with task_file.changing(Path.cwd()) as book:
         name = editing.edit(book.tasks(tag), ref, fields, time.time())
-    told(as_json, {"edited": name}, f"edited {name}")
+    told(as_json, {"edited": name}, t("edited {name}", name=name))
 
 
 @app.command("delete")
@@ -96,8 +97,8 @@ def delete(refs: Refs, tag: Tag = None, as_json: AsJson = False) -> None:
     with task_file.changing(Path.cwd()) as book:
         freed = editing.delete(book.tasks(tag), refs)
     if freed and not as_json:
-        say(f"no longer waiting for what was deleted: {', '.join(freed)}")
-    told(as_json, {"deleted": refs, "freed": freed}, f"deleted {', '.join(refs)}")
+        say("no longer waiting for what was deleted: {freed}", freed=", ".join(freed))
+    told(as_json, {"deleted": refs, "freed": freed}, t("deleted {refs}", refs=", ".join(refs)))
 
 
 @app.command("list")
@@ -124,7 +125,10 @@ def list_all(
         _say_no_tasks()
         return
     if not found:
-        say(f"None of {len(tasks)} tasks fits: `ricochet tasks list` shows all.")
+        say(
+            "None of {count} tasks fits: `ricochet tasks list` shows all.",
+            count=len(tasks),
+        )
         return
     waits = dependencies.unmet(tasks)
     typer.echo(table(views.ROW_HEADERS, [views.row(one, waits[one.ref]) for one in found]))
@@ -180,7 +184,11 @@ def set_status(
     wanted = _status(status)
     with task_file.changing(Path.cwd()) as book:
         changed = editing.set_status(book.tasks(tag), refs, wanted, time.time())
-    told(as_json, {"changed": changed}, f"changed: {', '.join(changed) or 'nothing'}")
+    told(
+        as_json,
+        {"changed": changed},
+        t("changed: {names}", names=", ".join(changed) or t("nothing")),
+    )
 
 
 @app.command("move")
@@ -195,7 +203,7 @@ def move(
 
     with task_file.changing(Path.cwd()) as book:
         name = editing.move(book.tasks(tag), ref, to)
-    told(as_json, {"moved": ref, "to": name}, f"{ref} is {name} now")
+    told(as_json, {"moved": ref, "to": name}, t("{ref} is {name} now", ref=ref, name=name))
 
 
 def _say_no_tasks() -> None:

@@ -9,6 +9,7 @@ import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t, tn
 from ricochet_cli.tasks_order_commands import Tag
 from ricochet_protocol.errors import ExitCode
 from ricochet_protocol.money import Units, dollars
@@ -43,7 +44,12 @@ def analyze(
         ),
     )
     lines = [
-        f"{ref}: {one['complexityScore']}/10, {one['recommendedSubtasks']} subtasks"
+        t(
+            "{ref}: {score}/10, {subtasks}",
+            ref=ref,
+            score=one["complexityScore"],
+            subtasks=tn("{count} subtask", "{count} subtasks", one["recommendedSubtasks"]),
+        )
         for ref, one in done.changed.items()
     ]
     _tell(done, lines, as_json)
@@ -72,7 +78,10 @@ def expand(
             Path.cwd(), home, run, time.time(), tag, refs or (), num, replace, _cap(max_cost)
         ),
     )
-    lines = [f"{ref}: {len(parts)} subtasks" for ref, parts in done.changed.items()]
+    lines = [
+        f"{ref}: " + tn("{count} subtask", "{count} subtasks", len(parts))
+        for ref, parts in done.changed.items()
+    ]
     _tell(done, lines, as_json)
 
 
@@ -131,12 +140,20 @@ def run(
     else:
         from ricochet_orchestrator.tasks.views import line
 
-        typer.echo(f"completed: {', '.join(done.completed) or 'none'}")
+        typer.echo(t("completed: {refs}", refs=", ".join(done.completed) or t("none")))
         for ref, why in done.failed.items():
-            typer.echo(f"failed: {ref}: {line(why)}")
+            typer.echo(t("failed: {ref}: {why}", ref=ref, why=line(why)))
         if done.left:
-            typer.echo(f"left: {', '.join(done.left)}")
-        say(f"{done.calls} calls, ${dollars(done.cost)}" + (done.stopped and f"; {done.stopped}"))
+            typer.echo(t("left: {left}", left=", ".join(done.left)))
+        say(
+            tn(
+                "{count} call, {cost}",
+                "{count} calls, {cost}",
+                done.calls,
+                cost=f"${dollars(done.cost)}",
+            )
+            + (done.stopped and f"; {done.stopped}")
+        )
     if done.exit_code:
         raise typer.Exit(done.exit_code)
 
@@ -162,11 +179,20 @@ def _tell(done: "Done", lines: list[str], as_json: bool) -> None:
     if as_json:
         print_json(msgspec.to_builtins(done))
     else:
-        typer.echo("\n".join(lines) or "nothing changed")
+        typer.echo("\n".join(lines) or t("nothing changed"))
         for ref, why in done.failed.items():
-            say(f"{ref}: no usable answer: {line(why)}")
-        tokens = f"{done.tokens_in} + {done.tokens_out} tokens"
-        say(f"{done.calls} calls, {tokens}, ${dollars(done.cost)}")
+            say("{ref}: no usable answer: {why}", ref=ref, why=line(why))
+        tokens = t(
+            "{tokens_in} + {tokens_out} tokens",
+            tokens_in=done.tokens_in,
+            tokens_out=done.tokens_out,
+        )
+        say(
+            "{calls}, {tokens}, ${cost}",
+            calls=tn("{count} call", "{count} calls", done.calls),
+            tokens=tokens,
+            cost=dollars(done.cost),
+        )
     if done.failed:
         raise typer.Exit(ExitCode.PARTIAL)
 

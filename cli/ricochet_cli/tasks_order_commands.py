@@ -7,6 +7,7 @@ import typer
 
 from ricochet_cli.console import print_json, table
 from ricochet_cli.home import AsJson
+from ricochet_cli.language import t, tn
 from ricochet_protocol.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def add(
 
     with task_file.changing(Path.cwd()) as book:
         dependencies.add(book.tasks(tag), ref, on)
-    told(as_json, {"task": ref, "on": on}, f"{ref} waits for {on}")
+    told(as_json, {"task": ref, "on": on}, t("{ref} waits for {on}", ref=ref, on=on))
 
 
 @deps.command("remove")
@@ -60,7 +61,7 @@ def remove(
 
     with task_file.changing(Path.cwd()) as book:
         dependencies.remove(book.tasks(tag), ref, on)
-    told(as_json, {"task": ref, "on": on}, f"{ref} no longer waits for {on}")
+    told(as_json, {"task": ref, "on": on}, t("{ref} no longer waits for {on}", ref=ref, on=on))
 
 
 @deps.command("validate")
@@ -69,7 +70,7 @@ def validate(tag: Tag = None, as_json: AsJson = False) -> None:
     from ricochet_orchestrator.tasks import dependencies, task_file
 
     found = dependencies.problems(task_file.load(Path.cwd()).tasks(tag))
-    _tell_problems(found, as_json, "all dependencies are sound")
+    _tell_problems(found, as_json, t("all dependencies are sound"))
     if found:
         raise typer.Exit(ExitCode.FAILURE)
 
@@ -81,7 +82,7 @@ def fix(tag: Tag = None, as_json: AsJson = False) -> None:
 
     with task_file.changing(Path.cwd()) as book:
         fixed = dependencies.fix(book.tasks(tag))
-    _tell_problems(fixed, as_json, "nothing was wrong")
+    _tell_problems(fixed, as_json, t("nothing was wrong"))
 
 
 def _tell_problems(found: "list[Problem]", as_json: bool, none: str) -> None:
@@ -121,7 +122,11 @@ def add_tag(name: Name, as_json: AsJson = False) -> None:
 
     with task_file.changing(Path.cwd()) as book:
         tags_of.add(book, name)
-    told(as_json, {"added": name}, f"added {name}; use it: ricochet tasks tags use {name}")
+    told(
+        as_json,
+        {"added": name},
+        t("added {name}; use it: ricochet tasks tags use {name}", name=name),
+    )
 
 
 @tags.command("use")
@@ -132,7 +137,7 @@ def use(name: Name, as_json: AsJson = False) -> None:
 
     with task_file.changing(Path.cwd()) as book:
         tags_of.use(book, name)
-    told(as_json, {"current": name}, f"{name} is the current tag")
+    told(as_json, {"current": name}, t("{name} is the current tag", name=name))
 
 
 @tags.command("delete")
@@ -143,7 +148,16 @@ def delete_tag(name: Name, as_json: AsJson = False) -> None:
 
     with task_file.changing(Path.cwd()) as book:
         count = tags_of.delete(book, name)
-    told(as_json, {"deleted": name, "tasks": count}, f"deleted {name} with {count} tasks")
+    told(
+        as_json,
+        {"deleted": name, "tasks": count},
+        tn(
+            "deleted {name} with {count} task",
+            "deleted {name} with {count} tasks",
+            count,
+            name=name,
+        ),
+    )
 
 
 @tags.command("rename")
@@ -158,7 +172,7 @@ def rename(
 
     with task_file.changing(Path.cwd()) as book:
         tags_of.rename(book, name, to)
-    told(as_json, {"renamed": name, "to": to}, f"{name} is {to} now")
+    told(as_json, {"renamed": name, "to": to}, t("{name} is {to} now", name=name, to=to))
 
 
 @tags.command("copy")
@@ -173,7 +187,7 @@ def copy(
 
     with task_file.changing(Path.cwd()) as book:
         tags_of.add(book, to, copy_of=name)
-    told(as_json, {"copied": name, "to": to}, f"copied {name} to {to}")
+    told(as_json, {"copied": name, "to": to}, t("copied {name} to {to}", name=name, to=to))
 
 
 def import_tasks(
@@ -220,7 +234,12 @@ def _prefer(ours: bool, theirs: bool) -> Literal["ours", "theirs"] | None:
 def _tell_exchange(done: "Exchanged", as_json: bool) -> None:
     import msgspec
 
-    counts = f"{len(done.added)} added, {len(done.changed)} changed, {len(done.removed)} removed"
+    counts = t(
+        "{added} added, {changed} changed, {removed} removed",
+        added=len(done.added),
+        changed=len(done.changed),
+        removed=len(done.removed),
+    )
     told(as_json, msgspec.to_builtins(done), counts)
 
 

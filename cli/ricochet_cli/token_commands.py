@@ -60,4 +60,4 @@ def revoke(
     from ricochet_node.door_tokens import DoorTokens
 
     DoorTokens(home).revoke(name)
-    say(f"the token {name} opens nothing any more")
+    say("the token {name} opens nothing any more", name=name)

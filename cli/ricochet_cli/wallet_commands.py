@@ -7,6 +7,7 @@ import typer
 
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import t
 from ricochet_cli.secret_input import PassphraseFile, key, passphrase
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ def new(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson = Fa
     if as_json:
         print_json({"address": account})
     else:
-        say(f"created {home / 'wallet.json'}: keep a copy and the passphrase")
+        say("created {home}: keep a copy and the passphrase", home=home / "wallet.json")
         typer.echo(account)
 
 
@@ -52,12 +53,12 @@ def import_wallet(
     if file is not None and not stdin and wallet.is_keystore(file):
         account = wallet.import_keystore(target, file, passphrase(passphrase_file))
     else:
-        private = wallet.parse_key(key("private key", stdin, file))
+        private = wallet.parse_key(key(t("private key"), stdin, file))
         account = wallet.import_key(target, private, passphrase(passphrase_file, new=True))
     if as_json:
         print_json({"address": account})
     else:
-        say(f"created {target}: keep a copy and the passphrase")
+        say("created {target}: keep a copy and the passphrase", target=target)
         typer.echo(account)
 
 
@@ -79,7 +80,10 @@ def remember(home: Home, passphrase_file: PassphraseFile = None, as_json: AsJson
     if as_json:
         print_json({"remembered": True})
     else:
-        say(f"the keyring keeps the passphrase of {wallet}; undo: ricochet wallet forget")
+        say(
+            "the keyring keeps the passphrase of {wallet}; undo: ricochet wallet forget",
+            wallet=wallet,
+        )
 
 
 @app.command("forget")
@@ -164,4 +168,11 @@ def show(home: Home, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"address": account, "tokens": held.tokens, "gas_wei": held.wei})
     else:
-        typer.echo(f"{account}  {dollars(held.tokens)}  gas {held.wei / 10**18:.6f}")
+        typer.echo(
+            t(
+                "{account}  {tokens}  gas {wei:.6f}",
+                account=account,
+                tokens=dollars(held.tokens),
+                wei=held.wei / 10**18,
+            )
+        )

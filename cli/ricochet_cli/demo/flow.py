@@ -151,7 +151,7 @@ class Demo:
         delegate = account_address(load_or_create(subscriber.home / "session.key"))
         key = await asyncio.to_thread(subscriber.wallet_key)
         await subscribe(deployment, key, PLAN, delegate, outbox=Outbox(subscriber.home))
-        say(f"the subscriber has paid {dollars(PLAN)} for 30 days")
+        say("the subscriber has paid {price} for 30 days", price=dollars(PLAN))
 
     async def _run(self, subscriber: Person, owners: Sequence[Person]) -> dict[str, Any]:
         async with _chain_run(self.document, subscriber) as run:
@@ -161,7 +161,7 @@ class Demo:
         if run.returncode != ExitCode.OK:
             raise ChainRunFailed(ExitCode(run.returncode or ExitCode.FAILURE))
         if victim is not None:
-            say(f"starting {victim.name}'s node again: it still holds its vouchers")
+            say("starting {name}'s node again: it still holds its vouchers", name=victim.name)
             await self._start_node(victim).ready()
         outcome: dict[str, Any] = json.loads(output)
         return outcome
@@ -172,7 +172,7 @@ class Demo:
             for owner in owners:
                 state = await status(owner.home)
                 if sum(model["calls"] for model in state["models"]) >= CHAOS_CALLS:
-                    say(f"chaos: killing {owner.name}'s node in the middle of the run")
+                    say("chaos: killing {name}'s node in the middle of the run", name=owner.name)
                     self.children.kill(f"node-{owner.name}")
                     return owner
             await asyncio.sleep(_POLL_SECONDS)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from ricochet_cli.language import t
 from ricochet_protocol.errors import LocalFault, UsageError
 
 READY_SECONDS: Final = 60.0
@@ -45,13 +46,15 @@ class Child:
             if end:
                 return line
             if self.process.poll() is not None:
-                raise self._failed(f"ended with code {self.process.returncode}")
+                raise self._failed(
+                    t("ended with code {returncode}", returncode=self.process.returncode)
+                )
             await asyncio.sleep(_POLL_SECONDS)
-        raise self._failed(f"was not ready after {seconds:.0f} s")
+        raise self._failed(t("was not ready after {seconds:.0f} s", seconds=seconds))
 
     def _failed(self, what: str) -> LocalFault:
         lines = self.log.read_text("utf-8", errors="replace").strip().splitlines()
-        said = "; ".join(lines[-_TAIL_LINES:]) or "it said nothing"
+        said = "; ".join(lines[-_TAIL_LINES:]) or t("it said nothing")
         return LocalFault("process_failed", f"{self.name} {what}: {said}", f"its log: {self.log}")
 
     async def stopped(self, number: signal.Signals = signal.SIGTERM) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ricochet_cli.console import table
+from ricochet_cli.language import t
 from ricochet_protocol.money import Units, dollars
 
 
@@ -81,14 +82,21 @@ class Report:
         return "\n\n".join(
             [
                 self.output,
-                "(Written by a model of 135M parameters: it stays on topic, repeats itself and "
-                "invents things.)",
+                t(
+                    "(Written by a model of 135M parameters: it stays on topic, repeats "
+                    "itself and invents things.)"
+                ),
                 self._node_table(),
-                f"platform    commission {dollars(self.commission)}\n"
-                f"subscriber  paid {dollars(self.paid)}, spent {dollars(self.spent)}, "
-                f"left {dollars(self.budget_left)}\n"
-                f"            of it {dollars(self.ahead)} ahead of answers: rests of steps, and "
-                "calls that broke off",
+                t(
+                    "platform    commission {commission}\nsubscriber  paid {paid}, spent "
+                    "{spent}, left {budget_left}\n            of it {ahead} ahead of "
+                    "answers: rests of steps, and calls that broke off",
+                    commission=dollars(self.commission),
+                    paid=dollars(self.paid),
+                    spent=dollars(self.spent),
+                    budget_left=dollars(self.budget_left),
+                    ahead=dollars(self.ahead),
+                ),
                 self._account_line(),
                 "time        "
                 + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.timings.items()),
@@ -111,9 +119,9 @@ class Report:
         headers = (
             "node",
             "calls",
-            "tokens in",
-            "tokens out",
-            "first token s",
+            t("tokens in"),
+            t("tokens out"),
+            t("first token s"),
             "earned",
             "withdrawn",
         )
@@ -121,9 +129,13 @@ class Report:
 
     def _account_line(self) -> str:
         if not self.accounted:
-            return "NOT accounted for: " + "; ".join(self.discrepancies)
+            return t("NOT accounted for: ") + "; ".join(self.discrepancies)
         earned = sum(node.earned for node in self.nodes)
-        return (
-            f"Every unit is accounted for on the chain: {self.paid:,} paid = {earned:,} to key "
-            f"owners + {self.commission:,} commission + {self.budget_left:,} left."
+        return t(
+            "Every unit is accounted for on the chain: {paid:,} paid = {earned:,} "
+            "to key owners + {commission:,} commission + {budget_left:,} left.",
+            paid=self.paid,
+            earned=earned,
+            commission=self.commission,
+            budget_left=self.budget_left,
         )
