@@ -15,14 +15,14 @@ check and its debit.
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from ricochet_node.group_commit import GroupCommit, Written
 from ricochet_node.shared_sync import SharedSync
+from ricochet_node.turn_commit import Turn, TurnCommit
 from ricochet_protocol.errors import LocalFault
 from ricochet_protocol.money import Units
 
@@ -70,7 +70,7 @@ class Counters:
         """LocalFault `counters_damaged` when it cannot be used."""
         self._path = path
         self._forgot: dict[str, float] = {}
-        self._group: GroupCommit | None = None
+        self._turns: TurnCommit | None = None
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             path.touch(mode=0o600, exist_ok=True)
@@ -96,25 +96,24 @@ class Counters:
 
     def share(self) -> None:
         """From now on commit the changes of a turn of the running loop together, at its end."""
-        self._group = GroupCommit(self._db)
+        self._turns = TurnCommit(self._db)
 
     async def synced(self) -> None:
         """Wait until all that was changed is on disk; OSError when it is not known to be."""
         await self._log.done()
 
-    @contextmanager
-    def change(self) -> Iterator[Written | None]:
+    def change(self) -> AbstractContextManager[Turn | None]:
         """One transaction; sqlite3.Error when it was not written, and then nothing was.
 
-        What is shared is written when the future is done that the context gives.
+        What is shared is written with the turn that the context gives.
         """
-        if self._group is not None:
-            with self._group.join() as written:
-                yield written
-            return
+        return self._alone() if self._turns is None else self._turns
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            yield None
+            yield
             self._db.execute("COMMIT")
         except BaseException:
             # A full disk ends a transaction by itself.

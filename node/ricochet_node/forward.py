@@ -14,6 +14,7 @@ from typing import Final, Self
 
 import msgspec
 
+from ricochet_node.deadline import Deadline
 from ricochet_node.http_client import STREAM, Answer, BrokenAnswer, HttpClient, Unreachable
 from ricochet_node.http_request import Request, Stream
 from ricochet_node.limits import Outcome
@@ -87,15 +88,10 @@ class Forwarder:
         """
         passed = _Passed(request, key, delivery, settle)
         try:
-            async with asyncio.timeout(self._most_seconds):
-                headers = _sent(key, body)
-                answer = await self._client.send(
-                    target.method, key.origin, target.path, headers, body
-                )
-                with closing(answer):
-                    _check(answer, delivery)
-                    if await passed.on(answer):
-                        return
+            most = asyncio.get_running_loop().time() + self._most_seconds
+            with Deadline(most) as until:
+                if await until.wait(self._passed_on(passed, key, target, body, delivery)):
+                    return
             delivery.refusal = "too_large"
         except Unreachable:
             delivery.unbilled = True
@@ -108,6 +104,15 @@ class Forwarder:
             raise Refusal(502, delivery.refusal)
         # An orderly end would mean "complete" to the caller.
         request.abort()
+
+    async def _passed_on(
+        self, passed: "_Passed", key: Route, target: Target, body: bytes, delivery: Delivery
+    ) -> bool:
+        headers = _sent(key, body)
+        answer = await self._client.send(target.method, key.origin, target.path, headers, body)
+        with closing(answer):
+            _check(answer, delivery)
+            return await passed.on(answer)
 
 
 class _Passed:

@@ -10,7 +10,6 @@ Refusals name what ran out, so that a pool can use another key: `disabled`, `hou
 `rate`, `cap_day`, `cap_month`, and `counters` when the count cannot be written.
 """
 
-import asyncio
 import math
 import sqlite3
 from collections import Counter
@@ -21,8 +20,8 @@ from typing import Final
 import msgspec
 
 from ricochet_node.counters import WINDOW, Counters, Debit
-from ricochet_node.group_commit import Written
 from ricochet_node.key_rules import KeyRules, next_day, next_month, next_opening
+from ricochet_node.turn_commit import Turn
 from ricochet_node.vault_request import Call, Refusal
 from ricochet_protocol.money import Units, cost
 
@@ -38,18 +37,12 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Ticket(msgspec.Struct, frozen=True):
-    """A call that may be sent once its debit is `written`; None when it is already."""
+    """A call that may be sent once `turn`, which has its debit, is written; None: it is."""
 
     debit: Debit
     call: Call
     rules: KeyRules
-    written: Written | None = None
-
-    @property
-    def lost(self) -> bool:
-        """Whether the debit was not written after all, so that there is none to settle."""
-        written = self.written
-        return written is not None and written.done() and written.exception() is not None
+    turn: Turn | None = None
 
 
 class Limits:
@@ -65,7 +58,7 @@ class Limits:
         now = self._clock()
         local = rules.local(now)
         try:
-            with self._counters.change() as written:
+            with self._counters.change() as turn:
                 if self._counters.is_disabled(key):
                     raise Refusal(503, "disabled")
                 self._check_hours(rules, local)
@@ -74,12 +67,13 @@ class Limits:
                 tokens = _estimate(call, rules)
                 self._check_rate(key, rules, tokens, now)
                 amount = _worst(call, rules)
-                self._check_caps(key, rules, amount, local)
-                debit = self._counters.debit(key, now, tokens, amount, _periods(local))
+                periods = _periods(local)
+                self._check_caps(key, rules, amount, local, periods)
+                debit = self._counters.debit(key, now, tokens, amount, periods)
         except (sqlite3.Error, OSError):
             raise Refusal(503, "counters") from None
         self._open[key] += 1
-        return Ticket(debit, call, rules, written)
+        return Ticket(debit, call, rules, turn)
 
     async def secure(self, ticket: Ticket) -> None:
         """Before an admitted call is sent: its debit is written, and on disk if there is a cap.
@@ -87,9 +81,8 @@ class Limits:
         Refusal `counters` when it is not known to be; the call is then not to be sent.
         """
         try:
-            if ticket.written is not None:
-                # It is the turn's, not this call's: who leaves takes nothing from the others.
-                await asyncio.shield(ticket.written)
+            if ticket.turn is not None:
+                await ticket.turn.written()
             if ticket.rules.is_capped:
                 await self._counters.synced()
         except (sqlite3.Error, OSError):
@@ -99,8 +92,8 @@ class Limits:
         """Settle an admitted call; what it counts for from now on."""
         self._open[ticket.debit.key] -= 1
         debit = ticket.debit
-        if ticket.lost:
-            return Units(0)
+        if ticket.turn is not None and ticket.turn.lost:
+            return Units(0)  # the debit was not written after all: there is none to settle
         if outcome.unbilled:
             tokens, amount = 0, Units(0)
         elif outcome.tokens is not None:
@@ -134,8 +127,12 @@ class Limits:
             if used + tokens <= rules.tpm:
                 raise Refusal(429, "rate", _until(at, now))
 
-    def _check_caps(self, key: str, rules: KeyRules, amount: Units, local: datetime) -> None:
-        day, month = _periods(local)
+    def _check_caps(
+        self, key: str, rules: KeyRules, amount: Units, local: datetime, periods: tuple[str, str]
+    ) -> None:
+        if not rules.is_capped:
+            return
+        day, month = periods
         for cap, period, code, renewal in (
             (rules.per_month, month, "cap_month", next_month),
             (rules.per_day, day, "cap_day", next_day),

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ricochet_node.counters import Counters
+from ricochet_node.counters import Counters, Debit
 from ricochet_node.key_rules import Hours, KeyRules
 from ricochet_node.limits import Limits, Outcome, Ticket
 from ricochet_node.prices import Price
@@ -315,10 +315,39 @@ class NeverCommits:
     def in_transaction(self) -> bool:
         return self._db.in_transaction
 
+    @property
+    def total_changes(self) -> int:
+        return self._db.total_changes
+
     def execute(self, text: str) -> sqlite3.Cursor:
         if text == "COMMIT":
             raise sqlite3.OperationalError("database or disk is full")
         return self._db.execute(text)
+
+
+def test_a_change_that_fails_takes_its_turn_with_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        bench.counters.share()
+        first = bench.admit(rules())
+        forgotten = bench.counters.settle
+
+        def half(debit: Debit, tokens: int, amount: Units) -> None:
+            forgotten(debit, tokens, amount)
+            raise sqlite3.OperationalError("database or disk is full")
+
+        monkeypatch.setattr(bench.counters, "settle", half)
+        assert bench.limits.finish(first, DONE) == 500
+        with pytest.raises(Refusal) as caught:
+            await bench.limits.secure(first)
+        assert caught.value.code == "counters"
+        assert bench.spent() == 0
+        second = bench.admit(rules())
+        await bench.limits.secure(second)
+        assert bench.spent() == 500, "the next turn is its own"
+
+    asyncio.run(scenario())
 
 
 def test_a_debit_that_is_not_written_after_all_is_refused_and_not_settled(bench: Bench) -> None:
@@ -326,8 +355,8 @@ def test_a_debit_that_is_not_written_after_all_is_refused_and_not_settled(bench:
         bench.counters.share()
         before = bench.admit(rules())
         await bench.limits.secure(before)
-        assert bench.counters._group is not None
-        bench.counters._group._db = NeverCommits(bench.counters._db)  # type: ignore[assignment]
+        assert bench.counters._turns is not None
+        bench.counters._turns._db = NeverCommits(bench.counters._db)  # type: ignore[assignment]
         ticket = bench.admit(rules())
         with pytest.raises(Refusal) as caught:
             await bench.limits.secure(ticket)
