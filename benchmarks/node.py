@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import json
 import os
+import platform
 import signal
 import statistics
 import sys
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvloop
-from gateways import accounts, own
+from gateways import accounts, key_accounts, own
 from gateways.load import Result, Target, load
 from gateways.peers import PEERS
 from gateways.processes import SIDE, cpu_seconds, on_core, process, rss_bytes
@@ -113,6 +114,11 @@ async def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             )
             for model in ("direct", "vaulted")
         }
+        several = home.target("spread")
+        spread = await key_accounts.spread(several, provider, own.SPREAD, arguments.seconds)
+        books["spread"] = await key_accounts.compare(
+            home.owner.home, several, provider, own.SPREAD, arguments.calls
+        )
         gateways = {
             "upstream": Gateway(Target(f"{provider}/chat/completions", "fake"), None),
             "ricochet direct": Gateway(home.target("direct"), node.pid),
@@ -130,6 +136,7 @@ async def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 memory[name.split()[0]] = rss_bytes(gateway.pid)
     return {
         "measured": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
         "rounds": arguments.rounds,
         "seconds": arguments.seconds,
         "gateways": {name: _medians(found) for name, found in rounds.items()},
@@ -137,6 +144,26 @@ async def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "first_request_s": {name: round(value, 2) for name, value in starts.items()},
         "rss_mb": {name: round(value / 1e6, 1) for name, value in memory.items()},
         "accounts": books,
+        "spread": spread,
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on; `loop_ms` are those of a million additions, the best of five."""
+
+    def additions() -> float:
+        start, total = time.process_time(), 0
+        for number in range(1_000_000):
+            total += number
+        return 1e3 * (time.process_time() - start)
+
+    facts = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    named = (line.partition(":")[2].strip() for line in facts if line.startswith("model name"))
+    return {
+        "cpu": next(named, platform.machine()),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "loop_ms": round(min(additions() for _ in range(5))),
     }
 
 

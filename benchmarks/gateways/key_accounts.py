@@ -55,15 +55,21 @@ async def compare(
         "tokens in": (after["tokens_in"], counted["tokens_in"]),
         "tokens out": (after["tokens_out"], counted["tokens_out"]),
     }
-    for key, secret in secrets.items():
-        pairs[f"calls {key}"] = (after[f"calls {key}"], counted["keys"].get(secret, 0))
-        pairs[f"in {key}"] = (after[f"in {key}"], counted["keys_in"].get(secret, 0))
-        pairs[f"out {key}"] = (after[f"out {key}"], counted["keys_out"].get(secret, 0))
+    keys = {
+        key: {
+            "calls": (after[f"calls {key}"], counted["keys"].get(secret, 0)),
+            "tokens in": (after[f"in {key}"], counted["keys_in"].get(secret, 0)),
+            "tokens out": (after[f"out {key}"], counted["keys_out"].get(secret, 0)),
+        }
+        for key, secret in secrets.items()
+    }
+    compared = (pairs, *keys.values())
     return {
         "calls": calls,
         "faults": {name: counted.get(name, 0) for name in (*PLAN, "left")},
         "node, upstream": pairs,
-        "equal": all(ours == theirs for ours, theirs in pairs.values()),
+        "keys": keys,
+        "equal": all(ours == theirs for one in compared for ours, theirs in one.values()),
     }
 
 

@@ -9,15 +9,15 @@ word, and counted here only where it gives none.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from typing import Final
 
 import msgspec
 
 from ricochet_node import admission
 from ricochet_node.counting import count, most
-from ricochet_node.faults import broken
+from ricochet_node.faults import ProviderFault, broken
 from ricochet_node.offer import Offer
 from ricochet_node.offers import OfferBook
 from ricochet_node.own_tally import OwnTally
@@ -66,11 +66,13 @@ class OwnCalls:
             offer = await self._admitted(ask, note)
             with self._book.slot(offer):
                 whole = await self._pool.whole(offer, ask, _deadline(ask), note.tried)
-            with _blaming_provider():
+            try:
                 for piece in whole.pieces:
                     watch.hear(piece)
                     parts.add_untrusted(piece)
                 answer = parts.whole_untrusted()
+            except RemoteFault:
+                raise _unasked() from None
             return answer, await self._ended(ask, answer, whole.usage, note)
 
     async def stream(self, ask: Ask) -> AsyncGenerator[Chunk | CallPiece | Ended, None]:
@@ -86,13 +88,17 @@ class OwnCalls:
                         if isinstance(piece, Usage):
                             usage = piece
                             continue
-                        with _blaming_provider():
+                        try:
                             parts.add_untrusted(piece)
+                        except RemoteFault:
+                            raise _unasked() from None
                         watch.hear(piece)
                         yield piece
             assert usage is not None  # a stream ends with it, or with a fault
-            with _blaming_provider():
+            try:
                 answer = parts.whole_untrusted()
+            except RemoteFault:
+                raise _unasked() from None
             yield await self._ended(ask, answer, usage, note)
 
     async def room(self, wanted: ChatRequest) -> int:
@@ -134,9 +140,5 @@ def _texts(wanted: ChatRequest) -> Iterable[str]:
     yield wanted.response_format.schema
 
 
-@contextmanager
-def _blaming_provider() -> Iterator[None]:
-    try:
-        yield
-    except RemoteFault:
-        raise broken("an answer that nobody asked for") from None
+def _unasked() -> ProviderFault:
+    return broken("an answer that nobody asked for")
