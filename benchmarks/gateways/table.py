@@ -30,9 +30,9 @@ admitted to a slot and a key, counted by what the provider reports, and written 
 through the vault, its worst cost is debited before it is sent and settled after.
 
 Measured {measured} on {cores} cores of "{cpu}", Python {python}; a million additions in a bare loop
-take {loop_ms} ms there. Where the load average is above {cores}, the machine had other work besides,
-and every figure of time is worse than that of the machine by itself; ratios of gateways to each
-other suffer least.
+take {loop_ms} ms there. Where the load average is above {cores}, the machine had other work too, and
+every figure of time is worse than that of the machine by itself; ratios of gateways to each other
+suffer least.
 
 """
 
@@ -107,7 +107,7 @@ def _accounts(books: dict[str, Any]) -> list[str]:
             for name, (ours, theirs) in one["node, upstream"].items()
         )
         verdict = "equal" if one["equal"] else "**not equal**"
-        each = f"; so are calls and tokens of each of {len(one['keys'])} keys" * ("keys" in one)
+        each = "; so are calls and tokens of each key" if "keys" in one else ""
         lines.append(f"- {model}: {one['calls']:,} calls with {faults}: {verdict}{each} ({pairs}).")
     return lines
 
