@@ -30,7 +30,7 @@ admitted to a slot and a key, counted by what the provider reports, and written 
 through the vault, its worst cost is debited before it is sent and settled after.
 
 Measured {measured} on {cores} cores of "{cpu}", Python {python}; a million additions in a bare loop
-take {loop_ms} ms there. Where the load average is above {cores}, the machine had other work too, and
+take {loop_ms} ms there. Where the load average is above {cores}, it had other work too, and
 every figure of time is worse than that of the machine by itself; ratios of gateways to each other
 suffer least.
 
