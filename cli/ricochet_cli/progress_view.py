@@ -13,6 +13,7 @@ from ricochet_cli.language import t, tn, told
 from ricochet_orchestrator.progress import (
     Event,
     FirstToken,
+    ModelReplaced,
     NoticeUndelivered,
     PaymentDelayed,
     Progress,
@@ -58,6 +59,13 @@ class ProgressView:
         match event:
             case RunStarted():
                 return self._started(event)
+            case ModelReplaced():
+                return t(
+                    "nobody offers {model}: {by} answers {steps} (role fallback)",
+                    model=printable(event.model),
+                    by=printable(event.by),
+                    steps=", ".join(event.steps),
+                )
             case FirstToken():
                 self._waits[event.step] = event.seconds
                 return ""

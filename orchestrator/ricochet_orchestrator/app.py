@@ -109,7 +109,12 @@ def _request(home: Path, task: Task) -> tuple[Document, Request, dict[str, str]]
     settings = load_routing(files(home, Path.cwd()), task.routing)
     settings = narrowed(settings, privacy.sensitivity)
     values = resolved(chain, task.options.parameters)
-    options = msgspec.structs.replace(task.options, routing=settings, parameters=values)
+    options = msgspec.structs.replace(
+        task.options,
+        routing=settings,
+        parameters=values,
+        fallback=None if task.options.model else role_models.fallback(layers),
+    )
     if options.notify:
         from ricochet_orchestrator.notifying import check_channels
 

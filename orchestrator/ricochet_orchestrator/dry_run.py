@@ -24,7 +24,9 @@ async def dry_run(setting: Setting, request: Request, document: Document) -> Est
     offers = Offers(setting.peers, setting.settlement, setting.clock, own, setting.routing)
     never = asyncio.Event()
     wanted = request.options.model
-    default, windows = await models_on_offer(offers, request.chain, wanted, never)
+    default, windows = await models_on_offer(
+        offers, request.chain, wanted, never, request.options.fallback
+    )
     subscription = await setting.settlement.subscription(setting.payer.subscriber)
     period = Period(0) if subscription is None else subscription.period
 

@@ -16,10 +16,11 @@ from ricochet_orchestrator.growth import Growth
 from ricochet_orchestrator.material import Material
 from ricochet_orchestrator.offers import Offers
 from ricochet_orchestrator.plan import StepId
+from ricochet_orchestrator.progress import ModelReplaced
 from ricochet_orchestrator.request import Request
 from ricochet_orchestrator.segment import segment
 from ricochet_orchestrator.setting import Setting
-from ricochet_orchestrator.terms import models_on_offer
+from ricochet_orchestrator.terms import models_on_offer, with_fallback
 from ricochet_protocol.ids import ModelId
 
 
@@ -33,13 +34,17 @@ async def prepare(
 ) -> tuple[RunRecord, Growth]:
     """The run with its plan: the stored one, or one for the models on offer now."""
     store = setting.store
-    if record.windows:
+    if record.windows and _covers(request, record.windows):
         growth = plan_for(setting, document, request, record.model, record.windows)
         if _is_grown(growth, store.steps(record.id), store.answers(record.id)):
             growth = plan_for(setting, document, request, record.model, record.windows)
             return record, growth
     wanted = request.options.model
-    default, windows = await models_on_offer(offers, request.chain, wanted, stop)
+    default, windows = await models_on_offer(
+        offers, request.chain, wanted, stop, request.options.fallback
+    )
+    for model, steps in _replaced(request, windows).items():
+        setting.tell(ModelReplaced(model, request.options.fallback or model, steps))
     growth = plan_for(setting, document, request, default, windows)
     planned = msgspec.structs.replace(
         record,
@@ -61,10 +66,26 @@ def plan_for(
     windows: dict[ModelId, int],
 ) -> Growth:
     """The plan of a request before the first answer, for models with these windows."""
-    chain, values = request.chain, request.options.parameters
+    chain = with_fallback(request.chain, windows, request.options.fallback)
+    values = request.options.parameters
     budget = segment_budget(chain, default, windows, setting.count, values)
     segments = segment(document, budget, setting.count, setting.context)
     return Growth(chain, Material(document, segments), default, windows, setting.count, values)
+
+
+def _covers(request: Request, windows: Mapping[ModelId, int]) -> bool:
+    """Whether each model of the request has a window: its fallback may be another than before."""
+    chain = with_fallback(request.chain, windows, request.options.fallback)
+    return all(step.model is None or step.model in windows for step in chain.steps)
+
+
+def _replaced(request: Request, windows: Mapping[ModelId, int]) -> dict[ModelId, tuple[str, ...]]:
+    """Steps by the model that they name and that nobody offers."""
+    found: dict[ModelId, tuple[str, ...]] = {}
+    for step in request.chain.steps:
+        if step.model is not None and step.model not in windows:
+            found[step.model] = (*found.get(step.model, ()), step.name)
+    return found
 
 
 def _is_grown(

@@ -38,6 +38,14 @@ class RunStarted(Happening, frozen=True):
     resumed: bool
 
 
+class ModelReplaced(Happening, frozen=True):
+    """Nobody offers the model that `steps` name, so the role `fallback` answers them."""
+
+    model: ModelId
+    by: ModelId
+    steps: tuple[str, ...]
+
+
 class PlanGrew(Happening, frozen=True):
     """Answers made more steps known; `steps` are all."""
 
@@ -151,6 +159,7 @@ class RunFinished(Happening, frozen=True):
 
 Event = (
     RunStarted
+    | ModelReplaced
     | PlanGrew
     | StepStarted
     | FirstToken

@@ -19,6 +19,7 @@ from ricochet_protocol.money import Units
 class Options(msgspec.Struct, frozen=True):
     """How a run is done. `model` answers the steps that name none; None: what the network offers.
 
+    `fallback` answers a step whose model nobody offers when the run is planned; None: nobody does.
     `private_nodes` are operators whose private offers count. `allow_logging` lets the owners of
     nodes keep prompts and answers, where they want to. `parameters` has a value for each of the
     chain's, `context` is shown with each segment.
@@ -36,6 +37,7 @@ class Options(msgspec.Struct, frozen=True):
     max_cost: Units | None = None
     max_time: float | None = None
     notify: tuple[str, ...] = ()
+    fallback: ModelId | None = None
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -23,6 +23,7 @@ from ricochet_settlement.file_lock import locked
 FILE: Final = "models.json"
 MAX_FILE: Final = 1024 * 1024
 MAIN: Final = "main"
+FALLBACK: Final = "fallback"
 _ROLE: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
@@ -138,6 +139,12 @@ def choose(role: str, found: Sequence[Layer]) -> Chosen:
                     role, one.model, layer.name + ("" if wanted == role else f" ({MAIN})")
                 )
     return Chosen(role, None, "default")
+
+
+def fallback(found: Sequence[Layer]) -> ModelId | None:
+    """The model of the role `fallback`, which no other role's stands in for."""
+    model = by_role(found).get(FALLBACK)
+    return None if model is None else ModelId(model)
 
 
 def by_role(found: Sequence[Layer]) -> dict[str, str]:

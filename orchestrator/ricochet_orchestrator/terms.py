@@ -1,7 +1,10 @@
 """What must hold before the first call: a subscription this home may spend, and models on offer."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
+
+import msgspec
 
 from ricochet_orchestrator.chain_language import Chain
 from ricochet_orchestrator.dispatch import OFFER_WAIT, no_peer
@@ -48,11 +51,16 @@ async def paid_period(setting: Setting) -> Subscription:
 
 
 async def models_on_offer(
-    offers: Offers, chain: Chain, model: ModelId | None, stop: asyncio.Event
+    offers: Offers,
+    chain: Chain,
+    model: ModelId | None,
+    stop: asyncio.Event,
+    fallback: ModelId | None = None,
 ) -> tuple[ModelId, dict[ModelId, int]]:
     """The model for steps that name none (unless told: what most peers offer), and all windows.
 
-    Waits, bounded, for offers; LocalFault `no_peer` when a model is not among them.
+    Waits, bounded, for offers. A model that is not among them has no window then: `fallback` is
+    among them and stands in for it (`with_fallback`), or LocalFault `no_peer` is raised.
     """
     loop = asyncio.get_running_loop()
     start = loop.time()
@@ -67,11 +75,27 @@ async def models_on_offer(
             return default, found
         if loop.time() >= start + (KNOWN_WAIT if offered else OFFER_WAIT):
             missing = sorted(set(windows) - set(found))
+            window = None if fallback is None else offers.window(fallback)
+            if fallback is not None and window is not None and default in found.keys() | {fallback}:
+                return default, found | {fallback: window}
             raise offers.unreachable or no_peer(missing[0] if missing else None, offers)
         if await _is_set(stop, LOOK):
             raise Interrupted(
                 "interrupted", "Stopped before the first call.", "Run the same command again."
             )
+
+
+def with_fallback(chain: Chain, windows: Mapping[ModelId, int], fallback: ModelId | None) -> Chain:
+    """The chain with `fallback` in the steps whose model has no window."""
+    if fallback is None:
+        return chain
+    steps = (
+        msgspec.structs.replace(step, model=fallback)
+        if step.model is not None and step.model not in windows
+        else step
+        for step in chain.steps
+    )
+    return msgspec.structs.replace(chain, steps=tuple(steps))
 
 
 async def _is_set(event: asyncio.Event, patience: float) -> bool:

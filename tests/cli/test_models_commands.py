@@ -110,6 +110,32 @@ def test_a_run_names_the_models_of_its_roles(folder: Path, monkeypatch: pytest.M
     assert [step.model for step in request.chain.steps] == [None, "chosen", None]
 
 
+def test_a_run_has_the_role_fallback_unless_a_flag_names_its_model(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ricochet_orchestrator import app
+    from ricochet_orchestrator.document import document_from
+    from ricochet_orchestrator.store import Store
+
+    monkeypatch.setattr(app, "_check_home", lambda home: None)
+    (folder / "home").mkdir()
+
+    def fallback(text: str, model: ModelId | None = None) -> ModelId | None:
+        task = app.Task(document_from("d", text), "overview", app.Options(model=model))
+        record = app.enter_run(folder / "home", task)
+        store = Store(folder / "home" / app.STORE_FILE)
+        request = store.request(record.id)
+        store.close()
+        assert request is not None
+        return request.options.fallback
+
+    assert main(["models", "set", "main=chosen"]) == 0
+    assert fallback("One.") is None, "main stands in for other roles, not for this one"
+    assert main(["models", "set", "fallback=spare"]) == 0
+    assert fallback("Two.") == "spare"
+    assert fallback("Three.", ModelId("flag")) is None
+
+
 def test_setup_from_options_and_a_file(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     (folder / "m.json").write_text('{"roles": {"main": {"model": "a"}, "critic": {"model": "b"}}}')
     found = origins(models(capsys, "setup", "--file", "m.json", "--set", "critic=c", "--no-input"))

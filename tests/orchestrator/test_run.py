@@ -23,6 +23,7 @@ from ricochet_orchestrator.document import default_document, document_from
 from ricochet_orchestrator.plan import StepId
 from ricochet_orchestrator.progress import (
     FirstToken,
+    ModelReplaced,
     Paid,
     Progress,
     Reserved,
@@ -31,6 +32,7 @@ from ricochet_orchestrator.progress import (
     StepFinished,
     StepStarted,
 )
+from ricochet_orchestrator.request import Options
 from ricochet_orchestrator.store import Store
 from ricochet_orchestrator.terms import Interrupted
 from ricochet_protocol.errors import (
@@ -263,6 +265,61 @@ def test_a_model_that_nobody_offers_names_those_on_offer(stage: Stage) -> None:
         play(stage, numbered(1), model=ModelId("gigantic"))
     assert caught.value.code == "no_peer"
     assert "gigantic" in caught.value.message and "small" in caught.value.hint
+
+
+WRITER = ChainStep("writer", "r", "reduce", "reader", "{text}\nJoin.", 60, model=ModelId("gone"))
+WITH_GONE = Chain("two", (MAPPED, WRITER))
+FALLEN_BACK = Options(fallback=ModelId("spare"))
+
+
+def test_the_fallback_answers_for_a_model_that_nobody_offers(tmp_path: Path) -> None:
+    spare = msgspec.structs.replace(OFFER, id=ModelId("spare"))
+    stage = Stage(tmp_path)
+    for number, offer in enumerate((OFFER, OFFER, spare)):
+        stage.node(number, offers=(offer,))
+    result = play(stage, numbered(3), WITH_GONE, options=FALLEN_BACK)
+    assert result.status is RunStatus.COMPLETED
+    (told,) = stage.heard(ModelReplaced)
+    assert (told.model, told.by, told.steps) == ("gone", "spare", ("writer",))
+    asked = {event.name: event.model for event in stage.heard(StepStarted)}
+    assert asked == {"reader": MODEL, "writer": "spare"}
+
+
+def test_a_model_that_is_offered_needs_no_fallback(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    for number, name in enumerate((MODEL, MODEL, "gone", "spare")):
+        stage.node(number, offers=(msgspec.structs.replace(OFFER, id=ModelId(name)),))
+    play(stage, numbered(3), WITH_GONE, options=FALLEN_BACK)
+    assert not stage.heard(ModelReplaced)
+    assert {event.model for event in stage.heard(StepStarted)} == {MODEL, ModelId("gone")}
+
+
+def test_a_fallback_that_nobody_offers_helps_nobody(stage: Stage) -> None:
+    with pytest.raises(LocalFault) as caught:
+        play(stage, numbered(3), WITH_GONE, options=FALLEN_BACK)
+    assert caught.value.code == "no_peer" and "gone" in caught.value.message
+
+
+def test_a_run_keeps_its_fallback_and_plans_anew_without_it(tmp_path: Path) -> None:
+    offers = [msgspec.structs.replace(OFFER, id=ModelId(name)) for name in ("spare", "gone")]
+    stage = Stage(tmp_path)
+    for number, offer in enumerate((OFFER, OFFER, offers[0])):
+        stage.node(number, offers=(offer,))
+    stop = asyncio.Event()
+    stage.on_event = lambda event: stop.set() if isinstance(event, RunStarted) else None
+
+    async def scene() -> None:
+        first = await stage.play(numbered(3), WITH_GONE, stop=stop, options=FALLEN_BACK)
+        assert first.status is RunStatus.PAUSED
+        again = await stage.play(numbered(3), WITH_GONE, stop=stop, options=FALLEN_BACK)
+        assert again.run_id == first.run_id and len(stage.heard(ModelReplaced)) == 1
+        stage.node(3, offers=(offers[1],))
+        last = await stage.play(numbered(3), WITH_GONE, options=Options())
+        assert (last.run_id, last.status) == (first.run_id, RunStatus.COMPLETED)
+
+    on(stage, scene)
+    asked = {event.name: event.model for event in stage.heard(StepStarted)}
+    assert asked["writer"] == "gone"
 
 
 def test_an_empty_network_is_told_after_a_bounded_wait(tmp_path: Path) -> None:
