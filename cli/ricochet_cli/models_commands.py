@@ -61,55 +61,34 @@ def setup(
                 "There is nobody to ask.",
                 "Say it: ricochet models setup --set main=MODEL, or --file FILE",
             )
-        models = _asked(home, user)
+        models = _asked(home)
     _change(home, user, models)
     _print_roles(home, as_json, origin=True)
 
 
-def _asked(home: Path, user: bool) -> dict[str, str]:
-    """What a person chooses, role by role; Enter keeps what there is."""
+def _asked(home: Path) -> dict[str, str]:
+    """What a person chooses, role by role."""
     import asyncio
 
+    from ricochet_cli.models_menu import Choice, ask
     from ricochet_orchestrator import model_choice, role_models
     from ricochet_orchestrator.chain_language import ROLES
+    from ricochet_orchestrator.printing import printable
 
     found = asyncio.run(model_choice.on_network(home))
-    names = [one.model for one in found]
-    rows = [(str(n), *_row(one)) for n, one in enumerate(found, 1)]
-    own = [name for name in own_offers(home) if name not in names]
-    rows += [
-        (str(len(found) + n), name, t("own node"), "", "", "", "") for n, name in enumerate(own, 1)
+    names = {str(one.model) for one in found}
+    choices = [Choice(one.model, _row(one)) for one in found]
+    choices += [
+        Choice(name, (printable(name), t("own node"), "", "", "", ""))
+        for name in own_offers(home)
+        if name not in names
     ]
-    names += [ModelId(name) for name in own]
-    if not names:
+    if not choices:
         raise UsageError(
             "no_offers", "Nobody offers a model now.", "See `ricochet peers list`, or use --set."
         )
-    say(table(("", *_HEADERS), rows))
     present = role_models.by_role(role_models.layers(home, Path.cwd()))
-    models: dict[str, str] = {}
-    for role in ROLES:
-        answer = ""
-        while answer not in names:
-            answer = typer.prompt(
-                t(
-                    "Model for {role} (number or name; Enter keeps {present})",
-                    role=role,
-                    present=present.get(role, t("none")),
-                ),
-                default="",
-                show_default=False,
-                err=True,
-            ).strip()
-            if not answer:
-                break
-            if answer.isdecimal() and 0 < int(answer) <= len(names):
-                answer = names[int(answer) - 1]
-            if answer not in names:
-                say("a number from 1 to {count}, or one of these names", count=len(names))
-        if answer:
-            models[role] = answer
-    return models
+    return ask(ROLES, choices, _HEADERS, present)
 
 
 @app.command("list")

@@ -2,15 +2,20 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pexpect
 import pytest
 
+from live import environment
 from ricochet_cli.main import main
 from ricochet_orchestrator import model_choice, role_models, taskmaster_config
 from ricochet_orchestrator.breaker import Breaker
+from ricochet_orchestrator.chain_language import ROLES
 from ricochet_orchestrator.chains import TEMPLATES, get
 from ricochet_orchestrator.model_choice import ModelChoice, choices
 from ricochet_orchestrator.opinion import Opinion
@@ -19,6 +24,7 @@ from ricochet_protocol.advert import ModelOffer
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.ids import ModelId, PeerId
 from ricochet_protocol.money import PricePerMillion
+from terminal import SECONDS, ended
 
 CONFIG = Path(__file__).parents[1] / "taskmaster" / "config.json"
 
@@ -163,6 +169,69 @@ def test_setup_asks_for_each_role(
     found = origins(models(capsys, "list"))
     assert found["main"] == ("two", "project") and found["fallback"] == ("one", "project")
     assert found["research"] == ("two", "project (main)")
+
+
+MENUS = """
+import sys
+from ricochet_cli.main import main
+from ricochet_orchestrator import model_choice
+from ricochet_orchestrator.model_choice import ModelChoice
+
+NAMES = ("one", "ba\\x1b[2Jd", "two")
+
+async def on_network(home):
+    return tuple(ModelChoice(name, 2, 400_000, 1, 4096, 0.5) for name in NAMES)
+
+model_choice.on_network = on_network
+sys.exit(main(["models", "setup"]))
+"""
+
+
+@contextmanager
+def menus(folder: Path) -> "Iterator[pexpect.spawn[str]]":
+    extra = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    child: pexpect.spawn[str] = pexpect.spawn(
+        sys.executable,
+        ["-c", MENUS],
+        env=environment(folder / "home", **extra),  # type: ignore[arg-type]
+        cwd=str(folder),
+        encoding="utf-8",
+        timeout=SECONDS,
+        dimensions=(40, 120),
+    )
+    try:
+        yield child
+    finally:
+        child.close(force=True)
+
+
+DOWN = "\x1b[B"
+
+
+def test_on_a_terminal_setup_is_a_menu_for_each_role(folder: Path) -> None:
+    with menus(folder) as child:
+        for role in ROLES:
+            child.expect_exact(f"Model for {role}")
+            child.expect_exact("none of its own")
+            child.expect_exact("4096")
+            child.send({"main": DOWN, "critic": 3 * DOWN}.get(role, "") + "\r")
+        code, _ = ended(child)
+    assert code == 0
+    kept = json.loads((folder / ".ricochet" / "models.json").read_text())["roles"]
+    assert kept == {"main": {"model": "one"}, "critic": {"model": "two"}}
+
+
+def test_a_menu_that_is_left_writes_nothing(folder: Path) -> None:
+    with menus(folder) as child:
+        child.expect_exact("Model for main")
+        child.expect_exact("none of its own")
+        child.send(DOWN + "\r")
+        child.expect_exact("Model for research")
+        child.expect_exact("none of its own")
+        child.send("\x03")
+        code, shown = ended(child)
+    assert code == 130 and "ba\x1b" not in shown
+    assert not (folder / ".ricochet" / "models.json").exists()
 
 
 def test_choices_sum_up_what_registered_peers_offer() -> None:
