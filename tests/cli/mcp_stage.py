@@ -20,7 +20,7 @@ T = TypeVar("T")
 Mode = Literal["auto", "legacy"]
 MODES: tuple[Mode, ...] = ("auto", "legacy")
 """The protocol of 2026-07-28, and the one before it."""
-SECONDS = 60
+SECONDS = 150
 
 
 def talk(

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
+from mcp import Client
+from mcp_stage import command, result_of, talk
 
 from demo_report import NODE, SHAPE, check_money, has_shape
 from live import COMMAND_SECONDS, KEYS, Kept, failed, processes_of, ricochet, start, until
@@ -371,6 +373,72 @@ def test_a_detached_run_is_watched_paused_and_resumed_by_its_id(kept: Kept, tmp_
     hint = failed(ricochet("chain", "resume", run_id, "--json", home=home), 2, "run_ended")
     assert run_id in hint
     until(lambda: not [p for p in processes_of(home) if "worker" in p], "the worker to end")
+
+
+@pytest.mark.deep
+def test_an_editor_runs_a_chain_which_goes_on_without_it(kept: Kept, tmp_path: Path) -> None:
+    """Over MCP: offers, an estimate, a run that outlives the session, progress, and its result."""
+    home = kept.folder / "subscriber"
+    report = document(tmp_path, 40, "an editor")
+    told: list[tuple[float, float | None, str | None]] = []
+
+    async def heard(done: float, total: float | None, message: str | None) -> None:
+        told.append((done, total, message))
+
+    async def asking(client: Client) -> str:
+        async def ask(tool: str, **arguments: Any) -> Any:
+            return result_of(await client.call_tool(tool, arguments, progress_callback=heard))[0]
+
+        offers = (await ask("models_list", available=True))["available"]
+        assert [one["peers"] for one in offers] == [3]
+        assert len((await ask("network_status"))["peers"]) == 3
+        assert (await ask("subscription_status"))["running"] is True
+        estimate = (await ask("chain_run", files=[report.name], estimate_only=True))["estimate"]
+        assert estimate["calls"] > 20 and estimate["cost"]["high"] > estimate["cost"]["low"] > 0
+        run: str = (await ask("chain_run", files=[report.name]))["run"]["id"]
+        until_moving = await ask("monitor_chain", run=run, wait_seconds=2)
+        assert until_moving["status"] in ("pending", "running") and told
+        return run
+
+    async def coming_back(client: Client) -> Any:
+        while True:
+            arguments = {"run": run, "wait_seconds": 50}
+            called = await client.call_tool("monitor_chain", arguments, progress_callback=heard)
+            if result_of(called)[0]["status"] == "completed":
+                break
+        result = await client.call_tool("chain_result", {"run": run})
+        resource = await client.read_resource(f"ricochet://runs/{run}/result")
+        return result_of(result)[0], resource.contents[0].text
+
+    run = talk(command(home, tmp_path), asking, "auto")
+    told.clear()
+    result, text = talk(command(home, tmp_path), coming_back, "legacy")
+    done = [one[0] for one in told]
+    assert done == sorted(done) and len(set(done)) > 3
+    assert told[-1][2] is not None and told[-1][2].startswith("completed, 100%")
+    assert result["output"].startswith("Answer ") and result["output"] in text
+    assert result["cost"] > 0 and result["run"]["status"] == "completed"
+    until(lambda: not [p for p in processes_of(home) if "worker" in p], "the worker to end")
+
+
+@pytest.mark.deep
+def test_an_editor_has_tasks_rated_by_a_process_that_outlives_it(
+    kept: Kept, tmp_path: Path
+) -> None:
+    home = kept.folder / "subscriber"
+
+    async def asking(client: Client) -> str:
+        await client.call_tool("add_task", {"title": "Something to rate"})
+        started = result_of(await client.call_tool("analyze_complexity", {"max_cost": "0.05"}))[0]
+        run: str = started["run"]["id"]
+        return run
+
+    run = talk(command(home, tmp_path), asking)
+    log = home / "runs" / f"{run}.log"
+    until(lambda: "no usable answer" in log.read_text(), "a double that knows no JSON to be told")
+    until(lambda: not [p for p in processes_of(home) if "rating" in p], "the process to end")
+    with Runs(home) as runs:
+        assert len(runs.answers(run)) == 3, "asked, and asked again twice"
 
 
 def test_any_openai_client_by_base_url(newcomer: Path, phrase: str, tmp_path: Path) -> None:

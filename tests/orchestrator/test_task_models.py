@@ -14,7 +14,9 @@ from orchestrator_stage import Stage, on
 from ricochet_orchestrator.app import RunResult, Task
 from ricochet_orchestrator.chain_language import Chain
 from ricochet_orchestrator.document import document_from
-from ricochet_orchestrator.tasks import decomposing, editing, task_file
+from ricochet_orchestrator.run import enter
+from ricochet_orchestrator.store import Store
+from ricochet_orchestrator.tasks import decomposing, editing, rating_worker, task_file
 from ricochet_orchestrator.tasks.asking import AskingError, Runner
 from ricochet_orchestrator.tasks.editing import Fields
 from ricochet_orchestrator.tasks.running import Outcome, Wanted, run_tasks
@@ -94,6 +96,33 @@ def test_ratings_go_into_tasks_and_the_report_and_bad_answers_are_asked_again(
         "expansionPrompt": "p",
         "reasoning": "r",
     }
+
+
+def test_a_process_that_rates_goes_on_with_the_run_that_was_entered_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_tasks(tmp_path, "hard")
+    stage = Stage(tmp_path)
+    rating = {"score": 9, "subtasks": 4, "prompt": "p", "reasoning": "r"}
+    stage.node(0, offers=(WIDE,), answer=lambda _: json.dumps(rating))
+    wanted = decomposing.analysis(tmp_path, "master", (), None)
+    assert isinstance(wanted.chain, Chain)
+    store = Store(tmp_path / "runs.db")
+    entered, _ = enter(store, wanted.document, wanted.chain, wanted.options, 0)
+    store.close()
+    worked: list[str] = []
+
+    async def run(_: Path, task: Task, *__: Any) -> RunResult:
+        assert isinstance(task.chain, Chain)
+        result = await stage.play(task.document, task.chain, options=task.options)
+        worked.append(result.run_id)
+        return result
+
+    monkeypatch.setattr(rating_worker, "run_chain", run)
+    order = rating_worker.Order(tmp_path, "master", (), None)
+    code = on(stage, lambda: rating_worker.rate(tmp_path, order, asyncio.Event()))
+    assert (code, worked) == (ExitCode.OK, [entered.id])
+    assert tasks_of(tmp_path)[0]["complexity"] == 9
 
 
 # Expansion.

@@ -33,7 +33,9 @@ def start(home: Path, run_id: str, order: Order) -> None:
     start_process(home, run_id, "ricochet_orchestrator.tasks.rating_worker", str(home), content)
 
 
-async def _rate(home: Path, order: Order, stop: asyncio.Event) -> int:
+async def rate(home: Path, order: Order, stop: asyncio.Event) -> int:
+    """Rate the tasks; the exit code."""
+
     async def run(task: Task) -> RunResult:
         return await run_chain(home, task, lambda _: None, stop)
 
@@ -49,7 +51,7 @@ def main() -> int:
     """Entry of the process; its exit code."""
     home = Path(sys.argv[1])
     order = msgspec.json.decode(sys.argv[2], type=Order, dec_hook=lambda kind, value: kind(value))
-    return alone(lambda stop: _rate(home, order, stop))
+    return alone(lambda stop: rate(home, order, stop))
 
 
 if __name__ == "__main__":
