@@ -134,6 +134,7 @@ def export(
 ) -> None:
     """Write a chain to a file or stdout, as YAML or JSON."""
     from ricochet_orchestrator import chain_files, chains
+    from ricochet_orchestrator.placing import place
 
     data = chain_files.written(chains.get(name, _places(home)), form)
     if out is None:
@@ -141,7 +142,7 @@ def export(
         return
     if out.exists() and not force:
         raise UsageError("file_exists", f"{out} exists already.", "Add --force to replace it.")
-    chain_files.place(out, data)
+    place(out, data)
     _told(as_json, {"name": name, "path": str(out)}, str(out))
 
 

@@ -5,8 +5,6 @@ before, takes the file's place in one step, and never replaces another file unle
 person wrote is kept to the byte where it is not changed; a changed chain is written anew, as YAML.
 """
 
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +23,8 @@ from ricochet_orchestrator.chains import (
     tree,
     unknown,
 )
-from ricochet_protocol.errors import LocalFault, UsageError
+from ricochet_orchestrator.placing import place
+from ricochet_protocol.errors import UsageError
 
 
 def created(
@@ -147,26 +146,6 @@ def save(folder: Path, name: str, data: bytes, suffix: str, *, replace: bool) ->
     if old is not None and old != path:
         old.unlink()
     return path
-
-
-def place(path: Path, data: bytes) -> None:
-    """Write a file in one step; LocalFault `file_unwritable`."""
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise LocalFault(
-            "file_unwritable", f"{path} cannot be written: {error.strerror}.", "Check permissions."
-        ) from None
 
 
 def suffix_of(path: Path) -> str:

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ricochet_orchestrator.chain_files import place
 from ricochet_orchestrator.chain_language import Chain
+from ricochet_orchestrator.placing import place
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.ids import ModelId
 from ricochet_settlement.file_lock import locked

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, get_type_hints
 import msgspec
 
 from ricochet_orchestrator import privacy, role_models, routing
-from ricochet_orchestrator.chain_files import place
+from ricochet_orchestrator.placing import place
 from ricochet_protocol.errors import ConfigurationError, UsageError
 from ricochet_settlement.file_lock import locked
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ricochet_orchestrator import role_models
-from ricochet_orchestrator.chain_files import place
+from ricochet_orchestrator.placing import place
 from ricochet_orchestrator.role_models import ModelSettings
 from ricochet_orchestrator.tasks.task_file import json_bytes, read_json
 from ricochet_protocol.errors import UsageError

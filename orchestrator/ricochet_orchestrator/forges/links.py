@@ -14,8 +14,8 @@ from typing import Final
 
 import msgspec
 
-from ricochet_orchestrator.chain_files import place
 from ricochet_orchestrator.forges.port import Text
+from ricochet_orchestrator.placing import place
 from ricochet_orchestrator.tasks.book import Book, Item, key
 from ricochet_orchestrator.tasks.editing import own, seen
 from ricochet_orchestrator.tasks.task_file import FOLDER

@@ -14,8 +14,8 @@ import msgspec
 
 from ricochet_orchestrator.answer_schema import unfenced
 from ricochet_orchestrator.app import Options, RunResult, Task
-from ricochet_orchestrator.chain_files import place
 from ricochet_orchestrator.document import Document
+from ricochet_orchestrator.placing import place
 from ricochet_orchestrator.tasks import task_file
 from ricochet_orchestrator.tasks.asking import (
     AskingError,

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from ricochet_orchestrator.chain_files import place
+from ricochet_orchestrator.placing import place
 from ricochet_orchestrator.tasks import task_file
 from ricochet_orchestrator.tasks.book import (
     DEFAULT_TAG,

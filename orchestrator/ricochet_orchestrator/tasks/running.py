@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from ricochet_orchestrator.chain_files import place
 from ricochet_orchestrator.checkpoint import RunStatus
+from ricochet_orchestrator.placing import place
 from ricochet_orchestrator.tasks import task_file
 from ricochet_orchestrator.tasks.asking import Reply, Runner, ask_each, chain_for, described
 from ricochet_orchestrator.tasks.book import Item, Place, find, key, places, subtasks

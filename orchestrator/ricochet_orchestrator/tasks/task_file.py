@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from ricochet_orchestrator.chain_files import place
+from ricochet_orchestrator.placing import place
 from ricochet_orchestrator.tasks.book import Book, Item, NotTasksError, checked
 from ricochet_orchestrator.tasks.dependencies import settle
 from ricochet_protocol.errors import UsageError
