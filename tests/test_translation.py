@@ -13,8 +13,6 @@ from babel.messages.mofile import read_mo
 import catalogue
 import message_templates
 
-WAITING = ("network/", "node/", "orchestrator/", "protocol/", "settlement/", "--help", "cli/")
-"""Where messages may still lack their Russian. It only gets shorter."""
 ELSEWHERE = (
     "cli/ricochet_cli/mcp_server/",  # an editor's model reads it, in English
     "cli/ricochet_cli/command_table.py",  # help, which is looked up as it is shown
@@ -24,8 +22,6 @@ _ENGLISH = {
     *("at risk", "at once", "per day", "per month"),  # keys of JSON, looked up when shown
     "paid access of third parties through Ricochet",  # is signed, for a provider to read
 }
-UNCONVERTED: set[str] = set()
-"""Files of `cli` that still print English past the catalogue. It only gets shorter."""
 _PLACE = re.compile(r"(?<!\{)\{[^{}]*\}")
 _COMMAND = re.compile(r"\s*(ricochet|export) ")
 """A command to type is the same in every language."""
@@ -51,16 +47,8 @@ def test_the_catalogue_holds_exactly_the_messages_there_are(
     assert held == wanted, "python tests/catalogue.py refresh"
 
 
-def test_every_message_has_its_russian(messages: dict[str, catalogue.Message]) -> None:
-    lacking = [
-        text
-        for text in catalogue.untranslated(catalogue.read())
-        if not all(
-            file.startswith(WAITING)
-            for file in messages[text if isinstance(text, str) else text[0]].files
-        )
-    ]
-    assert lacking == []
+def test_every_message_has_its_russian() -> None:
+    assert catalogue.untranslated(catalogue.read()) == []
 
 
 def test_translations_have_the_places_and_forms_of_their_messages() -> None:
@@ -102,7 +90,7 @@ def test_no_command_prints_past_the_catalogue() -> None:
         and not module.path.startswith(ELSEWHERE)
         and (past := list(escaping(module.tree, makers)))
     }
-    assert set(found) == UNCONVERTED, {k: v for k, v in found.items() if k not in UNCONVERTED}
+    assert found == {}
 
 
 def test_a_text_that_is_past_the_catalogue_is_seen() -> None:

@@ -135,8 +135,8 @@ def install(
     else:
         typer.echo(t("{state}: {name} in {path}", state=told(done.state), name=name, path=path))
         say(
-            "restart {value}; check it with: ricochet mcp doctor --editor {value}",
-            value=editor.value,
+            "restart {editor}; check it with: ricochet mcp doctor --editor {editor}",
+            editor=editor.value,
         )
 
 
