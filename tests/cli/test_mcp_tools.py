@@ -1,6 +1,8 @@
 """Each tool of the MCP server: what it returns, and what it says to what it cannot do."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -386,6 +388,16 @@ def test_calls_at_once_do_not_disturb_one_another(home: Path) -> None:
 
     added = talk(server_of(home), scene)
     assert sorted(map(int, added)) == list(range(1, 21))
+
+
+def test_a_server_starts_without_what_only_calls_need() -> None:
+    heavy = "sqlalchemy sqlmodel yaml jsonschema web3 eth_account libp2p trio aiohttp litellm"
+    code = (
+        "import sys, ricochet_cli.mcp_server.starting, ricochet_cli.mcp_server.server\n"
+        f"print([name for name in {heavy.split()!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_the_tools_are_described_in_the_docs() -> None:

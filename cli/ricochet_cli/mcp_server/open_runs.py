@@ -8,8 +8,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ricochet_orchestrator.control import STORE_FILE, Runs
+from ricochet_orchestrator.app import STORE_FILE
+
+if TYPE_CHECKING:
+    from ricochet_orchestrator.control import Runs
 
 
 class OpenRuns:
@@ -26,7 +30,7 @@ class OpenRuns:
         return (self._home / STORE_FILE).exists()
 
     @contextmanager
-    def look(self) -> Iterator[Runs]:
+    def look(self) -> "Iterator[Runs]":
         """The runs, for nobody else meanwhile; UsageError `no_runs` when there are none."""
         with self._lock:
             yield self._current()
@@ -36,7 +40,7 @@ class OpenRuns:
         with self._lock:
             self._release()
 
-    def _current(self) -> Runs:
+    def _current(self) -> "Runs":
         try:
             found = (self._home / STORE_FILE).stat()
             identity = (found.st_dev, found.st_ino)
@@ -47,6 +51,9 @@ class OpenRuns:
             if known == identity and not runs.resealed:
                 return runs
             self._release()
+        # The database library takes most of a second to load, and no handshake waits for it.
+        from ricochet_orchestrator.control import Runs
+
         runs = Runs(self._home)
         self._open = identity, runs
         return runs
