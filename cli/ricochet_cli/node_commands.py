@@ -131,6 +131,14 @@ def start(
     )
 
 
+def _reach(reached: bool | None) -> str:
+    if reached:
+        return t("reach     other peers can dial it")
+    if reached is None:
+        return t("reach     no other peer has tried to dial it yet")
+    return t("reach     others cannot dial it: `ricochet node doctor` says what to do")
+
+
 @app.command("status")
 def status(home: Home, as_json: AsJson = False) -> None:
     """Show what the running node offers and has served."""
@@ -148,6 +156,7 @@ def status(home: Home, as_json: AsJson = False) -> None:
     )
     for text in state["addresses"]:
         typer.echo(t("address   {address}", address=text))
+    typer.echo(_reach(state["reached"]))
     rows = [
         (
             offer["model"],

@@ -70,6 +70,7 @@ class Libp2pConnection:
     def __init__(self, remote: PeerId, dialled: bool, thread: TrioThread) -> None:
         self.remote = remote
         self.dialled = dialled
+        self.host = ""
         here, there = AsyncioSignal, TrioSignal
         self.outgoing = Pipe(readable=there(thread.token), writable=here(thread.loop))
         self.incoming = Pipe(readable=here(thread.loop), writable=there(thread.token))
@@ -142,6 +143,15 @@ class Libp2pTransport:
             raise
         return connection
 
+    async def probe(self, addresses: Sequence[str], peer: PeerId) -> str:
+        for address in addresses:
+            target = _target(address)
+            if target is None or not self._thread.running or peer == self.peer:
+                continue
+            if await self._thread.call(self._trio_probe, *target, peer):
+                return address
+        return ""
+
     async def stop(self) -> None:
         accepting = tuple(self._accepting)
         for task in accepting:
@@ -191,6 +201,7 @@ class Libp2pTransport:
                 remote = PeerId(str(secured.get_remote_peer()))
                 peer_public_key(remote)
                 connection = Libp2pConnection(remote, False, self._thread)
+                connection.host = _source(tcp)
                 await self._trio_carry(_Secured(tcp, secured), connection, handshake, begin)
         except Exception as error:  # libp2p fails in many ways on what strangers send
             _log.info("an incoming connection failed: %s", type(error).__name__)
@@ -200,7 +211,7 @@ class Libp2pTransport:
 
     def _trio_knock(self, tcp: trio.SocketStream) -> Visit | None:
         try:
-            source = tcp.socket.getpeername()[0]
+            source = _source(tcp)
         except OSError:  # it has gone already
             return None
         return self._guard.knock(source, trio.current_time())
@@ -242,6 +253,7 @@ class Libp2pTransport:
         try:
             with trio.fail_after(HANDSHAKE) as handshake:
                 secured = await self._trio_first(targets, connection.remote)
+                connection.host = _source(secured.tcp)
                 await self._trio_carry(secured, connection, handshake, begin)
         except Exception as error:  # libp2p fails in many ways on what strangers send
             _log.info("an outgoing connection failed: %s", type(error).__name__)
@@ -284,6 +296,13 @@ class Libp2pTransport:
             if secured is None:
                 await trio.aclose_forcefully(tcp)
         return secured
+
+    async def _trio_probe(self, host: str, port: int, peer: PeerId) -> bool:
+        with trio.move_on_after(HANDSHAKE):
+            if secured := await self._trio_secure(host, port, ID.from_base58(peer)):
+                await trio.aclose_forcefully(secured.tcp)
+                return True
+        return False
 
     # Both.
 
@@ -381,6 +400,11 @@ async def _trio_read(stream: IMuxedStream, connection: Libp2pConnection, ended: 
         connection.incoming.close()
         connection.outgoing.close()
         ended.set()
+
+
+def _source(tcp: trio.SocketStream) -> str:
+    """The other side's IP address, without the scope of a link; OSError when it has gone."""
+    return str(tcp.socket.getpeername()[0]).partition("%")[0].removeprefix("::ffff:")
 
 
 def _target(address: str) -> tuple[str, int] | None:

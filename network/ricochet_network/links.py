@@ -44,9 +44,12 @@ LASTING: Final = 10.0
 class Link:
     """A running connection; `greeted` is set when the first exchange of adverts is over."""
 
-    def __init__(self, multiplexer: Multiplexer, peer: PeerId, dialler: PeerId, since: float):
+    def __init__(
+        self, multiplexer: Multiplexer, connection: Connection, dialler: PeerId, since: float
+    ) -> None:
         self.multiplexer = multiplexer
-        self.peer = peer
+        self.peer = connection.remote
+        self.host = connection.host
         self.dialler = dialler
         self.since = since
         self.greeted = asyncio.Event()
@@ -188,7 +191,7 @@ class Links:
         dialler = self._transport.peer if connection.dialled else peer
         serve = functools.partial(self._serve, peer)
         multiplexer = Multiplexer(connection, serve, self._heartbeat, self._memory, self._rates)
-        link = Link(multiplexer, peer, dialler, _now())
+        link = Link(multiplexer, connection, dialler, _now())
         other = self._links.get(peer)
         if other is None or _replaces(link, other):
             self._links[peer] = link

@@ -53,6 +53,8 @@ class MemoryNetwork:
         self._wires: list[_Wire] = []
         self._partitions: set[frozenset[PeerId]] = set()
         self._stalled: set[PeerId] = set()
+        self.hidden: set[str] = set()
+        """Places that nobody can dial: behind a router."""
         self._changed = asyncio.Event()
         self._places = itertools.count(1)
 
@@ -129,21 +131,27 @@ class MemoryNetwork:
     async def _connect(
         self, dialler: "MemoryTransport", addresses: Sequence[str], peer: PeerId
     ) -> Connection:
-        if frozenset((dialler.peer, peer)) not in self._partitions:
-            await self._passable(dialler.peer, peer)
-            await asyncio.sleep(2 * self.latency)
-            places = (self._peers.get(one.partition("/p2p/")[0]) for one in addresses)
-            target = next((one for one in places if one is not None and one.peer == peer), None)
-            if (
-                self._peers.get(dialler.place) is dialler
-                and target is not None
-                and target is not dialler
-            ):
-                wire = _Wire(self, dialler.peer, peer)
-                self._wires.append(wire)
-                target.incoming(wire.end(dialled=False))
-                return wire.end(dialled=True)
-        raise RemoteFault(RemoteCode.UNREACHABLE, f"peer {peer} does not answer")
+        target = await self.find(dialler, addresses, peer)
+        if target is None:
+            raise RemoteFault(RemoteCode.UNREACHABLE, f"peer {peer} does not answer")
+        wire = _Wire(self, dialler, target)
+        self._wires.append(wire)
+        target.incoming(wire.end(dialled=False))
+        return wire.end(dialled=True)
+
+    async def find(
+        self, dialler: "MemoryTransport", addresses: Sequence[str], peer: PeerId
+    ) -> "MemoryTransport | None":
+        """Whom a dial reaches; for transports."""
+        if frozenset((dialler.peer, peer)) in self._partitions:
+            return None
+        await self._passable(dialler.peer, peer)
+        await asyncio.sleep(2 * self.latency)
+        if self._peers.get(dialler.place) is not dialler:
+            return None
+        places = {one.partition("/p2p/")[0] for one in addresses} - self.hidden - {dialler.place}
+        found = (self._peers.get(place) for place in sorted(places))
+        return next((one for one in found if one is not None and one.peer == peer), None)
 
 
 class _Lane:
@@ -164,16 +172,21 @@ class _Lane:
 class _Wire:
     """Both directions of one connection."""
 
-    def __init__(self, network: MemoryNetwork, dialler: PeerId, acceptor: PeerId) -> None:
+    def __init__(
+        self, network: MemoryNetwork, dialler: "MemoryTransport", acceptor: "MemoryTransport"
+    ) -> None:
         self.network = network
-        self.dialler = dialler
-        self.acceptor = acceptor
+        self.dialler = dialler.peer
+        self.acceptor = acceptor.peer
+        self._places = (dialler.place, acceptor.place)
         self._there, self._back = _Lane(), _Lane()
 
     def end(self, *, dialled: bool) -> "MemoryConnection":
         if dialled:
-            return MemoryConnection(self, self.acceptor, True, self._there, self._back)
-        return MemoryConnection(self, self.dialler, False, self._back, self._there)
+            host = _host(self._places[1])
+            return MemoryConnection(self, self.acceptor, True, host, self._there, self._back)
+        host = _host(self._places[0])
+        return MemoryConnection(self, self.dialler, False, host, self._back, self._there)
 
     async def passable(self) -> None:
         await self.network._passable(self.dialler, self.acceptor)
@@ -190,10 +203,17 @@ class MemoryConnection:
     """One end of a wire; implements `ports.Connection`."""
 
     def __init__(
-        self, wire: _Wire, remote: PeerId, dialled: bool, outgoing: _Lane, incoming: _Lane
+        self,
+        wire: _Wire,
+        remote: PeerId,
+        dialled: bool,
+        host: str,
+        outgoing: _Lane,
+        incoming: _Lane,
     ) -> None:
         self.remote = remote
         self.dialled = dialled
+        self.host = host
         self._wire = wire
         self._outgoing = outgoing
         self._incoming = incoming
@@ -256,6 +276,12 @@ class MemoryTransport:
     async def dial(self, addresses: Sequence[str], peer: PeerId) -> Connection:
         return await self._network._connect(self, addresses, peer)
 
+    async def probe(self, addresses: Sequence[str], peer: PeerId) -> str:
+        for address in addresses:
+            if await self._network.find(self, [address], peer):
+                return address
+        return ""
+
     async def stop(self) -> None:
         self._network._leave(self)
         serving = tuple(self._serving)
@@ -277,6 +303,12 @@ class MemoryTransport:
             _log.error("serving a connection failed: %s", type(error).__name__)
         finally:
             await connection.close()
+
+
+def _host(place: str) -> str:
+    """The IP address in a place that is written as one."""
+    parts = place.split("/")
+    return parts[2] if parts[1] in ("ip4", "ip6") else ""
 
 
 def _disconnected() -> RemoteFault:

@@ -30,6 +30,7 @@ from ricochet_network.links import LASTING, MAX_DIALS, Links
 from ricochet_network.multiplexer import HEARTBEAT
 from ricochet_network.peer_memory import PeerMemory, PeerStore
 from ricochet_network.quota import RATES, SNAPSHOT_COST, Quotas, Rates
+from ricochet_network.reach import Reacher
 from ricochet_network.task_owner import TaskOwner
 from ricochet_network.vigil import Vigil
 from ricochet_protocol.advert import Advert, SignedAdvert, sign_advert
@@ -37,6 +38,7 @@ from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import NetworkId, PeerId
 from ricochet_protocol.messages import (
     Announce,
+    DialBack,
     GetAdverts,
     Gone,
     Reply,
@@ -152,6 +154,13 @@ class PeerNetwork:
             lambda: self._directory.absent(_now()),
             self._rng,
         )
+        self._reacher = Reacher(
+            lambda: self.addresses,
+            self._links.current,
+            lambda: self._directory.own(_now()) is not None,
+            transport.probe,
+            self._rng,
+        )
         self._joining: set[PeerId] = set()
         self._keeping = False
         self._tasks = TaskOwner()
@@ -173,6 +182,7 @@ class PeerNetwork:
         self._first = self._memory.first(self._rng, self._clock(), public=self._public)
         self._gossip.start()
         self._vigil.start()
+        self._reacher.start()
         first = dict.fromkeys((*self._bootstrap, *self._first))
         joins = [self._tasks.spawn(self._join(peer)) for peer in first]
         if joins:
@@ -187,6 +197,7 @@ class PeerNetwork:
             self._keeping = False
             self._remember()
         await self._tasks.stop()
+        await self._reacher.stop()
         await self._vigil.stop()
         await self._gossip.stop()
         await self._links.stop()
@@ -201,11 +212,14 @@ class PeerNetwork:
     def contact(self) -> Contact:
         """How well this peer is connected now; see `ports.Contact`."""
         known = {signed.advert.peer for signed in self.directory()} | self._bootstrap.keys()
-        twin = self._directory.twin(_now())
+        twin, reach = self._directory.twin(_now()), self._reacher.reach
         return Contact(
             known=len(known - {self.peer}),
             connected=len(self._links.current()),
             twin=twin.addresses if twin else (),
+            reached=reach.reached,
+            reached_at=reach.address,
+            seen_at=reach.seen,
         )
 
     async def ping(self, peer: PeerId) -> float:
@@ -313,6 +327,8 @@ class PeerNetwork:
             return self._gossip.snapshot()
         if isinstance(request, Announce | Gone):
             return self._heard(peer, request)
+        if isinstance(request, DialBack):
+            return self._dialled_back(peer, request)
         if self._handler is None:
             raise RemoteFault(RemoteCode.REFUSED, "this peer serves no calls", "ask a node")
         return self._handler(peer, request)
@@ -324,6 +340,9 @@ class PeerNetwork:
             self._gossip.announced_untrusted(peer, request.adverts)
         return
         yield  # makes this a generator: what is told is answered by its end alone
+
+    async def _dialled_back(self, peer: PeerId, request: DialBack) -> AsyncIterator[Reply]:
+        yield await self._reacher.dial_back_untrusted(peer, request)
 
     async def _join(self, peer: PeerId) -> None:
         try:

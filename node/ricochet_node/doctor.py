@@ -191,6 +191,7 @@ async def _running(home: Path) -> list[Finding]:
                 IDENTITY_USED_TWICE,
             )
         )
+    found.append(_dialled(state))
     if state["peers_known"] <= 1:
         found.append(
             Finding(
@@ -201,6 +202,29 @@ async def _running(home: Path) -> list[Finding]:
             )
         )
     return found
+
+
+def _dialled(state: dict[str, Any]) -> Finding:
+    """Whether other peers can dial the running node: they have tried, when it asked them."""
+    if state["reached"]:
+        return Finding("dialled", "ok", f"another peer has dialled it at {state['reached_at']}")
+    if state["reached"] is None:
+        return Finding(
+            "dialled", "ok", "no other peer has tried to dial it yet; it asks them every minute"
+        )
+    host = state["seen_at"]
+    version = "ip6" if ":" in host else "ip4"
+    ports = dict.fromkeys(one.split("/")[4] for one in state["addresses"])
+    places = ", ".join(f'"/{version}/{host}/tcp/{port}"' for port in ports)
+    return Finding(
+        "dialled",
+        "warn",
+        f"others cannot dial it: peers that see it at {host} got no answer there, so only those to "
+        "whom it has a connection of its own can ask it",
+        f"let TCP port {' and '.join(ports)} through this machine's firewall, forward it in the "
+        f"router to this machine, and set `announce: [{places}]` in node.yaml; behind a provider's "
+        "shared address that is not possible: run the node on a machine with its own",
+    )
 
 
 def _stopped(home: Path) -> Finding:

@@ -162,6 +162,7 @@ class Node:
                     "earned": sales.earned if sales else 0,
                 }
             )
+        contact = self._peers.contact()
         return {
             "pid": os.getpid(),
             "peer": self._identity.peer,
@@ -174,8 +175,11 @@ class Node:
             "unclaimed": self._ledger.unclaimed_sum(),
             "open_calls": self.book.open_calls,
             "peers_known": len(self._peers.directory()),
-            "peers_connected": self._peers.contact().connected,
-            "identity_used_at": list(self._peers.contact().twin),
+            "peers_connected": contact.connected,
+            "identity_used_at": list(contact.twin),
+            "reached": contact.reached,
+            "reached_at": contact.reached_at,
+            "seen_at": contact.seen_at,
         }
 
     async def drain(self) -> dict[str, Any]:

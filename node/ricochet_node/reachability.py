@@ -1,9 +1,9 @@
 """Notices when the node is cut off: peers are known, and no connection to any of them lasts.
 
 This says that the network does not reach the node *or* that the node does not reach the network: a
-cable, a firewall, a changed address, a first peer that is gone. It does not notice a node that can
-dial and cannot be dialled (behind a router without a forwarded port): that would take another peer
-to try. A short loss is not told, since links are dialled again within a second.
+cable, a firewall, a changed address, a first peer that is gone. A short loss is not told, since
+links are dialled again within a second. A node that can dial and cannot be dialled (behind a router
+without a forwarded port) is told so as well: other peers try, when they are asked.
 
 It also tells the owner of another node with his node's identity: a copied home, or one that was
 moved and is still running where it was. Both owners are told.
@@ -36,6 +36,7 @@ class Reachability:
         self.unreachable = False
         """Whether the node has been alone for `PATIENCE`."""
         self._twin: tuple[str, ...] = ()
+        self._dialled: bool | None = None
 
     async def run(self) -> None:
         """Look again and again; ends only by cancellation."""
@@ -47,6 +48,7 @@ class Reachability:
         """Log `unreachable` or `reachable` when that has changed; `now` is the loop's time."""
         contact = self._contact()
         self._check_twin(contact.twin)
+        self._check_dialled(contact)
         if contact.connected or not contact.known:
             self._alone_since = None
             if self.unreachable:
@@ -71,3 +73,12 @@ class Reachability:
                 "identity_used_twice", addresses=" ".join(addresses), hint=IDENTITY_USED_TWICE
             )
         self._twin = addresses
+
+    def _check_dialled(self, contact: Contact) -> None:
+        if contact.reached is not None and contact.reached != self._dialled:
+            if contact.reached:
+                self._log.event("dialled", address=contact.reached_at)
+            else:
+                hint = "`ricochet node doctor` says what to do"
+                self._log.event("not_dialled", seen_at=contact.seen_at, hint=hint)
+        self._dialled = contact.reached

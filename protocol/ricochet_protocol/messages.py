@@ -8,6 +8,7 @@ answers is the node's own business.
 
 import hashlib
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Final, Literal
 
 import msgspec
@@ -36,6 +37,8 @@ MAX_DEADLINE: Final = 600
 MAX_TOKENS: Final = 1_000_000
 MAX_ADVERTS: Final = 512
 """Adverts in one message; a larger directory takes several."""
+MAX_DIALLED_BACK: Final = 8
+"""Addresses at which one request asks to be dialled."""
 MAX_GONE: Final = 512
 """Peers that one message says are gone."""
 
@@ -160,6 +163,18 @@ class Gone(Message, frozen=True, tag="gone"):
             raise ValueError("a peer id has 1 to 64 characters")
 
 
+class DialBack(Message, frozen=True, tag="dial_back"):
+    """Asks for a dial to the sender, at those addresses that have its host. See `DialledBack`."""
+
+    addresses: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.addresses) <= MAX_DIALLED_BACK:
+            raise ValueError(f"1 to {MAX_DIALLED_BACK} addresses")
+        if any(not 0 < len(one) <= 256 for one in self.addresses):
+            raise ValueError("an address has 1 to 256 characters")
+
+
 class Chunk(Message, frozen=True, tag="chunk"):
     """A piece of an answer, in order."""
 
@@ -228,8 +243,21 @@ class Adverts(Message, frozen=True, tag="adverts"):
         _check_count(self.adverts)
 
 
-Request = Hello | Ask | Pay | Reserve | GetAdverts | Announce | Gone
-Reply = Chunk | CallPiece | Answered | AccountState | PaymentRequired | Due | Adverts
+class DialledBack(Message, frozen=True, tag="dialled_back"):
+    """The asker proved itself at `address`, "" if nowhere; `host` is where it is seen to be."""
+
+    address: str
+    host: str
+
+    def __post_init__(self) -> None:
+        if len(self.address) > 256 or len(self.host) > 64:
+            raise ValueError("address too long")
+        if self.host:
+            ip_address(self.host)
+
+
+Request = Hello | Ask | Pay | Reserve | GetAdverts | Announce | Gone | DialBack
+Reply = Chunk | CallPiece | Answered | AccountState | PaymentRequired | Due | Adverts | DialledBack
 
 _encoder = msgspec.msgpack.Encoder()
 _requests = msgspec.msgpack.Decoder(Request)

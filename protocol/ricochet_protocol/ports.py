@@ -19,10 +19,14 @@ from ricochet_protocol.money import Units
 
 
 class Connection(Protocol):
-    """One authenticated stream of frames to `remote`; `dialled` on the side that dialled."""
+    """One authenticated stream of frames to `remote`; `dialled` on the side that dialled.
+
+    `host` is the other side's IP address as it is seen here, "" where there is none.
+    """
 
     remote: PeerId
     dialled: bool
+    host: str
 
     async def send(self, payload: bytes) -> None:
         """Queue one frame's payload; RemoteFault `disconnected` when the connection is gone.
@@ -61,6 +65,9 @@ class Transport(Protocol):
         RemoteFault `unreachable` when none does.
         """
 
+    async def probe(self, addresses: Sequence[str], peer: PeerId) -> str:
+        """The first of the addresses at which `peer` proves itself, "" for none; no connection."""
+
     async def stop(self) -> None:
         """Close every connection and stop listening; may be called twice."""
 
@@ -74,11 +81,16 @@ class Contact(msgspec.Struct, frozen=True):
     """How many other peers should be there, first peers and advertised ones, and how many are.
 
     `twin` are the addresses of another node that runs with this one's identity, if one was heard.
+    `reached` says whether others can dial this peer, None while nobody has tried; `reached_at` is
+    where one did, `seen_at` the host from which others see it come.
     """
 
     known: int
     connected: int
     twin: tuple[str, ...] = ()
+    reached: bool | None = None
+    reached_at: str = ""
+    seen_at: str = ""
 
 
 class Peers(Protocol):

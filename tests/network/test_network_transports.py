@@ -238,6 +238,21 @@ def test_one_good_address_among_bad_ones_is_enough(make: Make) -> None:
     run(test)
 
 
+def test_a_probe_finds_where_a_peer_proves_itself_and_leaves_no_connection(make: Make) -> None:
+    async def test() -> None:
+        async with sides(make) as (a, b):
+            nowhere = b.transport.addresses[0].replace("/tcp/", "/tcp/1").replace("y/", "y/9")
+            there = b.transport.addresses[0]
+            peer = b.transport.peer
+            assert await a.transport.probe([nowhere, "rubbish", there], peer) == there
+            assert await a.transport.probe([nowhere], peer) == ""
+            assert await a.transport.probe([there], peer_of(seed(77))) == ""
+            assert await a.transport.probe([], peer) == ""
+            assert b.accepted.empty()
+
+    run(test)
+
+
 def test_stopping_closes_every_connection_and_may_be_repeated(make: Make) -> None:
     async def test() -> None:
         async with sides(make) as (a, b):

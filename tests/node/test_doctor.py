@@ -94,8 +94,36 @@ def test_a_running_node_whose_identity_is_used_elsewhere(
             "models": [],
             "peers_known": 3,
             "identity_used_at": places,
+            "reached": None,
         }
 
     monkeypatch.setattr("ricochet_node.admin.status", status)
     found = findings(tmp_path)["identity"]
     assert found.state == "fail" and "8.8.8.8" in found.message and "--home" in found.mend
+
+
+@pytest.mark.parametrize("reached", [None, True, False])
+def test_whether_others_can_dial_a_running_node(
+    reached: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def status(_: Path) -> dict[str, object]:
+        return {
+            "pid": 1,
+            "open_calls": 0,
+            "models": [],
+            "addresses": ["/ip4/192.168.0.5/tcp/4001/p2p/P"],
+            "peers_known": 3,
+            "identity_used_at": [],
+            "reached": reached,
+            "reached_at": "/ip4/8.8.8.8/tcp/4001/p2p/P" if reached else "",
+            "seen_at": "" if reached is None else "8.8.8.8",
+        }
+
+    monkeypatch.setattr("ricochet_node.admin.status", status)
+    found = findings(tmp_path)["dialled"]
+    if reached is False:
+        assert found.state == "warn" and "cannot dial" in found.message
+        assert "port 4001" in found.mend and '"/ip4/8.8.8.8/tcp/4001"' in found.mend
+    else:
+        assert found.state == "ok" and not found.mend
+        assert ("8.8.8.8" in found.message) == bool(reached)

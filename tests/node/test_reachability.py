@@ -61,6 +61,16 @@ def test_another_node_with_this_identity_is_told_once_and_told_how_to_mend() -> 
     assert "--home" in line["hint"]
 
 
+def test_whether_others_can_dial_it_is_told_when_it_changes() -> None:
+    watch = Watch()
+    for reached in (None, False, False, True, None, True):
+        watch.contact = Contact(2, 1, reached=reached, reached_at="/ip4/8.8.8.8/tcp/1")
+        watch.watch.check(0)
+    lines = [json.loads(line) for line in watch.stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["not_dialled", "dialled", "dialled"]
+    assert "doctor" in lines[0]["hint"] and "8.8.8.8" in lines[1]["address"]
+
+
 def test_a_partition_is_noticed_and_its_end() -> None:
     async def test() -> None:
         wires, stream = MemoryNetwork(), io.StringIO()

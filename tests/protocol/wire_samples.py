@@ -23,6 +23,8 @@ from ricochet_protocol.messages import (
     Ask,
     CallPiece,
     Chunk,
+    DialBack,
+    DialledBack,
     Due,
     GetAdverts,
     Gone,
@@ -158,6 +160,7 @@ REQUESTS: dict[str, Request] = {
     "get_adverts": GetAdverts(),
     "announce": Announce((SIGNED_ADVERT,)),
     "gone": Gone((SIGNED_ADVERT.advert.peer,)),
+    "dial_back": DialBack(SIGNED_ADVERT.advert.addresses),
 }
 REPLIES: dict[str, Reply] = {
     "chunk": Chunk("Dans les Vosges."),
@@ -169,6 +172,7 @@ REPLIES: dict[str, Reply] = {
     "payment_required": PaymentRequired(commit=Units(80_000), pay=Units(900), account=ACCOUNT),
     "due": Due(due=Units(1_300)),
     "adverts": Adverts((SIGNED_ADVERT,)),
+    "dialled back": DialledBack(SIGNED_ADVERT.advert.addresses[0], "2001:db8::7"),
 }
 FRAMES: dict[str, AnyFrame] = {
     "data": Data(1, b"\x01\x02\x03"),
