@@ -66,6 +66,10 @@ CONFIRM_PAUSE: Final = 5.0
 """Seconds between looks whether it is."""
 STALL: Final = 120.0
 """Seconds without a sign of life in an answer, the first token's wait included."""
+DEMANDS: Final = 2
+"""Demands of a node before a call that are met: the second for what changed meanwhile."""
+SHARED_DEMANDS: Final = 8
+"""Likewise, while calls of another process of this home change it too."""
 GRACE: Final = 10.0
 """Seconds beyond the ask's deadline before the node is thought to have failed it."""
 
@@ -161,11 +165,13 @@ class NodeClient:
                 self.paying.check_affordable(call)
                 self.paying.sign_ahead()
                 await self._pay()
-            for _ in range(2):
+            met = 0
+            while met < (SHARED_DEMANDS if self.paying.shared else DEMANDS):
                 reply = await self._stream(ask, call, (terms, earlier), first_token, heard)
                 if isinstance(reply, Served):
                     return reply
                 await self._meet(reply)
+                met += 1
             raise RemoteFault(RemoteCode.PAYMENT_REQUIRED, "peer demands more than is owed to it")
 
     async def settle(self) -> None:

@@ -7,6 +7,10 @@
 is the voucher to hold. It is renewed when half a step has come, so that an answer seldom waits. A
 node that wants more gets it up to what `usage.py` lets a bill say for what it has delivered and one
 step; beyond that it is refused. A voucher is in the store before anybody can send it.
+
+Other processes of the same home may have calls open at the node, which it counts together with
+ours. What the store shows as signed by them is theirs to owe, so a node may count on it too; while
+nobody else signs, nothing of that is believed.
 """
 
 from collections.abc import Callable, Iterator
@@ -61,6 +65,8 @@ class Paying:
         self._due = Units(0)
         self._credit = Units(0)
         self._open: list[OpenCall] = []
+        self._latest = (self.account.reserved, self.account.signed)
+        self._shared = False
 
     @contextmanager
     def open(
@@ -74,9 +80,17 @@ class Paying:
         finally:
             self._open.remove(call)
 
+    @property
+    def shared(self) -> bool:
+        """Whether another process signs for the same account."""
+        return self._shared
+
     def refresh(self) -> None:
         """Take up what the store says of the account."""
         self.account = self._store.account(self.account.node, self.account.period)
+        found = (self.account.reserved, self.account.signed)
+        self._shared = self._shared or found != self._latest
+        self._latest = found
 
     def take_untrusted(self, state: AccountState) -> None:
         """Take up how the node says it stands; RemoteFault when it cannot be so."""
@@ -129,7 +143,13 @@ class Paying:
 
     def meet_untrusted(self, demand: PaymentRequired) -> Units:
         """What to have committed for a call that is not admitted yet; RemoteFault."""
-        if demand.commit > self.needed + FIRST_RESERVATION:
+        self.refresh()
+        needed = self.needed
+        if self._shared:
+            # What others reserved is for their open calls.
+            worst = sum(call.metered.worst for call in self._open)
+            needed = Units(max(needed, self.account.reserved + worst))
+        if demand.commit > needed + FIRST_RESERVATION:
             raise RemoteFault(RemoteCode.REFUSED, "peer demands more than the call can cost")
         self._check_untrusted(demand.pay)
         return Units(max(demand.commit, self.needed))
@@ -146,7 +166,7 @@ class Paying:
             left = accounts.purse(self.subscription, all_of)
             return accounts.accept(self._payer, account, cost, self._due, counted, left)
 
-        return accepted
+        return self._noted(accepted)
 
     @property
     def _owed(self) -> Units:
@@ -161,9 +181,9 @@ class Paying:
         return call.metered.likely(call.covered, self.account.surplus)
 
     def _check_untrusted(self, due: Units) -> None:
-        most = self._owed + sum(
-            call.metered.most(call.received + STEP_TOKENS) for call in self._open
-        )
+        self.refresh()
+        owed = max(self._owed, self.account.signed) if self._shared else self._owed
+        most = owed + sum(call.metered.most(call.received + STEP_TOKENS) for call in self._open)
         if due > most:
             raise RemoteFault(
                 RemoteCode.REFUSED, f"peer wants {due} units where at most {most} are owed"
@@ -181,4 +201,15 @@ class Paying:
 
     def _change(self, change: Change) -> None:
         period = self.account.period
-        self.account = self._store.change_account(self.account.node, period, change)
+        self.account = self._store.change_account(self.account.node, period, self._noted(change))
+
+    def _noted(self, change: Change) -> Change:
+        """The same change; what was signed by others before it, and by it, is told apart."""
+
+        def noted(account: Account, all_of: tuple[Account, ...]) -> Account:
+            self._shared = self._shared or (account.reserved, account.signed) != self._latest
+            changed = change(account, all_of)
+            self._latest = (changed.reserved, changed.signed)
+            return changed
+
+        return noted

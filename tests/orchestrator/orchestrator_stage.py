@@ -67,6 +67,7 @@ class Stage:
     routing: RoutingSettings = DEFAULTS
     allow_logging: bool = False
     count: TokenCounter = count_tokens
+    client_seed: bytes = CLIENT_SEED
 
     def __post_init__(self) -> None:
         if self.subscribed:
@@ -94,8 +95,8 @@ class Stage:
         """What one process works with: a client peer and an open store of its own."""
         bootstrap = [address for node in self.nodes for address in node.peers.addresses]
         peers = PeerNetwork(
-            self.network.transport(CLIENT_SEED),
-            CLIENT_SEED,
+            self.network.transport(self.client_seed),
+            self.client_seed,
             self.settlement.domain.network,
             bootstrap,
             clock=lambda: self.settlement.now,
