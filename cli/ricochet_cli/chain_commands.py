@@ -148,15 +148,15 @@ def run(
         redundancy=redundancy,
         canaries=canaries,
     )
-    text = read_document(Inputs(tuple(files), media, encoding))
+    loaded = read_document(Inputs(tuple(files), media, encoding))
     kept = privacy_options.privacy_of(redact, redact_terms, redact_region, sensitivity)
-    task = Task(text, chain, options, flags, kept)
+    task = Task(loaded.document, chain, options, flags, kept)
     if dry_run:
-        run_commands.show_estimate(home, task, as_json)
+        run_commands.show_estimate(home, task, as_json, loaded.skipped)
     elif detach:
-        run_commands.detached(home, enter_run(home, task), as_json)
+        run_commands.detached(home, enter_run(home, task), as_json, loaded.skipped)
     else:
-        show_result(run_with_view(home, task), as_json)
+        show_result(run_with_view(home, task), as_json, loaded.skipped)
 
 
 @app.command("list")

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,23 +12,25 @@ import typer
 from ricochet_cli.console import print_json, say
 from ricochet_cli.language import told
 from ricochet_cli.progress_view import ProgressView
+from ricochet_cli.run_commands import skipped_document
 from ricochet_orchestrator.app import Options, RunResult, Task, resume_run, run_chain
-from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.progress import printable
-from ricochet_orchestrator.reading import Inputs, load
+from ricochet_orchestrator.reading import Inputs, Loaded, load
+from ricochet_orchestrator.source_files import Skipped
+from ricochet_orchestrator.trace import place
 
 T = TypeVar("T")
 Work = Callable[[ProgressView, asyncio.Event], Awaitable[T]]
 
 
-def read_document(inputs: Inputs) -> Document:
+def read_document(inputs: Inputs) -> Loaded:
     """What the inputs make, before any loop starts; what of folders is left out is told."""
     loaded = load(inputs)
     for one in loaded.skipped:
         say(
             "skipped {name}: {reason}", name=printable(one.name), reason=told(printable(one.reason))
         )
-    return loaded.document
+    return loaded
 
 
 def run_with_view(home: Path, task: Task) -> RunResult:
@@ -54,12 +56,16 @@ def _hinted(result: RunResult) -> RunResult:
     return result
 
 
-def show_result(result: RunResult, as_json: bool) -> None:
+def show_result(result: RunResult, as_json: bool, skipped: Sequence[Skipped] | None = None) -> None:
     """Print what a run has come to; ends the command unless it is complete."""
     if as_json:
-        print_json(run_document(result))
+        print_json({**run_document(result), **skipped_document(skipped)})
     else:
         typer.echo(result.output)
+        if result.citations:
+            typer.echo("\nSources:")
+        for cited in result.citations:
+            typer.echo(f"[{cited.number}] {printable(place(cited.origin))}")
     if result.exit_code:
         raise typer.Exit(result.exit_code)
 

@@ -9,10 +9,11 @@ from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ricochet_orchestrator.app import Options, Task
     from ricochet_orchestrator.checkpoint import RunRecord
+    from ricochet_orchestrator.source_files import Skipped
     from ricochet_protocol.money import Units
 
 RunId = Annotated[
@@ -118,11 +119,23 @@ def retry(
 ) -> None:
     """Try again the steps of a run that were given up, and what depends on them."""
     from ricochet_orchestrator.app import run_status
-    from ricochet_orchestrator.checkpoint import Status
+    from ricochet_orchestrator.checkpoint import REFUSED, Status
     from ricochet_protocol.errors import UsageError
 
     state = run_status(home, run_id)
-    if not any(step.status is Status.FAILED for step in state.steps):
+    failed = [step for step in state.steps if step.status is Status.FAILED]
+    refused = sorted({step.name for step in failed if step.error.startswith(REFUSED)})
+    if failed and all(step.name in refused for step in failed):
+        raise UsageError(
+            "answers_refused",
+            f"The answers to {', '.join(refused)} were refused as often as the chain lets them be "
+            "asked for again: trying once more changes nothing.",
+            f"Raise `retries` of {', '.join(refused)} in the chain (ricochet chain edit "
+            f"{state.run.chain}), then run it over the same document: answers that passed count.",
+        )
+    if refused:
+        say(f"not tried again, see `retries` in the chain: {', '.join(refused)}")
+    if not failed:
         raise UsageError(
             "nothing_failed",
             f"No step of run {state.run.id} has failed; it is {state.run.status}.",
@@ -171,19 +184,21 @@ def go_on(
         show_result(resume_with_view(home, run_id, change), as_json)
 
 
-def detached(home: Path, run: "RunRecord", as_json: bool) -> None:
+def detached(
+    home: Path, run: "RunRecord", as_json: bool, skipped: "Sequence[Skipped] | None" = None
+) -> None:
     """Have a process of its own work on an entered run, and print the run's id."""
     from ricochet_orchestrator.worker import start_worker
 
     start_worker(home, run.id)
     if as_json:
-        print_json(record_document(run))
+        print_json({**record_document(run), **skipped_document(skipped)})
         return
     typer.echo(run.id)
     say("watch it with: ricochet chain watch {id}", id=run.id)
 
 
-def show_estimate(home: Path, task: "Task", as_json: bool) -> None:
+def show_estimate(home: Path, task: "Task", as_json: bool, skipped: "Sequence[Skipped]") -> None:
     """Print what a run would take."""
     import asyncio
 
@@ -192,9 +207,16 @@ def show_estimate(home: Path, task: "Task", as_json: bool) -> None:
 
     found = asyncio.run(estimate_run(home, task))
     if as_json:
-        print_json(estimate_document(found))
+        print_json({**estimate_document(found), **skipped_document(skipped)})
     else:
         typer.echo(estimate_text(found))
+
+
+def skipped_document(skipped: "Sequence[Skipped] | None") -> dict[str, object]:
+    """What of the folders given was left out; nothing for a command that takes no files."""
+    if skipped is None:
+        return {}
+    return {"skipped": [{"name": one.name, "reason": one.reason} for one in skipped]}
 
 
 def record_document(run: "RunRecord") -> dict[str, object]:

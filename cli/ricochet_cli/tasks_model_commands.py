@@ -103,7 +103,7 @@ def parse(
     from ricochet_orchestrator.tasks import decomposing
     from ricochet_orchestrator.tasks.views import line
 
-    document = read_document(Inputs(tuple(files)))
+    document = read_document(Inputs(tuple(files))).document
     done = _run(
         home,
         lambda run: decomposing.parse(

@@ -22,7 +22,7 @@ from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.parameters import resolved
 from ricochet_orchestrator.privacy import Privacy, narrowed, sendable
 from ricochet_orchestrator.privacy import load as load_privacy
-from ricochet_orchestrator.progress import Event, NoticeUndelivered
+from ricochet_orchestrator.progress import Event
 from ricochet_orchestrator.request import Options, Request, request_for
 from ricochet_orchestrator.result import RunResult, RunState
 from ricochet_orchestrator.routing import NO_FLAGS, RoutingFlags, files
@@ -204,13 +204,9 @@ async def work(
 
 async def _notify(home: Path, run_id: str, tell: Callable[[Event], None]) -> None:
     """Tell whoever asked for it how the run stands."""
-    channels = _options(home, run_id).notify
-    if not channels:
-        return
-    from ricochet_orchestrator.notifying import notice_of, send
+    from ricochet_orchestrator.notifying import notify
 
-    for one in await send(channels, notice_of(run_status(home, run_id))):
-        tell(NoticeUndelivered(channel=one.channel, reason=one.reason))
+    await notify(_options(home, run_id).notify, lambda: run_status(home, run_id), tell)
 
 
 def _options(home: Path, run_id: str) -> Options:

@@ -41,6 +41,11 @@ ENDED: Final = frozenset({RunStatus.COMPLETED, RunStatus.CANCELLED})
 """Runs that nobody goes on with."""
 
 
+REFUSED: Final = "answer refused"
+"""How the error of a step begins whose last answer did not pass; asking for it again is up to its
+chain step's `retries`."""
+
+
 class Wish(StrEnum):
     """What somebody wants of a run, whoever works on it."""
 
@@ -66,7 +71,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     the run's text; `sources` are the document's segments, which it `cites` by number, or does not.
     Before there is a plan, these are empty. `digest` names the document. `wish` is what was last
     asked of the run, `worker` names the process that worked on it last, `error` says why it
-    stopped.
+    stopped. `lost` is what failed calls may have cost, of all processes that worked on it.
     """
 
     id: str
@@ -85,6 +90,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     wish: Wish = Wish.RUN
     worker: str = ""
     error: str = ""
+    lost: Units = Units(0)
 
 
 class StepRecord(msgspec.Struct, frozen=True):
@@ -131,6 +137,26 @@ class Answer(msgspec.Struct, frozen=True):
     cost: Units
     first_token: float
     seconds: float
+    receipt: bytes
+    advert: bytes
+    completed_at: float
+
+
+class Check(msgspec.Struct, frozen=True):
+    """An answered check on a peer: a canary, or a second answer to a step of the run.
+
+    Its text is not kept; what it cost is, beside the calls of API keys.
+    """
+
+    id: str
+    kind: str
+    run: str
+    model: ModelId
+    peer: PeerId
+    operator: Address
+    period: Period
+    max_tokens: int
+    cost: Units
     receipt: bytes
     advert: bytes
     completed_at: float

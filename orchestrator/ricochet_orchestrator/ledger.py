@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Dialect
 
 from ricochet_orchestrator.account import Account
-from ricochet_orchestrator.checkpoint import Answer, Status
+from ricochet_orchestrator.checkpoint import Answer, Check, Status
 from ricochet_orchestrator.plan import Step, StepId
 from ricochet_orchestrator.rows import step_columns
 from ricochet_orchestrator.tables import METADATA
@@ -32,7 +32,8 @@ _decode_voucher = msgspec.msgpack.Decoder(SignedVoucher).decode
 def _written(table: str, verb: str) -> str:
     names = [column.name for column in METADATA.tables[table].columns]
     # Names of columns only: the values are bound.
-    return f"{verb} INTO {table} ({', '.join(names)}) VALUES (:{', :'.join(names)})"
+    listed = '", "'.join(names)
+    return f'{verb} INTO {table} ("{listed}") VALUES (:{", :".join(names)})'
 
 
 _ACCOUNT: Final = (
@@ -42,6 +43,7 @@ _ACCOUNT: Final = (
 _WRITE_ACCOUNT: Final = _written("accounts", "INSERT OR REPLACE")
 _WRITE_ANSWER: Final = _written("answers", "INSERT")
 _WRITE_STEP: Final = _written("steps", "INSERT OR IGNORE")
+_WRITE_CALL: Final = _written("calls", "INSERT OR REPLACE")
 _SEALED: Final = tuple(
     (column.name, column.type)
     for column in METADATA.tables["answers"].columns
@@ -83,6 +85,18 @@ def write_account(connection: sqlite3.Connection, found: Account) -> None:
     connection.execute(_WRITE_ACCOUNT, columns)
 
 
+def write_check(
+    connection: sqlite3.Connection, check: Check, voucher: SignedVoucher | None
+) -> None:
+    """Enter a check as a call, which no API key has made: `key` is its kind."""
+    values = msgspec.structs.asdict(check)
+    del values["kind"], values["run"]
+    done = {"key": check.kind, "request": check.run, "status": "completed", "answer": None}
+    zero = {"held": 0, "charged": 0, "conflicts": 0}
+    times = {"created_at": check.completed_at, "voucher": _encode(voucher)}
+    connection.execute(_WRITE_CALL, {**values, **done, **zero, **times})
+
+
 def answered(connection: sqlite3.Connection, step: StepId) -> bool:
     """Whether the step has an answer, of whatever run."""
     query = "SELECT 1 FROM answers WHERE step = ?"
@@ -121,6 +135,11 @@ def change_step(
     setting = ", ".join(f"{name} = :{name}" for name in values)
     query = f"UPDATE steps SET {setting} WHERE run = :run AND id = :id"  # noqa: S608 - see above
     _found(connection.execute(query, {**values, "run": run, "id": step}), run, step)
+
+
+def write_loss(connection: sqlite3.Connection, run: str, lost: Units) -> None:
+    """Add what a failed call of a run may have cost."""
+    connection.execute("UPDATE runs SET lost = lost + ? WHERE id = ?", (lost, run))
 
 
 def write_asking(

@@ -4,13 +4,13 @@ A notice holds ids, names, counts and amounts, never text of a document, prompt 
 that was paused on purpose tells nothing: whoever did that knows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from ricochet_network.notices import post_notice, show_notice, webhook_problem
-from ricochet_orchestrator.progress import printable
+from ricochet_orchestrator.progress import Event, NoticeUndelivered, printable
 from ricochet_orchestrator.result import RunState
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.money import Units, dollars
@@ -93,6 +93,15 @@ async def send(channels: Sequence[str], notice: Notice) -> tuple[Undelivered, ..
         if reason:
             failed.append(Undelivered(channel.partition("=")[0], reason))
     return tuple(failed)
+
+
+async def notify(
+    channels: Sequence[str], state: Callable[[], RunState], tell: Callable[[Event], None]
+) -> None:
+    """Send the notice of a run as it stands to those who asked for it; raises nothing."""
+    if channels:
+        for one in await send(channels, notice_of(state())):
+            tell(NoticeUndelivered(channel=one.channel, reason=one.reason))
 
 
 async def _post(url: str, notice: Notice) -> str:

@@ -16,11 +16,12 @@ from ricochet_orchestrator.client import Served
 from ricochet_orchestrator.dispatch import Assignment, Dispatcher
 from ricochet_orchestrator.progress import Event, Probed
 from ricochet_orchestrator.routing import RoutingSettings
-from ricochet_orchestrator.store import Store
 from ricochet_protocol.conversation import Turn
 from ricochet_protocol.errors import BudgetError, ChainError, RemoteFault
 from ricochet_protocol.money import Units
 
+CANARY: Final = "canary"
+SECOND_ANSWER: Final = "second answer"
 CANARY_EVERY: Final = 0.1
 """Share of answers that a canary follows while the allowance lasts."""
 MOST_WANTED: Final = 16
@@ -28,6 +29,8 @@ MOST_WANTED: Final = 16
 
 Work = Coroutine[Any, Any, None]
 Ask = Callable[[Assignment], Coroutine[Any, Any, Served]]
+Paid = Callable[[str, Assignment, Served], None]
+"""Keeps the answer to a check of this kind, and pays for it."""
 
 
 class Prober:
@@ -38,14 +41,14 @@ class Prober:
         settings: RoutingSettings,
         seed: int,
         dispatcher: Dispatcher,
-        store: Store,
+        paid: Paid,
         ask: Ask,
         tell: Callable[[Event], None],
     ) -> None:
         self._settings = settings
         self._left = settings.canaries
         self._dispatcher = dispatcher
-        self._store = store
+        self._paid = paid
         self._ask = ask
         self._tell = tell
         # Draws which steps are checked; a node cannot see the seed.
@@ -103,28 +106,27 @@ class Prober:
         return self._tested(canary, assignment)
 
     async def _tested(self, canary: Canary, assignment: Assignment) -> None:
-        served = await self._answer(assignment)
+        served = await self._answer(CANARY, assignment)
         # A call that fails may have cost a part of it, so only what an answer left over is back.
         if served is not None:
             left = self._left + assignment.worst - served.receipt.receipt.cost
             self._left = Units(left)
-            self._judge("canary", assignment, float(canary.passes(served.text)), served)
+            self._judge(CANARY, assignment, float(canary.passes(served.text)), served)
 
     def _compare(self, step: Assignment, answer: str) -> Work | None:
         assignment = self._dispatcher.probe(step, step.turns, same_peer=False)
         return None if assignment is None else self._compared(step, answer, assignment)
 
     async def _compared(self, step: Assignment, answer: str, assignment: Assignment) -> None:
-        served = await self._answer(assignment)
+        served = await self._answer(SECOND_ANSWER, assignment)
         if served is not None:
             alike = likeness(answer, served.text)
             # It does not show who is wrong, so it counts for both; a mean over many peers will.
             self._dispatcher.judged(step, alike, alike < UNLIKE)
-            self._judge("second answer", assignment, alike, served)
+            self._judge(SECOND_ANSWER, assignment, alike, served)
 
-    async def _answer(self, assignment: Assignment) -> Served | None:
+    async def _answer(self, kind: str, assignment: Assignment) -> Served | None:
         """The paid answer to a check; None when the call failed, which is held against its peer."""
-        client = assignment.client
         try:
             served = await self._ask(assignment)
         except (RemoteFault, ChainError, BudgetError) as error:
@@ -133,9 +135,7 @@ class Prober:
         except BaseException:
             self._dispatcher.probe_dropped(assignment)
             raise
-        pay = client.paying.acceptance(served.receipt.receipt.cost, served.counted)
-        self._store.change_account(client.operator, client.paying.account.period, pay)
-        client.paying.refresh()
+        self._paid(kind, assignment, served)
         self._dispatcher.probe_served(assignment, served)
         return served
 

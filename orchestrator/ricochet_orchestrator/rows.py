@@ -47,6 +47,7 @@ def run_of(row: RunRow) -> RunRecord:
         wish=Wish(row.wish),
         worker=row.worker,
         error=row.error,
+        lost=Units(row.lost),
     )
 
 

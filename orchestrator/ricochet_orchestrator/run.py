@@ -11,6 +11,7 @@ store says where the run stands.
 """
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
@@ -19,7 +20,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from ricochet_orchestrator.chain_language import Chain
-from ricochet_orchestrator.checkpoint import Answer, RunRecord, RunStatus, Status
+from ricochet_orchestrator.checkpoint import REFUSED, Answer, Check, RunRecord, RunStatus, Status
 from ricochet_orchestrator.client import NodeClient, Served
 from ricochet_orchestrator.dispatch import Assignment, Dispatcher
 from ricochet_orchestrator.document import Document
@@ -201,10 +202,20 @@ class _Run:
             growth,
             record.windows,
             entered,
-            StepBudgets(((names[answer.step], answer.cost) for answer in paid), max_cost),
+            StepBudgets(
+                ((names[answer.step], answer.cost) for answer in paid),
+                max_cost,
+                record.lost,
+                lambda lost: self._store.lose(record.id, lost),
+            ),
         )
         self._prober = Prober(
-            setting.routing, setting.seed, self._dispatcher, self._store, self._check, setting.tell
+            setting.routing,
+            setting.seed,
+            self._dispatcher,
+            self._check_paid,
+            self._check,
+            setting.tell,
         )
         self._calls: dict[asyncio.Task[tuple[Won, Answer]], Assignment] = {}
         self._payments: set[asyncio.Task[None]] = set()
@@ -256,7 +267,7 @@ class _Run:
             self._schedule.passed(step.slot)
         if not verdict.refusal:
             return
-        reason = f"answer refused: {verdict.refusal}"
+        reason = f"{REFUSED}: {verdict.refusal}"
         again = verdict.passed or verdict.retry is not None
         status = Status.COMPLETED if again else Status.FAILED
         self._store.mark_step(self._record.id, step.id, status, reason)
@@ -374,6 +385,27 @@ class _Run:
     async def _check(self, assignment: Assignment) -> Served:
         """Make a call that is no step."""
         return await assignment.client.ask(self._ask_of(assignment), None, lambda _: None)
+
+    def _check_paid(self, kind: str, assignment: Assignment, served: Served) -> None:
+        """Keep what a check cost, as a row of its own, and pay for it."""
+        client, cost = assignment.client, served.receipt.receipt.cost
+        now = self._setting.clock()
+        check = Check(
+            id=hashlib.sha256(f"{kind} {assignment.request_id} {now}".encode()).hexdigest()[:32],
+            kind=kind,
+            run=self._record.id,
+            model=assignment.step.model,
+            peer=client.peer,
+            operator=client.operator,
+            period=self._period,
+            max_tokens=assignment.step.max_tokens,
+            cost=cost,
+            receipt=_encode(served.receipt),
+            advert=_encode(served.advert),
+            completed_at=now,
+        )
+        self._store.check_paid(check, client.paying.acceptance(cost, served.counted))
+        client.paying.refresh()
 
     def _ask_of(self, assignment: Assignment) -> Ask:
         step = assignment.step

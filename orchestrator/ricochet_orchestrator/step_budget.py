@@ -2,12 +2,12 @@
 
 A call is let through only if the budget holds even where every call that is out costs the most it
 can. Costs of answers that an earlier process of the same run paid for count; answers that another
-run paid for do not. Against the run's cap, a call that failed counts too, with what its node may
-keep of what was signed ahead for it.
+run paid for do not. Against the run's cap, a call that failed counts too, in whatever process, with
+what its node may keep of what was signed ahead for it.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from ricochet_orchestrator.chain_language import ChainStep
@@ -20,12 +20,20 @@ NOTHING: Final = Units(0)
 class StepBudgets:
     """The budgets of a run's chain steps, by name; `spent` are earlier payments, likewise.
 
-    `cap` is for the whole run.
+    `cap` is for the whole run, of which earlier calls that failed have `lost` some; `lose` hears of
+    what is lost from now on.
     """
 
-    def __init__(self, spent: Iterable[tuple[str, Units]], cap: Units | None = None) -> None:
+    def __init__(
+        self,
+        spent: Iterable[tuple[str, Units]],
+        cap: Units | None = None,
+        lost: Units = NOTHING,
+        lose: Callable[[Units], None] = lambda _: None,
+    ) -> None:
         self._cap = cap
-        self._lost = 0
+        self._lost = int(lost)
+        self._lose = lose
         self._capped: BudgetError | None = None
         self._spent: Counter[str] = Counter()
         for name, cost in spent:
@@ -52,6 +60,8 @@ class StepBudgets:
     def close(self, spec: ChainStep, worst: Units, cost: Units, lost: Units = NOTHING) -> None:
         """A call that was let through has ended, and cost so much; `lost` is what may be gone."""
         self._lost += lost
+        if lost:
+            self._lose(lost)
         self._capped = None
         self._out[spec.name] -= worst
         self._spent[spec.name] += cost

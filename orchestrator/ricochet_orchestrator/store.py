@@ -25,6 +25,7 @@ from ricochet_orchestrator.account import Account
 from ricochet_orchestrator.checkpoint import (
     ENDED,
     Answer,
+    Check,
     RunRecord,
     RunStatus,
     Status,
@@ -56,6 +57,7 @@ from ricochet_orchestrator.tables import (
 from ricochet_orchestrator.text_seal import SealRecord, opened, set_seal
 from ricochet_protocol.errors import LocalFault
 from ricochet_protocol.ids import Address, PeerId, Period
+from ricochet_protocol.money import Units
 
 # Runs of the same clock tick come in the order in which they were entered.
 _LATEST_FIRST: Final = (col(RunRow.created_at).desc(), text("rowid DESC"))
@@ -252,6 +254,11 @@ class Store:
             values = {"status": status, "seconds": seconds}
             session.exec(update(RunRow).where(col(RunRow.id) == run_id).values(values))
 
+    def lose(self, run_id: str, lost: Units) -> None:
+        """A call of the run failed, and its node may keep so much."""
+        with self._writing() as connection:
+            ledger.write_loss(connection, run_id, lost)
+
     def mark_step(self, run_id: str, step: StepId, status: Status, error: str = "") -> None:
         """Where a step stands; `error` tells why it failed."""
         with self._writing() as connection:
@@ -326,6 +333,13 @@ class Store:
             steps = tuple(answered_of(row, model) for row, model in rows)
             calls = session.exec(select(CallRow).where(col(CallRow.receipt).is_not(None)))
             return steps + tuple(answered_of(row, row.model) for row in calls)
+
+    def check_paid(self, check: Check, pay: Change) -> Account:
+        """Write the answer to a check on a peer, and the account that pays for it, as one."""
+        with self._writing() as connection:
+            account = _changed(connection, check.operator, check.period, pay)
+            ledger.write_check(connection, check, account.voucher)
+            return account
 
     def change_account(self, node: Address, period: Period, change: Change) -> Account:
         """Read, change and write an account as one; what `change` raises leaves it as it was."""

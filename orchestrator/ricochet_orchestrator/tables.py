@@ -40,6 +40,7 @@ class RunRow(_Base, table=True):
     wish: str = "run"
     worker: str = ""
     error: str = ""
+    lost: int = 0
 
 
 class StepRow(_Base, table=True):
@@ -250,4 +251,5 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             placeholder VARCHAR NOT NULL PRIMARY KEY, value VARCHAR NOT NULL)""",
         "CREATE TABLE seal (id INTEGER NOT NULL PRIMARY KEY, record BLOB NOT NULL)",
     ),
+    ("ALTER TABLE runs ADD COLUMN lost INTEGER NOT NULL DEFAULT 0",),
 )

@@ -16,15 +16,16 @@ from typing import Final
 
 from ricochet_orchestrator.call_record import DAY, Allowance, Call, CallId, CallStatus
 from ricochet_orchestrator.chains import AS_MODEL
-from ricochet_orchestrator.checkpoint import RunRecord
-from ricochet_orchestrator.control import resume_hint
+from ricochet_orchestrator.checkpoint import RunRecord, RunStatus
+from ricochet_orchestrator.control import Runs, resume_hint
 from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.event_log import EventLog
+from ricochet_orchestrator.notifying import notify
 from ricochet_orchestrator.ownership import owning, run_file
 from ricochet_orchestrator.placement import over_budget
 from ricochet_orchestrator.progress import printable
 from ricochet_orchestrator.request import Options
-from ricochet_orchestrator.result import RunResult, summarize
+from ricochet_orchestrator.result import RunResult, RunState, summarize
 from ricochet_orchestrator.run import work_on
 from ricochet_orchestrator.switchboard import Switchboard
 from ricochet_protocol.errors import LocalFault, RicochetError
@@ -129,21 +130,42 @@ class Workshop:
                 self._charged(run_id, call) as cap,
                 self._log(run_id) as log,
             ):
-                request = self.board.setting.store.request(run_id)
-                options = Options() if request is None else request.options
-                setting = replace(
-                    self.board.setting,
-                    tell=log,
-                    seed=options.seed,
-                    private_nodes=options.private_nodes,
-                    routing=options.routing,
-                    allow_logging=options.allow_logging,
-                    context=options.context,
-                )
-                return await work_on(setting, run_id, stop, resume_hint(run_id), cap)
+                return await self._worked(run_id, stop, cap, log)
         except RicochetError as error:
-            self.board.setting.store.stopped(run_id, f"{error.code}: {printable(error.message)}")
+            self._stopped(run_id, error)
             raise
+
+    async def _worked(
+        self, run_id: str, stop: asyncio.Event, cap: Units | None, log: EventLog
+    ) -> RunResult:
+        """Work on the run as its options say, and tell those who asked for it how it ended."""
+        request = self.board.setting.store.request(run_id)
+        options = Options() if request is None else request.options
+        setting = replace(
+            self.board.setting,
+            tell=log,
+            seed=options.seed,
+            private_nodes=options.private_nodes,
+            routing=options.routing,
+            allow_logging=options.allow_logging,
+            context=options.context,
+        )
+        try:
+            result = await work_on(setting, run_id, stop, resume_hint(run_id), cap)
+        except RicochetError as error:
+            self._stopped(run_id, error)
+            await notify(options.notify, lambda: self._state(run_id), log)
+            raise
+        if result.status is not RunStatus.PAUSED:
+            await notify(options.notify, lambda: self._state(run_id), log)
+        return result
+
+    def _stopped(self, run_id: str, error: RicochetError) -> None:
+        self.board.setting.store.stopped(run_id, f"{error.code}: {printable(error.message)}")
+
+    def _state(self, run_id: str) -> RunState:
+        with Runs(self.home) as runs:
+            return runs.state(run_id)
 
     @contextmanager
     def _log(self, run_id: str) -> Iterator[EventLog]:

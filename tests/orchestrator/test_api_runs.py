@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import openai
 import pytest
+from aiohttp import web
 from api_stage import Opened, run, until
 from orchestrator_stage import Stage, numbered
 
@@ -213,5 +214,37 @@ def test_a_run_is_capped_by_what_its_key_has_left(stage: Stage) -> None:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         await until(lambda: one.board.calls.spent(known, Period(1), 0) == 0)
+
+    run(stage, scenario)
+
+
+def test_the_end_of_a_run_is_told_to_who_asked(stage: Stage) -> None:
+    async def scenario(one: Opened) -> None:
+        told: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def hook(request: web.Request) -> web.Response:
+            await told.put(await request.json())
+            return web.Response()
+
+        app = web.Application()
+        app.router.add_post("/hook", hook)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            channel = f"webhook=http://127.0.0.1:{runner.addresses[0][1]}/hook"
+            asked = {"document": TEXT, "notify": [channel]}
+            begun = await fetch(one, "POST", "/api/runs", 202, json=asked)
+            notice = await asyncio.wait_for(told.get(), 20)
+            assert (notice["run"], notice["status"]) == (begun["id"], "completed")
+            dear = {"document": TEXT[99:], "notify": [channel], "max_cost": 1}
+            capped = await fetch(one, "POST", "/api/runs", 202, json=dear)
+            notice = await asyncio.wait_for(told.get(), 20)
+            assert (notice["run"], notice["status"]) == (capped["id"], "paused")
+            assert notice["error"].startswith("max_cost")
+            refused = {"document": TEXT, "notify": ["webhook=http://example.org/"]}
+            await fetch(one, "POST", "/api/runs", 400, json=refused)
+        finally:
+            await runner.cleanup()
 
     run(stage, scenario)

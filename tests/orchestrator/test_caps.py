@@ -57,6 +57,20 @@ def test_the_cap_is_not_passed_whatever_a_node_does(
     assert costs(stage.nodes) <= cap, "what nodes say is due, lost advances included"
 
 
+def test_what_earlier_processes_lost_counts_against_the_cap(tmp_path: Path) -> None:
+    whole = play(stage_at(tmp_path / "whole"), numbered(8)).cost
+    cap = Units(whole)
+    stage = stage_at(tmp_path / "capped")
+    for _ in range(4):
+        for node in stage.nodes:
+            node.faults.extend([Fault.TAKES_THE_ADVANCE] * 2)
+        with pytest.raises(BudgetError):
+            play(stage, numbered(8), options=Options(max_cost=cap))
+        assert costs(stage.nodes) <= cap
+    with Runs(tmp_path / "capped") as runs:
+        assert runs.record(None).lost > 0
+
+
 def test_a_run_is_paused_after_its_time(tmp_path: Path) -> None:
     stage = stage_at(tmp_path, think=2.0)
 

@@ -55,6 +55,9 @@ def check_books(stage: Stage) -> None:
     assert sum(one.accepted for one in accounts) == steps + sum(
         event.cost for event in stage.heard(Probed)
     )
+    on_record = store.payments()
+    assert sum(one.cost for one in on_record) == sum(one.accepted for one in accounts)
+    assert len(on_record) == len(answers) + len(stage.heard(Probed))
     for node in stage.nodes:
         assert node.due == store.account(node.operator, Period(1)).accepted
     store.close()

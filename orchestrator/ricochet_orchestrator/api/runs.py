@@ -20,6 +20,7 @@ from ricochet_orchestrator.call_record import allowance_of
 from ricochet_orchestrator.checkpoint import ENDED, RunRecord, RunStatus
 from ricochet_orchestrator.document import Document, document_of
 from ricochet_orchestrator.event_log import Follower, Logged
+from ricochet_orchestrator.notifying import check_channels
 from ricochet_orchestrator.reading import part_from_bytes
 from ricochet_orchestrator.report_page import as_html
 from ricochet_orchestrator.reports import as_markdown
@@ -232,6 +233,7 @@ def _options(asked: views.RunAsked) -> Options:
         parameters=asked.parameters,
         max_cost=None if asked.max_cost is None else Units(asked.max_cost),
         max_time=asked.max_time,
+        notify=check_channels(asked.notify),
     )
 
 

@@ -15,7 +15,8 @@ from ricochet_orchestrator.result import RunResult, RunState
 class RunAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to run: `document` is its text, `parameters` are the chain's.
 
-    The run never costs more than `max_cost`, nor works longer than `max_time` seconds.
+    The run never costs more than `max_cost`, nor works longer than `max_time` seconds. `notify` are
+    channels that hear of its end: `desktop`, `webhook=URL`.
     """
 
     document: str
@@ -25,6 +26,7 @@ class RunAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str | None = None
     max_cost: int | None = None
     max_time: float | None = None
+    notify: tuple[str, ...] = ()
 
 
 class RunView(msgspec.Struct, frozen=True):

@@ -1,0 +1,72 @@
+"""What `chain run` and `chain retry` print of a run that has ended."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from orchestrator_stage import MAPPED, Stage, numbered, play
+
+from ricochet_cli.chain_runner import show_result
+from ricochet_cli.main import main
+from ricochet_orchestrator.chain_language import Chain
+from ricochet_orchestrator.checkpoint import Origin, RunStatus
+from ricochet_orchestrator.result import Citation, RunResult
+from ricochet_orchestrator.source_files import Skipped
+from ricochet_protocol.errors import ExitCode
+from ricochet_protocol.money import Units
+
+RESULT = RunResult(
+    run_id="1f2e3d4c",
+    status=RunStatus.COMPLETED,
+    output="It rose [3].",
+    steps=1,
+    calls=1,
+    tokens_in=1,
+    tokens_out=1,
+    cost=Units(1),
+    seconds=1.0,
+    peers=(),
+    citations=(Citation(3, Origin("a\x1b[2J.pdf", 10, 2_000, ("page 2",))),),
+)
+LEFT_OUT = (Skipped("b.bin", "b.bin is not text."),)
+
+
+def test_citations_are_followed_by_their_sources(capsys: pytest.CaptureFixture[str]) -> None:
+    show_result(RESULT, as_json=False, skipped=LEFT_OUT)
+    shown = capsys.readouterr().out
+    head, _, sources = shown.partition("\n\nSources:\n")
+    assert head == "It rose [3]."
+    assert sources.startswith("[3] a") and sources.endswith(
+        ".pdf, characters 10 to 2,000 (page 2)\n"
+    )
+    assert "\x1b" not in shown
+    show_result(msgspec.structs.replace(RESULT, citations=()), as_json=False)
+    assert capsys.readouterr().out == "It rose [3].\n"
+
+
+def test_what_was_left_out_is_in_the_json(capsys: pytest.CaptureFixture[str]) -> None:
+    show_result(RESULT, as_json=True, skipped=LEFT_OUT)
+    document = json.loads(capsys.readouterr().out)
+    assert document["skipped"] == [{"name": "b.bin", "reason": "b.bin is not text."}]
+    show_result(RESULT, as_json=True)
+    assert "skipped" not in json.loads(capsys.readouterr().out)
+
+
+def test_answers_that_were_refused_are_not_tried_again_for_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = Stage(tmp_path)
+    stage.node(0)
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer", "minimum": 2, "maximum": 1}},
+    }
+    never = msgspec.structs.replace(MAPPED, schema={**schema, "required": ["n"]}, retries=1)
+    result = play(stage, numbered(1, words=200), Chain("strict", (never,)))
+    assert (result.status, result.exit_code) == (RunStatus.PARTIAL, ExitCode.PARTIAL)
+    assert result.calls == 2, "the schema that nothing meets was asked for twice, and paid for"
+    assert main(["chain", "retry", "--home", str(tmp_path), "--json"]) == ExitCode.USAGE
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert error["code"] == "answers_refused"
+    assert "`retries` of reader" in error["hint"] and "chain edit strict" in error["hint"]
