@@ -10,7 +10,7 @@ from typing import TypeVar
 import typer
 
 from ricochet_cli.console import print_json, say
-from ricochet_cli.language import told
+from ricochet_cli.language import t, told
 from ricochet_cli.progress_view import ProgressView
 from ricochet_cli.run_commands import skipped_document
 from ricochet_orchestrator.app import Options, RunResult, Task, resume_run, run_chain
@@ -63,7 +63,7 @@ def show_result(result: RunResult, as_json: bool, skipped: Sequence[Skipped] | N
     else:
         typer.echo(result.output)
         if result.citations:
-            typer.echo("\nSources:")
+            typer.echo("\n" + t("Sources:"))
         for cited in result.citations:
             typer.echo(f"[{cited.number}] {printable(place(cited.origin))}")
     if result.exit_code:

@@ -134,7 +134,7 @@ def retry(
             f"{state.run.chain}), then run it over the same document: answers that passed count.",
         )
     if refused:
-        say(f"not tried again, see `retries` in the chain: {', '.join(refused)}")
+        say("not tried again, see `retries` in the chain: {steps}", steps=", ".join(refused))
     if not failed:
         raise UsageError(
             "nothing_failed",

@@ -1,7 +1,7 @@
 """What a run's router remembers beyond the run: loaded at its start, kept every few seconds.
 
 The router counts in the event loop's seconds, the store in Unix seconds; here one becomes the
-other.
+other, and a wait that a peer asked for never becomes shorter by it.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,9 @@ from ricochet_orchestrator.route import Router
 from ricochet_orchestrator.store import Store
 from ricochet_protocol.ids import ModelId, PeerId
 
+ROUNDING: Final = 0.001
+"""Seconds: Unix time in a float is exact to a quarter of a microsecond, and is added and taken away
+again; without this a peer could be asked that much before its time."""
 KEEP_EVERY: Final = 5.0
 """Seconds between writes: one write takes as long as a step's."""
 
@@ -63,6 +66,7 @@ def recall(store: Store, router: Router, unix: float, now: float) -> None:
         key: one.at_time(unix) for key, one in opinion_store.opinions(store).items()
     }
     breakers: dict[PeerId, Breaker] = {
-        peer: one.moved(now - unix) for peer, one in opinion_store.breakers(store).items()
+        peer: one.moved(now - unix).asked_to_wait(one.wait + (now - unix) + ROUNDING)
+        for peer, one in opinion_store.breakers(store).items()
     }
     router.learn(opinions, breakers)

@@ -11,10 +11,14 @@ from orchestrator_stage import Stage, numbered, on, play
 from ricochet_orchestrator import opinion_store
 from ricochet_orchestrator.checkpoint import RunStatus
 from ricochet_orchestrator.dispatch import MAX_TRIES
+from ricochet_orchestrator.memory import Memory, recall
 from ricochet_orchestrator.opinion import SPEED_HALF_LIFE, Mean, Opinion
 from ricochet_orchestrator.progress import StepRetried
 from ricochet_orchestrator.result import RunResult
+from ricochet_orchestrator.route import Router
 from ricochet_orchestrator.store import Store
+from ricochet_protocol.errors import RemoteCode
+from ricochet_protocol.ids import PeerId
 from twins.scripted_node import MODEL, WAIT, Fault
 
 numbers = st.floats(0.0, 1000.0)
@@ -78,6 +82,22 @@ def test_nothing_is_asked_before_the_wait_is_over_in_the_next_run_either(tmp_pat
     assert result.status is RunStatus.COMPLETED
     assert (len(node.waits), node.early) == (1, 0)
     assert result.seconds >= WAIT - 1
+
+
+def test_a_wait_is_not_shortened_by_the_change_of_clocks(tmp_path: Path) -> None:
+    store, peers = Store(tmp_path / "runs.db"), range(200)
+    ends = {PeerId(f"peer{number}"): 40.0 + number / 10 for number in peers}
+    before = Router(0)
+    memory = Memory(store, before, lambda: 1_800_000_001.7, 1.7)
+    for peer, end in ends.items():
+        before.started(peer)
+        before.failed((peer, MODEL), RemoteCode.BUSY, 1.7, end - 1.7)
+        memory.note(peer, MODEL, urgent=False, now=1.7)
+    memory.keep(1.7)
+    after = Router(0)
+    recall(store, after, 1_800_000_003.3, 3.3)
+    store.close()
+    assert all(end <= after.breaker(peer).wait < end + 0.01 for peer, end in ends.items())
 
 
 def test_a_step_goes_on_to_the_next_peer_while_none_has_begun_to_answer(tmp_path: Path) -> None:
