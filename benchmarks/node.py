@@ -14,6 +14,7 @@ and node with npm for Portkey.
 import argparse
 import contextlib
 import json
+import math
 import os
 import platform
 import signal
@@ -57,7 +58,7 @@ async def loaded(
     result = await load(gateway.target, seconds, connections, prompt, stream=stream)
     after = cpu_seconds(gateway.pid) if gateway.pid else {}
     used = sum(spent - before.get(pid, 0.0) for pid, spent in after.items())
-    return result, 1e6 * used / max(1, result.requests)
+    return result, 1e6 * used / result.requests if result.requests else math.nan
 
 
 async def measured(gateway: Gateway, seconds: float) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The figures of one run as a page of the documentation: measured, and held against the targets."""
 
+import math
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -32,7 +33,8 @@ through the vault, its worst cost is debited before it is sent and settled after
 Measured {measured} on {cores} cores of "{cpu}", Python {python}; a million additions in a bare loop
 take {loop_ms} ms there. Where the load average is above {cores}, it had other work too, and
 every figure of time is worse than that of the machine by itself; ratios of gateways to each other
-suffer least.
+suffer least. A dash stands where a gateway answered no call of that kind; `failures` has them.
+`python benchmarks/node_accounts.py` compares the accounts alone.
 
 """
 
@@ -55,6 +57,8 @@ def written(document: dict[str, Any]) -> str:
 
 
 def _number(value: float) -> str:
+    if math.isnan(value):
+        return "–"
     return f"{value:,.{0 if value >= 100 else 2}f}"
 
 
