@@ -58,7 +58,7 @@ def written(document: dict[str, Any]) -> str:
 
 def _number(value: float) -> str:
     if math.isnan(value):
-        return "–"
+        return "-"
     return f"{value:,.{0 if value >= 100 else 2}f}"
 
 
