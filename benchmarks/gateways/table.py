@@ -36,6 +36,10 @@ every figure of time is worse than that of the machine by itself; ratios of gate
 suffer least. A dash stands where a gateway answered no call of that kind; `failures` has them.
 `python benchmarks/node_accounts.py` compares the accounts alone.
 
+Each gateway is warmed for a second. Portkey's is compiled as it runs: by itself, on 2026-11-25, it
+came to 570 requests/s and 1,580 CPU µs a request after fifteen seconds of this load. It ended each
+stream of this upstream with an error of its own (`TypeError: immutable`).
+
 """
 
 
