@@ -361,6 +361,9 @@ def serving(forge: GitHub | GitLab) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body in one packet: two would wait for each other's acknowledgement.
+        wbufsize = 64 * 1024
+        disable_nagle_algorithm = True
 
         def handle_one(self) -> None:
             parts = urlsplit(self.path)
