@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typer._click import Command, Context, HelpFormatter
 from typer.core import TyperGroup
 
-from ricochet_cli.language import t, told, told_help
+from ricochet_cli.language import flowing, t, told, told_help
 
 
 class _Formatter(HelpFormatter):
@@ -50,6 +50,8 @@ def speak(command: Command) -> None:
 
 def _described(text: str) -> str:
     """An option's help, and what typer adds to it: two spaces, then facts in brackets."""
+    if (whole := told_help(text)) != flowing(text):
+        return whole
     if text.startswith("["):
         words, facts = "", text
     else:

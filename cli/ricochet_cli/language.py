@@ -108,7 +108,8 @@ def told(text: str) -> str:
 
 def told_help(text: str) -> str:
     """A help text; where its lines break is no part of the message, where paragraphs do is."""
-    return told(flowing(text))
+    flat = flowing(text)
+    return _spoken.gettext(flat) if flat else ""
 
 
 def flowing(text: str) -> str:
