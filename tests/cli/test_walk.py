@@ -121,7 +121,7 @@ def test_owner_walk(kept: Kept, newcomer: Path, phrase: str) -> None:
         findings = {one["about"]: one for one in json.loads(examined.stdout)}
         assert {name for name, one in findings.items() if one["state"] == "ok"} == {
             *("disk", "secrets", "network", "wallet", "offers", "keys"),
-            *("chain", "clock", "registration", "gas", "node"),
+            *("chain", "clock", "registration", "gas", "node", "dialled"),
         }
         assert findings["reach"]["state"] == "warn" and "listen" in findings["reach"]["mend"]
         stopped = ricochet("node", "stop", "--json", home=newcomer)
