@@ -63,6 +63,7 @@ def test_help_is_translated_down_to_typers_own_words(
     assert "Владельцу ключей:\n  keys " in capsys.readouterr().out
 
 
+@pytest.mark.deep
 def test_the_help_of_every_command_is_russian_and_fits_a_terminal(
     russian: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

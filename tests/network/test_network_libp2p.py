@@ -224,6 +224,7 @@ def message(text: str) -> bytes:
     return bytes([len(text) + 1]) + text.encode() + b"\n"
 
 
+@pytest.mark.deep
 def test_strangers_on_the_port_disturb_nobody() -> None:
     async def test() -> None:
         a, b = Libp2pTransport(seed(1)), Libp2pTransport(seed(2))
