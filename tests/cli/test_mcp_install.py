@@ -279,8 +279,19 @@ def test_what_does_not_work_is_told_with_what_mends_it(
 def test_an_editor_without_an_entry_is_told_how_to_get_one(project: Path) -> None:
     found = asyncio.run(examine((Editor.ZED,), project, "ricochet"))
     assert found[0].state == "fail" and "--editor zed" in found[0].mend
+    found = asyncio.run(examine((Editor.WINDSURF,), project, "ricochet"))
+    assert found[0].mend == "ricochet mcp install --editor windsurf --user"
     found = asyncio.run(examine((), project, "ricochet"))
     assert (found[0].about, found[0].state) == ("editors", "warn")
+
+
+def test_what_mends_the_settings_of_all_projects_says_so(project: Path) -> None:
+    path = settings_file(Editor.CURSOR, Scope.USER, project)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"mcpServers": {"ricochet": []}}))
+    found = asyncio.run(examine((), project, "ricochet"))
+    assert [one.about for one in found] == ["cursor (user)"]
+    assert found[0].mend == "ricochet mcp install --editor cursor --user --replace"
 
 
 @pytest.mark.slow

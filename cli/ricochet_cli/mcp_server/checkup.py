@@ -15,7 +15,7 @@ from typing import Any, Final
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
-from ricochet_cli.mcp_server.editors import FOLDER, LAYOUTS, Editor, scopes, settings_file
+from ricochet_cli.mcp_server.editors import FOLDER, LAYOUTS, Editor, Scope, scopes, settings_file
 from ricochet_cli.mcp_server.installing import read, servers
 from ricochet_cli.mcp_server.toolbox import TOOLS
 from ricochet_protocol.errors import RicochetError
@@ -45,7 +45,8 @@ async def examine(
                 here.append(failure(about, error))
                 continue
             if entry is not None:
-                here.append(await _tried(about, path, entry, project, seconds))
+                again = f"{_install(editor, scope)} --replace"
+                here.append(await _tried(about, path, entry, again, project, seconds))
         if not here and wanted:
             here.append(_missing(editor, name))
         found += here
@@ -62,12 +63,18 @@ async def examine(
 
 
 def _missing(editor: Editor, name: str) -> Finding:
-    mend = f"ricochet mcp install --editor {editor.value}"
+    mend = _install(editor, scopes(editor)[0])
     return Finding(editor.value, "fail", f"it is not told of a server {name!r}", mend)
 
 
-async def _tried(about: str, path: Path, entry: Any, project: Path, seconds: float) -> Finding:
-    again = f"ricochet mcp install --editor {about.split()[0]} --replace"
+def _install(editor: Editor, scope: Scope) -> str:
+    user = " --user" if scope is Scope.USER else ""
+    return f"ricochet mcp install --editor {editor.value}{user}"
+
+
+async def _tried(
+    about: str, path: Path, entry: Any, again: str, project: Path, seconds: float
+) -> Finding:
     try:
         parameters = _parameters(entry, project)
     except ValueError as error:
