@@ -16,7 +16,7 @@ from typer._click.shell_completion import CompletionItem
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
-from ricochet_cli.examples import examples_of
+from ricochet_cli.examples import examples_by_command
 from ricochet_cli.help_text import SpokenContext, speak
 from ricochet_cli.language import t
 
@@ -148,12 +148,9 @@ def _build(name: str, entry: Entry) -> Command:
 def _teach(command: Command, name: str) -> None:
     """Let the help of a command, and of all below it, end with examples."""
     tree = dict(_tree(command, name))
-    known = frozenset(tree)
-    for path, one in tree.items():
-        lines = examples_of(path, known)
-        if lines:
-            # \b: lines that are not to be wrapped.
-            one.epilog = "\n".join(["\b", t("Examples:"), *(f"  {line}" for line in lines)])
+    for path, lines in examples_by_command(tree).items():
+        # \b: lines that are not to be wrapped.
+        tree[path].epilog = "\n".join(["\b", t("Examples:"), *(f"  {line}" for line in lines)])
 
 
 def _tree(command: Command, name: str) -> Iterator[tuple[str, Command]]:

@@ -4,6 +4,7 @@ A line belongs to the command with the longest name that it begins with. Tests s
 command has one and that each line is a call that its command takes.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 EXAMPLES: Final = """
@@ -195,12 +196,16 @@ ricochet dev stop /tmp/ricochet-demo-abc
 """
 
 
-def examples_of(command: str, known: frozenset[str]) -> tuple[str, ...]:
-    """The lines of a command, such as `ricochet chain run`; `known` are all that there are."""
-    return tuple(line for line in EXAMPLES.strip().splitlines() if owner_of(line, known) == command)
+def examples_by_command(known: Collection[str]) -> dict[str, list[str]]:
+    """The lines of each command that has some, such as `ricochet chain run`, of all `known`."""
+    found: dict[str, list[str]] = {}
+    for line in EXAMPLES.strip().splitlines():
+        if owner := owner_of(line, known):
+            found.setdefault(owner, []).append(line)
+    return found
 
 
-def owner_of(line: str, known: frozenset[str]) -> str | None:
+def owner_of(line: str, known: Collection[str]) -> str | None:
     """The command that a line calls."""
     words = line.split()
     for count in range(len(words), 0, -1):

@@ -10,7 +10,7 @@ import typer
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
 from ricochet_cli.language import t, told
-from ricochet_cli.mcp_server.editors import Editor, Scope
+from ricochet_cli.mcp_server.editors import NAME, Editor, Scope
 from ricochet_cli.mcp_server.toolbox import Tier
 
 app = typer.Typer(
@@ -94,7 +94,7 @@ def install(
     user: Annotated[
         bool, typer.Option("--user", help="For all your projects, not for this folder's.")
     ] = False,
-    name: Annotated[str, typer.Option(help="What the server is called there.")] = "ricochet",
+    name: Annotated[str, typer.Option(help="What the server is called there.")] = NAME,
     tools: Annotated[Tier | None, typer.Option(help="How many tools. [default: all]")] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a server of that name.")
@@ -146,7 +146,7 @@ def doctor(
         list[Editor] | None,
         typer.Option(help="Which editor; may be repeated. [default: all that are told of it]"),
     ] = None,
-    name: Annotated[str, typer.Option(help="What the server is called there.")] = "ricochet",
+    name: Annotated[str, typer.Option(help="What the server is called there.")] = NAME,
     as_json: AsJson = False,
 ) -> None:
     """Check what editors are told: start the server as they would, and list its tools.

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import stat
 import sys
 from pathlib import Path
@@ -280,7 +281,7 @@ def test_an_editor_without_an_entry_is_told_how_to_get_one(project: Path) -> Non
     found = asyncio.run(examine((Editor.ZED,), project, "ricochet"))
     assert found[0].state == "fail" and "--editor zed" in found[0].mend
     found = asyncio.run(examine((Editor.WINDSURF,), project, "ricochet"))
-    assert found[0].mend == "ricochet mcp install --editor windsurf --user"
+    assert found[0].mend == "ricochet mcp install --editor windsurf"
     found = asyncio.run(examine((), project, "ricochet"))
     assert (found[0].about, found[0].state) == ("editors", "warn")
 
@@ -289,9 +290,26 @@ def test_what_mends_the_settings_of_all_projects_says_so(project: Path) -> None:
     path = settings_file(Editor.CURSOR, Scope.USER, project)
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"mcpServers": {"ricochet": []}}))
-    found = asyncio.run(examine((), project, "ricochet"))
-    assert [one.about for one in found] == ["cursor (user)"]
-    assert found[0].mend == "ricochet mcp install --editor cursor --user --replace"
+    (found,) = asyncio.run(examine((), project, "ricochet"))
+    assert found.about == "cursor (user)"
+    assert found.mend == "ricochet mcp install --editor cursor --user --replace"
+
+
+@pytest.mark.parametrize("editor", list(Editor))
+@pytest.mark.parametrize("scope", list(Scope))
+@pytest.mark.parametrize("name", ["ricochet", "my own"])
+def test_what_mends_does_mend(
+    project: Path, editor: Editor, scope: Scope, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if scope not in scopes(editor):
+        pytest.skip("it has no such settings")
+    path = settings_file(editor, scope, project)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({LAYOUTS[editor].key: {name: []}}))
+    (found,) = asyncio.run(examine((editor,), project, name))
+    assert found.state == "fail"
+    assert main(shlex.split(found.mend)[1:]) == 0, capsys.readouterr().err
+    assert isinstance(json.loads(path.read_text())[LAYOUTS[editor].key][name], dict)
 
 
 @pytest.mark.slow

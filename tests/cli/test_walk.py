@@ -178,7 +178,6 @@ def test_a_finished_run_costs_nothing_again(kept: Kept, tmp_path: Path) -> None:
     assert json.loads(second.stdout)["output"] == json.loads(first.stdout)["output"]
 
 
-@pytest.mark.deep
 def test_nodes_serve_on_after_the_session_key_was_replaced(kept: Kept, tmp_path: Path) -> None:
     home = kept.folder / "subscriber"
     phrase = str(home / "passphrase")
@@ -282,7 +281,6 @@ def test_a_node_whose_port_is_taken(kept: Kept, newcomer: Path, phrase: str) -> 
     assert processes_of(newcomer) == []
 
 
-@pytest.mark.deep
 def test_routes_and_peers_are_explained(kept: Kept) -> None:
     home, model = kept.folder / "subscriber", MODEL_NAME
     done = ricochet("route", "explain", model, "--max-price-in", "0.000001", "--json", home=home)
@@ -324,7 +322,6 @@ def test_a_role_is_tried_and_tasks_are_done(
     assert (tmp_path / shown["output"]["destination"]).read_text().strip()
 
 
-@pytest.mark.deep
 def test_the_network_can_be_looked_at_and_a_peer_banned(kept: Kept) -> None:
     home = kept.folder / "subscriber"
     seen = json.loads(ricochet("network", "status", "--json", home=home).stdout)
@@ -350,7 +347,6 @@ def test_the_network_can_be_looked_at_and_a_peer_banned(kept: Kept) -> None:
     assert failed(wrong, 2, "bad_peer")
 
 
-@pytest.mark.deep
 def test_a_detached_run_is_watched_paused_and_resumed_by_its_id(kept: Kept, tmp_path: Path) -> None:
     home = kept.folder / "subscriber"
     file = document(tmp_path, 60, "detachment")
@@ -445,7 +441,6 @@ def test_an_editor_has_tasks_rated_by_a_process_that_outlives_it(
         assert len(runs.answers(run)) == 3, "asked, and asked again twice"
 
 
-@pytest.mark.deep
 def test_any_openai_client_by_base_url(newcomer: Path, phrase: str, tmp_path: Path) -> None:
     """The API in a process of its own: calls, streams, a chain; killed and stopped in order."""
     new = ("serve", "keys", "new", "editor", "--budget", "1")

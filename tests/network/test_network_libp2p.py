@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ricochet_network import libp2p_transport
 from ricochet_network.libp2p_transport import HANDSHAKE, Libp2pTransport
 from ricochet_network.peers import PeerNetwork
 from ricochet_protocol.errors import LocalFault, RemoteFault
@@ -224,8 +225,9 @@ def message(text: str) -> bytes:
     return bytes([len(text) + 1]) + text.encode() + b"\n"
 
 
-@pytest.mark.deep
-def test_strangers_on_the_port_disturb_nobody() -> None:
+def test_strangers_on_the_port_disturb_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libp2p_transport, "HANDSHAKE", 1.0)  # of which the silent use all
+
     async def test() -> None:
         a, b = Libp2pTransport(seed(1)), Libp2pTransport(seed(2))
         arrived: asyncio.Queue[Connection] = asyncio.Queue()

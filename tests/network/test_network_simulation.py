@@ -128,6 +128,8 @@ def test_a_partition_makes_two_networks_and_heals(size: int, bootstrap_lives: bo
             if not bootstrap_lives:
                 for n in FIRST:
                     await s.kill(n)
+                # Everybody was linked to those; whom nobody is linked to is missed by nobody.
+                await asyncio.sleep(20)
             left = {n for n in s.nodes if n % 2}
             right = s.nodes.keys() - left
             s.split(left, right)

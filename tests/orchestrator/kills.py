@@ -1,20 +1,17 @@
 """Kill a process that works on a run, finish the run in this one, and compare.
 
-A process runs a chain over scripted nodes that log each call of a provider. It is killed after so
-long; the run is then finished here, on the same store. A killed process takes its nodes with it, so
-what was in flight has to be asked anew: that is told, not hidden.
+A process runs a chain over scripted nodes that log each call of a provider when it begins. It is
+killed after so long; the run is then finished here, on the same store. A killed process takes its
+nodes with it, so what was in flight has to be asked anew: that is told, not hidden.
 """
 
-import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from killed_run import PARAGRAPHS, stage_of
+from killed_run import PARAGRAPHS, begin, stage_of
 from orchestrator_stage import SUBSCRIBER, Stage, numbered, play
 
 from ricochet_orchestrator.checkpoint import RunStatus
@@ -23,8 +20,11 @@ from ricochet_orchestrator.dispatch import request_id_of
 from ricochet_orchestrator.plan import StepId
 
 SEED: Final = 5
-SPAN: Final = 1.4
-"""Seconds after the first answer within which a kill falls: a whole run takes about one."""
+THINK: Final = 0.15
+SPAN: Final = 0.6
+"""Seconds after the first answer within which a kill falls: a whole run takes about as long."""
+TRIES: Final = 3
+"""Kills for each that is to meet a process at work; the machine is too fast for `SPAN` beyond."""
 
 
 class Killed(NamedTuple):
@@ -38,28 +38,39 @@ class Killed(NamedTuple):
     completed: bool
 
 
-def moments(points: int, seed: int = SEED) -> Iterator[float]:
-    """Seconds after the first answer; every third falls before it, counted from the start."""
-    chance = random.Random(seed)
-    for number in range(points):
-        yield -chance.uniform(0.2, 2.5) if number % 3 == 2 else chance.uniform(0, SPAN)
+def kills(folder: Path, points: int) -> Iterator[Killed]:
+    """So many kills of a process at work, and those that met one which had already ended."""
+    expected = _whole(folder / "whole")
+    chance = random.Random(SEED)
+    for number in range(TRIES * points):
+        # Every third falls before the first answer: the process is just starting, or planning.
+        early = number % 3 == 2
+        after = -chance.uniform(0.2, 2.5) if early else chance.uniform(0, SPAN)
+        place = folder / f"{number}"
+        place.mkdir()
+        found = _point(place, after, expected)
+        yield found
+        points -= found.alive
+        if not points:
+            return
+    raise AssertionError(f"{points} kills are missing: the process ends before it is killed")
 
 
-def whole(home: Path) -> str:
+def _whole(home: Path) -> str:
     """What a run says that nobody kills."""
     stage = Stage(home)
     stage.node(0)
     return play(stage, numbered(PARAGRAPHS)).output
 
 
-def point(folder: Path, after: float, expected: str) -> Killed:
+def _point(folder: Path, after: float, expected: str) -> Killed:
     """Kill once, finish, and compare."""
     home, log = folder / "home", folder / "calls.log"
     alive = _killed(home, log, after)
-    before = log.read_text().split() if log.exists() else []
+    before = _calls(log)
     done = {request_id_of(step, SUBSCRIBER) for step in _stored(home)}
     result = play(stage_of(home, log, think=0.0), numbered(PARAGRAPHS))
-    again = set((log.read_text().split() if log.exists() else [])[len(before) :])
+    again = set(_calls(log)[len(before) :])
     return Killed(
         alive=alive,
         stored=len(done),
@@ -70,21 +81,17 @@ def point(folder: Path, after: float, expected: str) -> Killed:
     )
 
 
+def _calls(log: Path) -> list[str]:
+    return log.read_text().split() if log.exists() else []
+
+
 def _killed(home: Path, log: Path, after: float) -> bool:
-    """Run in a process and kill it; whether it was alive."""
-    process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("killed_run.py")), str(home), str(log)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "THINK": "0.15"},
-    )
+    """Run in a process and kill it so long after its first answer, or its start; was it alive?"""
+    process = begin(home, log, THINK)
     assert process.stdout is not None
     if after >= 0:
         process.stdout.readline()
-        time.sleep(after)
-    else:
-        # Before the first answer: the process is just starting, or planning.
-        time.sleep(-after)
+    time.sleep(abs(after))
     alive = process.poll() is None
     process.kill()
     process.communicate(timeout=20)

@@ -1,15 +1,13 @@
 """Runs that are steered and watched from elsewhere than the process that works on them."""
 
 import asyncio
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from killed_run import PARAGRAPHS, stage_of
+from killed_run import PARAGRAPHS, begin, stage_of
 from orchestrator_stage import SHORT, Stage, numbered, on, play
 
 from live import until
@@ -173,12 +171,7 @@ def test_a_home_without_runs_stays_untouched(tmp_path: Path) -> None:
 @contextmanager
 def working(home: Path, log: Path, think: float) -> Iterator[subprocess.Popen[str]]:
     """A process that works on a run; it is killed if it has not ended by then."""
-    process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("killed_run.py")), str(home), str(log)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "THINK": str(think)},
-    )
+    process = begin(home, log, think)
     try:
         assert process.stdout is not None
         process.stdout.readline()

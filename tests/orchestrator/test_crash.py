@@ -1,15 +1,12 @@
 """A process that stops anywhere loses nothing: no completed step is asked again, no cent twice."""
 
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from killed_run import PARAGRAPHS, stage_of
+from killed_run import PARAGRAPHS, begin, stage_of
 from orchestrator_stage import ADVANCE, SUBSCRIBER, Stage, numbered, play
 from sqlmodel import Session
 
@@ -114,12 +111,7 @@ def test_a_killed_process_resumes_without_asking_a_completed_step_again(
 ) -> None:
     log = tmp_path / "calls.log"
     home = tmp_path / "home"
-    process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("killed_run.py")), str(home), str(log)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    process = begin(home, log)
     assert process.stdout is not None
     told = [process.stdout.readline().strip() for _ in range(steps)]
     process.kill()

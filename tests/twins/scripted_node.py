@@ -107,6 +107,7 @@ class ScriptedNode:
         *,
         offers: tuple[ModelOffer, ...] = (OFFER,),
         answer: Callable[[Ask], str] = echo,
+        begins: Callable[[Ask], object] = lambda ask: None,
         think: float = 0.0,
         pieces: int = 2,
         wordier: int = 100,
@@ -142,6 +143,7 @@ class ScriptedNode:
         self.paid: list[SignedVoucher] = []
         self.sessions: set[PeerId] = set()
         self._answer = answer
+        self._begins = begins
         self._seed = seed
         self._network = network
         self._stored: dict[RequestId, tuple[bytes, tuple[Reply, ...]]] = {}
@@ -269,6 +271,7 @@ class ScriptedNode:
     async def _generate(
         self, ask: Ask, offer: ModelOffer, fault: Fault | None, backing: int
     ) -> AsyncIterator[Reply]:
+        self._begins(ask)
         await asyncio.sleep(self.think)
         match fault:
             case Fault.DIES_BEFORE_FIRST_TOKEN:

@@ -6,6 +6,7 @@ them is other people's: only the entry of the server's name is started.
 
 import asyncio
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,7 +16,15 @@ from typing import Any, Final
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
-from ricochet_cli.mcp_server.editors import FOLDER, LAYOUTS, Editor, Scope, scopes, settings_file
+from ricochet_cli.mcp_server.editors import (
+    FOLDER,
+    LAYOUTS,
+    NAME,
+    Editor,
+    Scope,
+    scopes,
+    settings_file,
+)
 from ricochet_cli.mcp_server.installing import read, servers
 from ricochet_cli.mcp_server.toolbox import TOOLS
 from ricochet_protocol.errors import RicochetError
@@ -45,7 +54,7 @@ async def examine(
                 here.append(failure(about, error))
                 continue
             if entry is not None:
-                again = f"{_install(editor, scope)} --replace"
+                again = _install(editor, scope, name, replace=True)
                 here.append(await _tried(about, path, entry, again, project, seconds))
         if not here and wanted:
             here.append(_missing(editor, name))
@@ -63,13 +72,20 @@ async def examine(
 
 
 def _missing(editor: Editor, name: str) -> Finding:
-    mend = _install(editor, scopes(editor)[0])
+    mend = _install(editor, scopes(editor)[0], name)
     return Finding(editor.value, "fail", f"it is not told of a server {name!r}", mend)
 
 
-def _install(editor: Editor, scope: Scope) -> str:
-    user = " --user" if scope is Scope.USER else ""
-    return f"ricochet mcp install --editor {editor.value}{user}"
+def _install(editor: Editor, scope: Scope, name: str, *, replace: bool = False) -> str:
+    """The command that writes the entry; what it takes for granted is left out."""
+    words = ["ricochet", "mcp", "install", "--editor", editor.value]
+    if scope is not scopes(editor)[0]:
+        words.append("--user")
+    if name != NAME:
+        words += ["--name", name]
+    if replace:
+        words.append("--replace")
+    return shlex.join(words)
 
 
 async def _tried(

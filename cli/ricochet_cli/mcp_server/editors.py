@@ -15,6 +15,8 @@ from ricochet_cli.mcp_server.toolbox import Tier
 from ricochet_protocol.errors import UsageError
 
 FOLDER: Final = "${workspaceFolder}"
+NAME: Final = "ricochet"
+"""What the server is called where nobody says otherwise."""
 
 
 class Editor(StrEnum):
