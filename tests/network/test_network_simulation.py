@@ -17,7 +17,8 @@ from ricochet_protocol.ids import Address
 from ricochet_protocol.messages import Request
 
 FIRST = (1, 2, 3)
-SIZES = [9, pytest.param(50, marks=pytest.mark.deep), pytest.param(200, marks=pytest.mark.deep)]
+LONG = (pytest.mark.deep, pytest.mark.timeout(600))
+SIZES = [9, pytest.param(50, marks=pytest.mark.deep), pytest.param(200, marks=LONG)]
 
 
 async def grown(s: Simulation, size: int) -> None:
@@ -77,9 +78,7 @@ async def churned(seed: int, size: int, seconds: int) -> tuple[list[tuple[float,
         return s.events, [link.received for link in links]
 
 
-@pytest.mark.parametrize(
-    ("size", "seconds"), [(6, 4), pytest.param(200, 30, marks=pytest.mark.deep)]
-)
+@pytest.mark.parametrize(("size", "seconds"), [(6, 4), pytest.param(200, 30, marks=LONG)])
 def test_churn_ends_in_true_directories_and_its_seed_replays_it(size: int, seconds: int) -> None:
     first = run_virtual(churned(7, size, seconds))
     if size < 100:
@@ -117,7 +116,7 @@ def test_gossip_that_loses_half_its_messages_still_converges(
     [
         (9, False),
         pytest.param(9, True, marks=pytest.mark.deep),
-        pytest.param(100, False, marks=pytest.mark.deep),
+        pytest.param(100, False, marks=LONG),
     ],
 )
 def test_a_partition_makes_two_networks_and_heals(size: int, bootstrap_lives: bool) -> None:
