@@ -515,12 +515,13 @@ async def watch_network(
 
 @contextmanager
 def _peer_key(home: Path) -> Iterator[bytes]:
-    """The home's peer identity, or one of its own for a run beside another: nodes keep one
-    connection a peer, so two processes with one identity would cut each other off."""
+    """The identity of this home's runs, or a new one for a run beside another: nodes keep one
+    connection a peer, so two processes with one identity would cut each other off. It is never
+    that of the home's node, whose owner may run chains while it serves."""
     from ricochet_settlement.file_lock import locked
     from ricochet_settlement.hot_key import load_or_create, new_key
 
-    path = home / "peer.key"
+    path = home / "subscriber.key"
     with ExitStack() as held:
         try:
             held.enter_context(locked(path, wait=0))

@@ -27,6 +27,7 @@ _SECRETS: Final = (
     WALLET,
     "session.key",
     "peer.key",
+    "subscriber.key",
     "keys.json",
     "redaction.key",
     "api_keys.json",

@@ -1,4 +1,4 @@
-"""Keys that a running process uses without a passphrase: `session.key` and `peer.key`.
+"""Keys that a running process uses without a passphrase: `session.key` and peer identities.
 
 The file is 64 hex digits and a line feed, mode 0600, and is never overwritten. Both kinds of key
 have the same form: every 32 bytes are an Ed25519 seed, and those made here are also a valid

@@ -129,6 +129,41 @@ def test_an_owner_comes_to_a_serving_node(kept: Kept, spoken: str, tmp_path: Pat
     assert code == 0 and KEYS[0] not in shown, shown
 
 
+def test_who_is_both_serves_and_runs_from_one_home(kept: Kept, tmp_path: Path) -> None:
+    home, document = tmp_path / "both", tmp_path / "document.txt"
+    document.write_text("This text is about doing both. " * 200)
+    steps = init(home, "en", kept.network_file, "both")
+    assert [" ".join(step.split()[1:3]) for step in steps] == [
+        *("dev faucet", "subscribe --plan", "keys add", "node offer", "node start", "chain run")
+    ]
+    phrase, secret = tmp_path / "phrase", tmp_path / "key"
+    phrase.write_text(PHRASE)
+    secret.write_text(KEYS[0])
+    unlocked = {"RICOCHET_PASSPHRASE_FILE": str(phrase)}
+    provider = ("openai-compatible", "--name", "ollama", "--url", kept.provider.url)
+    for words in (
+        steps[0].split()[1:],
+        steps[1].split()[1:],
+        ["keys", "add", *provider, "--file", str(secret)],
+        steps[3].replace("MODEL", "own-model").split()[1:],
+    ):
+        done = ricochet(*words, home=home, **unlocked)
+        assert done.returncode == 0, (words, done.stderr)
+    with on_terminal(*steps[4].split()[1:], home=home, **unlocked) as node:
+        node.timeout = PATIENCE
+        node.expect(r"/ip4/127\.0\.0\.1/tcp/\d+")
+        until(lambda: _offers(home) == ["own-model"], "the node to answer", PATIENCE)
+        words = steps[5].replace("FILE", str(document)).split()[1:]
+        done = ricochet(*words, "--model", "own-model", "--json", home=home)
+        assert done.returncode == 0, done.stderr
+        looked = json.loads(ricochet("doctor", "--json", home=home).stdout)
+        assert all(one["state"] != "fail" for one in looked), looked
+        served = json.loads(ricochet("node", "stats", "--json", home=home).stdout)
+        node.sendintr()
+        assert ended(node)[0] == 0
+    assert served["all"]["requests"], "its own node served the run"
+
+
 def _offers(home: Path) -> list[str]:
     asked = ricochet("node", "status", "--json", home=home)
     if asked.returncode:
