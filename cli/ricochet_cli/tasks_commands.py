@@ -124,6 +124,11 @@ def list_all(
     if not tasks:
         _say_no_tasks()
         return
+    if wrong := dependencies.problems(tasks):
+        say(
+            "{count} ids or dependencies cannot be right: see `ricochet tasks deps validate`.",
+            count=len(wrong),
+        )
     if not found:
         say(
             "None of {count} tasks fits: `ricochet tasks list` shows all.",

@@ -88,6 +88,51 @@ def test_hostile_text_is_shown_safely_and_kept(
     assert tasks(capsys, "deps", "validate") == []
 
 
+def test_twins_are_told_of_and_neither_is_taken_for_the_other(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    tasks(capsys, "add", "One")
+    tasks(capsys, "add", "Other")
+    file = folder / ".ricochet" / "tasks.json"
+    file.write_text(file.read_text().replace('"id": 2', '"id": "1"'))
+    written = file.read_bytes()
+    assert main(["tasks", "list"]) == 0
+    shown = capsys.readouterr()
+    assert "One" in shown.out and "Other" in shown.out
+    assert "1 ids or dependencies cannot be right" in shown.err and "deps validate" in shown.err
+    error = tasks(capsys, "edit", "1", "--title", "Which?", code=2)["error"]
+    assert error["code"] == "task_ambiguous" and "deps fix" in error["hint"]
+    assert file.read_bytes() == written
+    tasks(capsys, "deps", "fix")
+    assert [one["id"] for one in tasks(capsys, "list")] == ["1", "2"]
+    assert main(["tasks", "list"]) == 0 and not capsys.readouterr().err
+
+
+def test_a_huge_description_is_kept_whole_and_shown_on_one_line(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    text = "far too long " * 250_000
+    (folder / "long.txt").write_text(text)
+    tasks(capsys, "add", "x" * 100_000, "--details-file", "long.txt")
+    assert tasks(capsys, "show", "1")["task"]["details"] == text
+    assert main(["tasks", "list"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 140
+
+
+def test_what_could_not_be_read_again_is_not_written(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ricochet_orchestrator.tasks import task_file
+
+    tasks(capsys, "add", "One")
+    file = folder / ".ricochet" / "tasks.json"
+    written = file.read_bytes()
+    monkeypatch.setattr(task_file, "MAX_FILE", len(written) + 1000)
+    error = tasks(capsys, "add", "Two", "--details", "word " * 1000, code=2)["error"]
+    assert error["code"] == "tasks_too_large" and file.read_bytes() == written
+    tasks(capsys, "add", "Two", "--details", "word")
+
+
 def test_a_thousand_tasks_are_listed_at_once(folder: Path) -> None:
     items = [
         {"id": n, "title": f"Task {n}", "status": "pending", "details": "word " * 100,

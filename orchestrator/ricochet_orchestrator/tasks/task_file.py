@@ -23,8 +23,9 @@ FILE: Final = "tasks.json"
 VERSION: Final = 1
 MAX_DEPTH: Final = 128
 """A task file needs six levels; metadata may bring its own."""
-MAX_FILE: Final = 64 * 1024 * 1024
-"""Ten thousand tasks of ordinary size have a tenth of that."""
+MIB: Final = 1024 * 1024
+MAX_FILE: Final = 64 * MIB
+"""Ten thousand tasks of ordinary size have a tenth of that. No more is written than is read."""
 
 
 def path_of(project: Path) -> Path:
@@ -56,6 +57,12 @@ def changing(project: Path) -> Iterator[Book]:
         for tag in book.tags.values():
             settle(tag["tasks"])
         after = _written(book)
+        if len(after) > MAX_FILE:
+            raise UsageError(
+                "tasks_too_large",
+                f"{path} would be larger than {MAX_FILE // MIB} MiB.",
+                "Nothing was changed. Keep long texts in files, and name those in the task.",
+            )
         if after != before:
             place(path, after)
 
@@ -103,7 +110,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise invalid(path, f"cannot be read: {error.strerror}") from None
     if len(data) > MAX_FILE:
-        raise invalid(path, f"is larger than {MAX_FILE // 1024 // 1024} MiB")
+        raise invalid(path, f"is larger than {MAX_FILE // MIB} MiB")
     try:
         text = data.decode("utf-8-sig")
         if is_nested_beyond(text, MAX_DEPTH):
