@@ -23,9 +23,9 @@ def doctor(
 ) -> None:
     """Check everything on this machine, and name the command that mends what is wrong.
 
-    Program, home folder, network, wallet, chain, settings of this folder, subscription, models and,
-    where there is one, the node. It spends nothing and asks for no passphrase; it ends with code 1
-    when something has to be mended.
+    Program, home folder, network, wallet, chain, settings of this folder, subscription, models,
+    editors that are told of the MCP server and, where there is one, the node. It spends nothing and
+    asks for no passphrase; it ends with code 1 when something has to be mended.
     """
     import asyncio
 
@@ -35,6 +35,7 @@ def doctor(
 
 
 async def _examine(home: Path, offline: bool) -> "dict[str, tuple[Finding, ...]]":
+    from ricochet_cli.mcp_server.entries import look
     from ricochet_node.doctor import examine_node, is_set_up
     from ricochet_orchestrator.doctor import examine_subscriber
     from ricochet_settlement.examining import examine_basis
@@ -46,6 +47,7 @@ async def _examine(home: Path, offline: bool) -> "dict[str, tuple[Finding, ...]]
         "program": (versions(installed()),),
         "home": basis.findings,
         "subscriber": subscriber,
+        "editors": look(Path.cwd()),
         "node": await examine_node(home, basis) if owner else (),
     }
 

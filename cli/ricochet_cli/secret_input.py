@@ -64,7 +64,7 @@ def unlock_wallet(home: Path, file: Path | None) -> bytes:
     return unlock(wallet, passphrase(file, opens=wallet))
 
 
-def key(what: str, stdin: bool, file: Path | None) -> str:
+def key(what: str, stdin: bool, file: Path | None, *, options: str = "--stdin or --file") -> str:
     """A key from `file`, standard input or a hidden prompt; ConfigurationError `no_key`.
 
     UsageError when both are given.
@@ -79,7 +79,7 @@ def key(what: str, stdin: bool, file: Path | None) -> str:
         raise ConfigurationError(
             "no_key",
             f"a {what} is needed and there is no terminal to ask on",
-            "use --stdin or --file",
+            f"use {options}",
         )
     answer: str = typer.prompt(what.capitalize(), hide_input=True, err=True)
     return answer

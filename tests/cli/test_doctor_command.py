@@ -22,6 +22,8 @@ ACCOUNT = Address("0x" + "a" * 40)
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user" / "config"))
     monkeypatch.setenv("RICOCHET_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
@@ -63,6 +65,32 @@ def test_what_cannot_be_used_is_named_with_its_file(
     assert str(project / "tasks.json") in found["subscriber", "tasks"]["message"]
     assert found["home", "secrets"]["mend"] == f"chmod 700 {home}"
     assert found["node", "offers"]["state"] == "fail"
+
+
+def test_what_editors_are_told_is_looked_at_and_not_started(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not any(part == "editors" for part, _ in doctor(capsys, 1)), "no editor was told"
+    assert main(["mcp", "install", "--editor", "cursor"]) == 0
+    (tmp_path / ".zed").mkdir()
+    (tmp_path / ".zed" / "settings.json").write_text("{")
+    trap = tmp_path / "trap"
+    trap.write_text("#!/bin/sh\ntouch started\n")
+    trap.chmod(0o700)
+    (tmp_path / ".vscode").mkdir()
+    settings = tmp_path / ".vscode" / "mcp.json"
+    settings.write_text(json.dumps({"servers": {"ricochet": {"command": str(trap)}}}))
+    capsys.readouterr()
+    found = doctor(capsys, 1)
+    assert found["editors", "cursor (project)"]["state"] == "ok"
+    assert "mcp doctor" in found["editors", "cursor (project)"]["message"]
+    assert found["editors", "zed (project)"]["state"] == "fail"
+    assert found["editors", "vscode (project)"]["state"] == "ok"
+    assert not (tmp_path / "started").exists()
+    trap.unlink()
+    gone = doctor(capsys, 1)["editors", "vscode (project)"]
+    assert gone["state"] == "fail" and "there is no program" in gone["message"]
+    assert gone["mend"] == "ricochet mcp install --editor vscode --replace"
 
 
 def test_people_see_marks_and_what_to_do(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

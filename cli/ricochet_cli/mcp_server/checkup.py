@@ -6,7 +6,6 @@ them is other people's: only the entry of the server's name is started.
 
 import asyncio
 import os
-import shlex
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,19 +15,10 @@ from typing import Any, Final
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
-from ricochet_cli.mcp_server.editors import (
-    FOLDER,
-    LAYOUTS,
-    NAME,
-    Editor,
-    Scope,
-    scopes,
-    settings_file,
-)
-from ricochet_cli.mcp_server.installing import read, servers
+from ricochet_cli.mcp_server.editors import Editor, scopes
+from ricochet_cli.mcp_server.entries import Entry, Launch, entries, installation
 from ricochet_cli.mcp_server.toolbox import TOOLS
-from ricochet_protocol.errors import RicochetError
-from ricochet_protocol.findings import Finding, failure
+from ricochet_protocol.findings import Finding
 
 SECONDS: Final = 30.0
 SLOW: Final = 5.0
@@ -44,18 +34,10 @@ async def examine(
     that was asked for, also that it has none."""
     found: list[Finding] = []
     for editor in wanted or tuple(Editor):
-        here: list[Finding] = []
-        for scope in scopes(editor):
-            path = settings_file(editor, scope, project)
-            about = f"{editor.value} ({scope.value})"
-            try:
-                entry = servers(read(path), LAYOUTS[editor].key).get(name)
-            except RicochetError as error:
-                here.append(failure(about, error))
-                continue
-            if entry is not None:
-                again = _install(editor, scope, name, replace=True)
-                here.append(await _tried(about, path, entry, again, project, seconds))
+        here = [
+            one if isinstance(one, Finding) else await _tried(one, project, seconds)
+            for one in entries((editor,), project, name)
+        ]
         if not here and wanted:
             here.append(_missing(editor, name))
         found += here
@@ -72,40 +54,27 @@ async def examine(
 
 
 def _missing(editor: Editor, name: str) -> Finding:
-    mend = _install(editor, scopes(editor)[0], name)
+    mend = installation(editor, scopes(editor)[0], name)
     return Finding(editor.value, "fail", f"it is not told of a server {name!r}", mend)
 
 
-def _install(editor: Editor, scope: Scope, name: str, *, replace: bool = False) -> str:
-    """The command that writes the entry; what it takes for granted is left out."""
-    words = ["ricochet", "mcp", "install", "--editor", editor.value]
-    if scope is not scopes(editor)[0]:
-        words.append("--user")
-    if name != NAME:
-        words += ["--name", name]
-    if replace:
-        words.append("--replace")
-    return shlex.join(words)
-
-
-async def _tried(
-    about: str, path: Path, entry: Any, again: str, project: Path, seconds: float
-) -> Finding:
+async def _tried(entry: Entry, project: Path, seconds: float) -> Finding:
+    about, path, again = entry.about, entry.path, entry.again
     try:
-        parameters = _parameters(entry, project)
+        launch = entry.launch(project)
     except ValueError as error:
         return Finding(about, "fail", f"{path}: {error}", again)
     begin = time.monotonic()
     with tempfile.TemporaryFile("w+", errors="replace") as log:
         try:
-            names = await _tools(parameters, log, seconds)
+            names = await _tools(launch, log, seconds)
         except Exception as error:
             # The client raises groups of whatever its tasks met; all of it means the same here.
             log.seek(0)
             said = " ".join(log.read(64 * 1024).split())[-WORDS:]
             what = "it did not answer in time" if isinstance(error, TimeoutError) else _cause(error)
             words = f"{what}; it said: {said}" if said else what
-            return Finding(about, "fail", f"{parameters.command}: {words}", again)
+            return Finding(about, "fail", f"{launch.command}: {words}", again)
     took = time.monotonic() - begin
     text = f"{path}: {len(names)} tools in {took:.1f} s"
     if not set(names) & set(TOOLS):
@@ -116,30 +85,18 @@ async def _tried(
     return Finding(about, "ok", text)
 
 
-async def _tools(parameters: StdioServerParameters, log: Any, seconds: float) -> list[str]:
+async def _tools(launch: Launch, log: Any, seconds: float) -> list[str]:
+    parameters = StdioServerParameters(
+        command=launch.command,
+        args=launch.args,
+        env={**os.environ, **launch.env},
+        cwd=launch.folder,
+    )
     async with (
         asyncio.timeout(seconds),
         Client(stdio_client(parameters, errlog=log)) as client,
     ):
         return [one.name for one in (await client.list_tools()).tools]
-
-
-def _parameters(entry: Any, project: Path) -> StdioServerParameters:
-    """How the editor would start it; ValueError."""
-    if not isinstance(entry, dict):
-        raise ValueError("the entry is not an object")
-    command, words, extra = entry.get("command"), entry.get("args", []), entry.get("env") or {}
-    if not isinstance(command, str):
-        raise ValueError("the entry has no command; a server by URL is not checked")
-    if not (isinstance(words, list) and all(isinstance(one, str) for one in words)):
-        raise ValueError("`args` is not a list of texts")
-    if not (isinstance(extra, dict) and all(isinstance(one, str) for one in extra.values())):
-        raise ValueError("`env` is not an object of texts")
-    folder = str(project.absolute())
-    filled = [one.replace(FOLDER, folder) for one in words]
-    return StdioServerParameters(
-        command=command, args=filled, env={**os.environ, **extra}, cwd=folder
-    )
 
 
 def _cause(error: BaseException) -> str:
