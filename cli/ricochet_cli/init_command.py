@@ -132,7 +132,7 @@ def _wallet(
         return None, False
     if file is not None and wallet.is_keystore(file):
         return wallet.import_keystore(target, file, passphrase(passphrase_file)), False
-    secret = key(t("private key"), False, file, options="--wallet-file")
+    secret = key(t("private key"), False, file, options=("--wallet-file",))
     private = wallet.parse_key(secret)
     return wallet.import_key(target, private, passphrase(passphrase_file, new=True)), False
 

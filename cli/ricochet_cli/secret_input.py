@@ -64,7 +64,12 @@ def unlock_wallet(home: Path, file: Path | None) -> bytes:
     return unlock(wallet, passphrase(file, opens=wallet))
 
 
-def key(what: str, stdin: bool, file: Path | None, *, options: str = "--stdin or --file") -> str:
+def key(
+    what: str,
+    stdin: bool,
+    file: Path | None,
+    options: tuple[str, ...] = ("--stdin", "--file"),
+) -> str:
     """A key from `file`, standard input or a hidden prompt; ConfigurationError `no_key`.
 
     UsageError when both are given.
@@ -79,7 +84,7 @@ def key(what: str, stdin: bool, file: Path | None, *, options: str = "--stdin or
         raise ConfigurationError(
             "no_key",
             f"a {what} is needed and there is no terminal to ask on",
-            f"use {options}",
+            f"give one of: {', '.join(options)}",
         )
     answer: str = typer.prompt(what.capitalize(), hide_input=True, err=True)
     return answer
