@@ -94,7 +94,7 @@ def report_text(report: "NetworkReport") -> str:
 def _rows(one: "SeenPeer") -> list[tuple[str, ...]]:
     from ricochet_cli.progress_view import short
 
-    reached = "no" if one.link is None else "yes"
+    reached = t("over a relay") if one.relayed else t("no") if one.link is None else t("yes")
     ping = "-" if one.latency is None else t("{ms:.1f} ms", ms=1000 * one.latency)
     first = (short(one.peer), reached, ping)
     offers: list[tuple[str, ...]] = [

@@ -131,9 +131,13 @@ def start(
     )
 
 
-def _reach(reached: bool | None) -> str:
+def _reach(reached: bool | None, relays: int) -> str:
     if reached:
         return t("reach     other peers can dial it")
+    if relays:
+        return t(
+            "reach     through relays ({count}): others cannot dial it themselves", count=relays
+        )
     if reached is None:
         return t("reach     no other peer has tried to dial it yet")
     return t("reach     others cannot dial it: `ricochet node doctor` says what to do")
@@ -156,7 +160,7 @@ def status(home: Home, as_json: AsJson = False) -> None:
     )
     for text in state["addresses"]:
         typer.echo(t("address   {address}", address=text))
-    typer.echo(_reach(state["reached"]))
+    typer.echo(_reach(state["reached"], len(state["relays"])))
     rows = [
         (
             offer["model"],

@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 class Gossip:
-    """Keeps `directory` in step with those of the peers that `links` returns.
+    """Keeps `directory` in step with those of the peers that `links` returns, none over a relay.
 
     `clock` tells Unix seconds, `news` is called when the directory has changed, `returned` with a
     peer that is back by the word of others only, `refused` tells whose adverts are not wanted, and

@@ -1,58 +1,49 @@
 """The real network: TCP, Noise and yamux of libp2p, one persistent stream for each connection.
 
-This is the only module that imports libp2p, whose import takes a second. It uses libp2p's
+Only the modules named `libp2p_*` import libp2p, which takes a second. This one uses libp2p's
 protocols (multistream-select, Noise, yamux) without its host and swarm; ADR 002 says why. Nothing
 but Noise and yamux is ever offered, so an unencrypted connection cannot come about. The peer id is
 that of the Ed25519 seed, and Noise proves the other's before a byte of ours is read.
 
-Everything named `_trio_*` runs in the trio thread. A connection's writer is cancelled only with
-the connection, since a cancelled write ruins it; a write that makes no progress by its deadline
-ends it. A peer has `HANDSHAKE` seconds to become a connection; one that fails disturbs no other.
+Everything named `_trio_*` runs in the trio thread. A peer has `HANDSHAKE` seconds to become a
+connection; one that fails disturbs no other. A connection may run over a circuit of another one
+(`libp2p_relay`): it is secured like any, from end to end.
 """
 
 import asyncio
 import logging
 import re
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import trio
-from libp2p.abc import IMuxedConn, IMuxedStream, ISecureConn
+from libp2p.abc import IMuxedStream, IRawConnection, ISecureConn
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.peer.id import ID
-from libp2p.protocol_muxer.exceptions import MultiselectError
-from libp2p.protocol_muxer.multiselect import Multiselect
-from libp2p.protocol_muxer.multiselect_client import MultiselectClient
-from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as Noise
-from libp2p.stream_muxer.exceptions import MuxedConnError, MuxedStreamError
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.transport.upgrader import TransportUpgrader
 from trio import TaskStatus  # type: ignore[attr-defined]  # public, but not in trio's stubs' list
 
-from ricochet_network.bridge import AsyncioSignal, Pipe, TrioSignal, TrioThread
+from ricochet_network.bridge import TrioThread
 from ricochet_network.door_guard import DoorGuard, Visit
+from ricochet_network.libp2p_connection import Libp2pConnection, trio_pump
+from ricochet_network.libp2p_relay import Relay, called_untrusted, connect, reserve
+from ricochet_network.libp2p_streams import HANDSHAKE, Carrier, Handle, SharedStream
+from ricochet_network.relay_book import RelayLimits
+from ricochet_protocol.circuit import HOP, STOP
 from ricochet_protocol.errors import LocalFault, RemoteCode, RemoteFault
-from ricochet_protocol.framing import FrameDecoder, encode_frame
 from ricochet_protocol.ids import PeerId, peer_public_key
 from ricochet_protocol.ports import Connection
 from ricochet_protocol.signing import peer_of
 
-PROTOCOL: Final = TProtocol("/ricochet/rpc/1")
-HANDSHAKE: Final = 5.0
-"""Seconds from TCP to an open stream; on loopback it takes 20 ms."""
-WRITE_DEADLINE: Final = 10.0
-"""Seconds one write may take; yamux itself gives up after 5 at zero window."""
-LINGER: Final = 1.0
-"""Seconds for the other side to close too, so that the last frames are read and not cut off."""
-READ: Final = 64 * 1024
 _ADDRESS = re.compile(r"/(?:ip4|ip6|dns|dns4|dns6)/([^/]+)/tcp/(\d{1,5})(?:/p2p/[^/]+)?")
 _log = logging.getLogger(__name__)
 # libp2p reports as errors what strangers get wrong; what matters of it is logged here.
@@ -60,51 +51,29 @@ logging.getLogger("libp2p").setLevel(logging.CRITICAL)
 
 
 class _Secured(NamedTuple):
-    tcp: trio.SocketStream
+    """A connection whose other end has proved itself, and how what is below it is closed."""
+
     connection: ISecureConn
+    close: Callable[[], Awaitable[None]]
+    host: str = ""
 
 
-class Libp2pConnection:
-    """The asyncio side of one connection; implements `ports.Connection`."""
-
-    def __init__(self, remote: PeerId, dialled: bool, thread: TrioThread) -> None:
-        self.remote = remote
-        self.dialled = dialled
-        self.host = ""
-        here, there = AsyncioSignal, TrioSignal
-        self.outgoing = Pipe(readable=there(thread.token), writable=here(thread.loop))
-        self.incoming = Pipe(readable=here(thread.loop), writable=there(thread.token))
-        self._decoder = FrameDecoder()
-        self._frames: deque[bytes] = deque()
-        self._closed = False
-
-    async def send(self, payload: bytes) -> None:
-        if not await self.outgoing.put(encode_frame(payload)):
-            raise _disconnected()
-
-    async def receive(self) -> bytes:
-        while not self._closed:
-            if self._frames:
-                return self._frames.popleft()
-            data = await self.incoming.take()
-            if not data:
-                break
-            self._frames.extend(self._decoder.feed_untrusted(data))
-        raise _disconnected()
-
-    async def close(self) -> None:
-        self._closed = True
-        self.outgoing.close()
-        self.incoming.close()
+_Secure = Callable[[], Awaitable[_Secured]]
 
 
 class Libp2pTransport:
     """Implements `ports.Transport`. `seed` is the peer's 32-byte Ed25519 seed.
 
-    `listen` are multiaddrs `/ip4|ip6/HOST/tcp/PORT`; port 0 takes a free one.
+    `listen` are multiaddrs `/ip4|ip6/HOST/tcp/PORT`; port 0 takes a free one. `relay` is what it
+    does for peers that cannot be dialled, None for nothing.
     """
 
-    def __init__(self, seed: bytes, listen: Sequence[str] = ("/ip4/127.0.0.1/tcp/0",)) -> None:
+    def __init__(
+        self,
+        seed: bytes,
+        listen: Sequence[str] = ("/ip4/127.0.0.1/tcp/0",),
+        relay: RelayLimits | None = None,
+    ) -> None:
         self.peer = peer_of(seed)
         self._listen = tuple(listen)
         self._addresses: tuple[str, ...] = ()
@@ -116,6 +85,12 @@ class Libp2pTransport:
         self._thread = TrioThread()
         self._accepting: set[asyncio.Task[None]] = set()
         self._guard = DoorGuard()
+        self._handlers: dict[str, Handle] = {STOP: self._trio_called}
+        self._relay = Relay(relay, self._trio_carrier) if relay else None
+        if self._relay is not None:
+            self._handlers[HOP] = self._relay.serve
+        self._carriers: dict[PeerId, list[Carrier]] = {}
+        self._reserved: set[PeerId] = set()
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -132,11 +107,25 @@ class Libp2pTransport:
 
     async def dial(self, addresses: Sequence[str], peer: PeerId) -> Connection:
         targets = [target for address in addresses if (target := _target(address))]
-        if not self._thread.running or not targets or peer == self.peer:
+        if not targets:
+            raise _unreachable(peer)
+        return await self._dial(peer, None, partial(self._trio_first, targets, peer))
+
+    async def dial_over(self, relay: PeerId, peer: PeerId) -> Connection:
+        return await self._dial(peer, relay, partial(self._trio_over, relay, peer))
+
+    async def reserve(self, relay: PeerId) -> float:
+        if not self._thread.running:
+            raise _unreachable(relay)
+        return await self._thread.call(self._trio_reserve, relay)
+
+    async def _dial(self, peer: PeerId, relay: PeerId | None, secure: _Secure) -> Connection:
+        if not self._thread.running or peer == self.peer:
             raise _unreachable(peer)
         connection = Libp2pConnection(peer, True, self._thread)
+        connection.relay = relay
         try:
-            await self._thread.call(self._trio_dial, targets, connection)
+            await self._thread.call(self._trio_dial, secure, connection)
         except BaseException:
             # Also when we were cancelled at the moment the other side answered.
             await connection.close()
@@ -192,17 +181,11 @@ class Libp2pTransport:
 
         def begin(connection: Libp2pConnection) -> None:
             visit.enter()
-            self._thread.loop.call_soon_threadsafe(self._begin, connection)
+            connection.host = _source(tcp)
+            self._trio_begin(connection)
 
         try:
-            with trio.fail_after(HANDSHAKE) as handshake:
-                raw = RawConnection(TrioTCPStream(tcp), False)
-                secured = await self._upgrader.upgrade_security(raw, False)
-                remote = PeerId(str(secured.get_remote_peer()))
-                peer_public_key(remote)
-                connection = Libp2pConnection(remote, False, self._thread)
-                connection.host = _source(tcp)
-                await self._trio_carry(_Secured(tcp, secured), connection, handshake, begin)
+            await self._trio_answer(RawConnection(TrioTCPStream(tcp), False), None, None, begin)
         except Exception as error:  # libp2p fails in many ways on what strangers send
             _log.info("an incoming connection failed: %s", type(error).__name__)
         finally:
@@ -215,6 +198,33 @@ class Libp2pTransport:
         except OSError:  # it has gone already
             return None
         return self._guard.knock(source, trio.current_time())
+
+    async def _trio_called(self, carrier: Carrier, stream: SharedStream) -> None:
+        """A relay says that a peer calls over it."""
+        caller = await called_untrusted(stream, carrier.remote in self._reserved)
+        if caller is not None:
+            await self._trio_answer(stream, caller, carrier.remote, self._trio_begin)
+
+    async def _trio_answer(
+        self,
+        raw: IRawConnection,
+        expected: PeerId | None,
+        relay: PeerId | None,
+        begin: Callable[[Libp2pConnection], None],
+    ) -> None:
+        """Carry a connection that another peer has dialled."""
+        with trio.fail_after(HANDSHAKE) as handshake:
+            secured = await self._upgrader.upgrade_security(raw, False)
+            remote = PeerId(str(secured.get_remote_peer()))
+            peer_public_key(remote)
+            if expected is not None and remote != expected:
+                raise RemoteFault(RemoteCode.GARBAGE, "a relay that lies about who calls")
+            connection = Libp2pConnection(remote, False, self._thread)
+            connection.relay = relay
+            await self._trio_carry(secured, connection, handshake, begin)
+
+    def _trio_begin(self, connection: Libp2pConnection) -> None:
+        self._thread.loop.call_soon_threadsafe(self._begin, connection)
 
     def _begin(self, connection: Libp2pConnection) -> None:
         task = asyncio.create_task(self._own(connection))
@@ -231,16 +241,11 @@ class Libp2pTransport:
 
     # Outgoing connections.
 
-    async def _trio_dial(
-        self, targets: list[tuple[str, int]], connection: Libp2pConnection
-    ) -> None:
-        await self._thread.nursery.start(self._trio_outgoing, targets, connection)
+    async def _trio_dial(self, secure: _Secure, connection: Libp2pConnection) -> None:
+        await self._thread.nursery.start(self._trio_outgoing, secure, connection)
 
     async def _trio_outgoing(
-        self,
-        targets: list[tuple[str, int]],
-        connection: Libp2pConnection,
-        task_status: TaskStatus[None],
+        self, secure: _Secure, connection: Libp2pConnection, task_status: TaskStatus[None]
     ) -> None:
         established = False
 
@@ -252,16 +257,17 @@ class Libp2pTransport:
         secured: _Secured | None = None
         try:
             with trio.fail_after(HANDSHAKE) as handshake:
-                secured = await self._trio_first(targets, connection.remote)
-                connection.host = _source(secured.tcp)
-                await self._trio_carry(secured, connection, handshake, begin)
+                secured = await secure()
+                connection.host = secured.host
+                await self._trio_carry(secured.connection, connection, handshake, begin)
         except Exception as error:  # libp2p fails in many ways on what strangers send
             _log.info("an outgoing connection failed: %s", type(error).__name__)
             if not established:
-                raise _unreachable(connection.remote) from None
+                busy = isinstance(error, RemoteFault) and error.code == RemoteCode.BUSY
+                raise (error if busy else _unreachable(connection.remote)) from None
         finally:
             if secured is not None:
-                await trio.aclose_forcefully(secured.tcp)
+                await secured.close()
 
     async def _trio_first(self, targets: list[tuple[str, int]], peer: PeerId) -> _Secured:
         """The first of the targets that proves to be `peer`; all are tried at once."""
@@ -276,7 +282,7 @@ class Libp2pTransport:
             for host, port in targets:
                 nursery.start_soon(attempt, host, port)
         for surplus in found[1:]:
-            await trio.aclose_forcefully(surplus.tcp)
+            await surplus.close()
         if not found:
             raise _unreachable(peer)
         return found[0]
@@ -289,7 +295,8 @@ class Libp2pTransport:
             return None
         try:
             raw = RawConnection(TrioTCPStream(tcp), True)
-            secured = _Secured(tcp, await self._upgrader.upgrade_security(raw, True, peer))
+            connection = await self._upgrader.upgrade_security(raw, True, peer)
+            secured = _Secured(connection, partial(trio.aclose_forcefully, tcp), _source(tcp))
         except Exception as error:  # also a wrong peer: the handshake names it
             _log.info("a handshake failed: %s", type(error).__name__)
         finally:
@@ -300,15 +307,63 @@ class Libp2pTransport:
     async def _trio_probe(self, host: str, port: int, peer: PeerId) -> bool:
         with trio.move_on_after(HANDSHAKE):
             if secured := await self._trio_secure(host, port, ID.from_base58(peer)):
-                await trio.aclose_forcefully(secured.tcp)
+                await secured.close()
                 return True
         return False
+
+    # Circuits.
+
+    def _trio_carrier(self, peer: PeerId) -> Carrier | None:
+        """The newest connection to a peer that is not over a relay itself."""
+        found = (one for one in reversed(self._carriers.get(peer, ())) if one.direct)
+        return next(found, None)
+
+    async def _trio_over(self, relay: PeerId, peer: PeerId) -> _Secured:
+        if (carrier := self._trio_carrier(relay)) is None:
+            raise _unreachable(peer)
+        stream = await connect(carrier, peer)
+        secured = None
+        try:
+            connection = await self._upgrader.upgrade_security(stream, True, ID.from_base58(peer))
+            secured = _Secured(connection, stream.end)
+            return secured
+        finally:
+            if secured is None:
+                await stream.end()
+
+    async def _trio_reserve(self, relay: PeerId) -> float:
+        if (carrier := self._trio_carrier(relay)) is None:
+            raise _unreachable(relay)
+        held = relay in self._reserved
+        self._reserved.add(relay)
+        done = False
+        try:
+            with trio.fail_after(HANDSHAKE):
+                seconds = await reserve(carrier)
+            done = True
+            return seconds
+        except trio.TooSlowError:
+            raise _unreachable(relay) from None
+        finally:
+            if not (done or held):
+                self._reserved.discard(relay)
+
+    def _trio_carriers_end(self, carrier: Carrier) -> None:
+        carrier.end()
+        left = self._carriers[carrier.remote]
+        left.remove(carrier)
+        if not any(one.direct for one in left):
+            self._reserved.discard(carrier.remote)
+            if self._relay is not None:
+                self._relay.book.gone(carrier.remote)
+        if not left:
+            del self._carriers[carrier.remote]
 
     # Both.
 
     async def _trio_carry(
         self,
-        secured: _Secured,
+        secured: ISecureConn,
         connection: Libp2pConnection,
         handshake: trio.CancelScope,
         begin: Callable[[Libp2pConnection], None],
@@ -316,90 +371,36 @@ class Libp2pTransport:
         """Open the stream within `handshake`, then move bytes until either side closes."""
         try:
             peer = ID.from_base58(connection.remote)
-            muxed = await self._upgrader.upgrade_connection(secured.connection, peer)
-            async with trio.open_nursery() as nursery:
-                # Yamux runs until the connection ends; its stream then reads as ended too.
-                nursery.start_soon(muxed.start)
-                stream = await (_trio_open(muxed) if connection.dialled else _trio_accept(muxed))
-                handshake.deadline = float("inf")
-                nursery.start_soon(_trio_refuse, muxed)
-                begin(connection)
-                await _trio_pump(stream, connection)
-                nursery.cancel_scope.cancel()
+            muxed = await self._upgrader.upgrade_connection(secured, peer)
+            assert isinstance(muxed, Yamux)
+            carrier = Carrier(
+                muxed,
+                connection.remote,
+                self._handlers,
+                self._thread.nursery,
+                direct=connection.relay is None,
+            )
+            self._carriers.setdefault(connection.remote, []).append(carrier)
+            try:
+                async with trio.open_nursery() as nursery:
+                    # Yamux runs until the connection ends; its stream then reads as ended too.
+                    nursery.start_soon(muxed.start)
+                    if connection.dialled:
+                        stream = await carrier.open_calls()
+                        nursery.start_soon(carrier.serve, None)
+                    else:
+                        calls, accepted = trio.open_memory_channel[IMuxedStream](1)
+                        nursery.start_soon(carrier.serve, calls)
+                        stream = await accepted.receive()
+                    handshake.deadline = float("inf")
+                    begin(connection)
+                    await trio_pump(stream, connection)
+                    nursery.cancel_scope.cancel()
+            finally:
+                self._trio_carriers_end(carrier)
         finally:
             connection.outgoing.close()
             connection.incoming.close()
-
-
-async def _trio_open(muxed: IMuxedConn) -> IMuxedStream:
-    await muxed.event_started.wait()
-    stream = await muxed.open_stream()
-    client = MultiselectClient()
-    await client.select_one_of([PROTOCOL], MultiselectCommunicator(_rw(stream)))
-    return stream
-
-
-async def _trio_accept(muxed: IMuxedConn) -> IMuxedStream:
-    """The first stream that asks for our protocol; streams for others are told that it has none.
-
-    A libp2p host opens one to identify us as soon as it is connected, and gives it up when refused.
-    """
-    choose = Multiselect({PROTOCOL: None})
-    while True:
-        stream = await muxed.accept_stream()
-        try:
-            await choose.negotiate(MultiselectCommunicator(_rw(stream)), int(HANDSHAKE))
-        except (MultiselectError, MuxedStreamError):
-            continue
-        return stream
-
-
-async def _trio_refuse(muxed: IMuxedConn) -> None:
-    """Turn away every further stream: a connection carries one, and the rest must not pile up.
-
-    Ends quietly with the connection, so that what has arrived by then is still read.
-    """
-    while True:
-        try:
-            await (await muxed.accept_stream()).reset()
-        except MuxedStreamError:
-            continue
-        except MuxedConnError:
-            return
-
-
-def _rw(stream: IMuxedStream) -> Any:
-    # A muxed stream reads, writes and closes; libp2p's types just do not say so.
-    return stream
-
-
-async def _trio_pump(stream: IMuxedStream, connection: Libp2pConnection) -> None:
-    """Move bytes both ways; when we close, what is queued goes out first."""
-    async with trio.open_nursery() as nursery:
-        ended = trio.Event()
-        nursery.start_soon(_trio_read, stream, connection, ended)
-        while data := await connection.outgoing.take():
-            with trio.fail_after(WRITE_DEADLINE):
-                await stream.write(data)
-        with trio.move_on_after(LINGER):
-            await stream.close()
-            await ended.wait()
-        nursery.cancel_scope.cancel()
-
-
-async def _trio_read(stream: IMuxedStream, connection: Libp2pConnection, ended: trio.Event) -> None:
-    try:
-        while await connection.incoming.put(await stream.read(READ)):
-            pass
-        # We have closed; the rest is read only to see the other side close as well.
-        while await stream.read(READ):
-            pass
-    except Exception as error:  # the ways in which a stream can end
-        _log.debug("a stream ended: %s", type(error).__name__)
-    finally:
-        connection.incoming.close()
-        connection.outgoing.close()
-        ended.set()
 
 
 def _source(tcp: trio.SocketStream) -> str:
@@ -418,10 +419,6 @@ def _target(address: str) -> tuple[str, int] | None:
 def _multiaddr(listener: trio.SocketListener) -> str:
     host, port, *_ = listener.socket.getsockname()
     return f"/ip6/{host}/tcp/{port}" if ":" in host else f"/ip4/{host}/tcp/{port}"
-
-
-def _disconnected() -> RemoteFault:
-    return RemoteFault(RemoteCode.DISCONNECTED, "the connection is closed")
 
 
 def _unreachable(peer: PeerId) -> RemoteFault:

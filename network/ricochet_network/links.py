@@ -3,6 +3,7 @@
 Two peers that dial each other at the same moment get two connections. Both sides then prefer the
 one dialled by the lower peer id, put no new call on the other and close it once it is idle. A
 connection that comes later than that replaces the older one: its peer knows that the old is dead.
+A direct connection is always better than one over a relay.
 
 A dial that fails, or a connection that does not last, postpones the next dial to that peer; until
 then a call fails at once instead of waiting for what has just failed. A peer that is refused gets
@@ -18,23 +19,24 @@ from typing import Final
 import msgspec
 
 from ricochet_network.conduct import Offence
-from ricochet_network.multiplexer import Multiplexer
+from ricochet_network.dialling import DIAL_TIMEOUT, Dialler
+from ricochet_network.multiplexer import IDLE, Multiplexer
 from ricochet_network.quota import RATES, MemoryBudget, Rates
 from ricochet_network.task_owner import TaskOwner
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import PeerId
 from ricochet_protocol.ports import Connection, Transport
 
-DIAL_TIMEOUT: Final = 5.0
-"""Seconds for a dial, its handshakes included; on loopback it takes 10 to 40 ms."""
+OVERALL: Final = 4 * DIAL_TIMEOUT
+"""Seconds for all ways to a peer, waiting for other dials included."""
+IDLE_OVER: Final = 60.0
+"""Seconds without a call after which a connection over a relay is closed: its circuits are few."""
 SIMULTANEOUS: Final = DIAL_TIMEOUT
 """Seconds within which two connections to one peer count as dialled at the same moment."""
 GRACE: Final = 1.0
 """Seconds in which calls that are already under way to a surplus connection arrive."""
 FIRST_DELAY: Final = 0.5
 LAST_DELAY: Final = 30.0
-MAX_DIALS: Final = 16
-"""Dials at once, whoever asked for them."""
 MAX_CONNECTIONS: Final = 3
 """Of one peer: two dialled at the same moment, and one of its life before it was restarted."""
 LASTING: Final = 10.0
@@ -50,6 +52,7 @@ class Link:
         self.multiplexer = multiplexer
         self.peer = connection.remote
         self.host = connection.host
+        self.relay = connection.relay
         self.dialler = dialler
         self.since = since
         self.greeted = asyncio.Event()
@@ -63,9 +66,9 @@ class _Backoff(msgspec.Struct, frozen=True):
 class Links:
     """The connections of one peer.
 
-    `addresses` tells where a peer may be dialled, `greet` runs once on each new link, `lost` is
-    told of a peer without a link after it had one, `unreachable` of a peer that a dial missed or
-    that fell silent; `refused` tells whom to have nothing to do with, `blame` hears what a peer
+    `addresses` tells where a peer may be dialled, `greet` runs once on each new straight link,
+    `lost` is told of a peer that had one and has none, `unreachable` of a peer that a dial missed
+    or that fell silent; `refused` tells whom to have nothing to do with, `blame` hears what a peer
     did wrong.
     """
 
@@ -95,7 +98,7 @@ class Links:
         self._memory = MemoryBudget()
         self._open: Counter[PeerId] = Counter()
         self._running: set[Link] = set()
-        self._dialling = asyncio.Semaphore(MAX_DIALS)
+        self._dialler = Dialler(transport, self.get)
         self._links: dict[PeerId, Link] = {}
         self._dials: dict[PeerId, asyncio.Task[Link | RemoteFault]] = {}
         self._backoffs: dict[PeerId, _Backoff] = {}
@@ -114,10 +117,14 @@ class Links:
         """The link of each connected peer."""
         return tuple(self._links.values())
 
+    def straight(self) -> tuple[Link, ...]:
+        """Those of them that run over no relay."""
+        return tuple(link for link in self._links.values() if link.relay is None)
+
     @property
     def crowded(self) -> bool:
         """Whether dials wait for each other, so that a slow one says nothing of its peer."""
-        return self._dialling.locked()
+        return self._dialler.crowded
 
     def linked(self, peer: PeerId) -> bool:
         """Whether there is a link to a peer."""
@@ -133,8 +140,13 @@ class Links:
         for link in [link for link in self._running if link.peer == peer]:
             await link.multiplexer.close()
 
-    async def get(self, peer: PeerId) -> Link:
-        """The link to a peer, dialled when there is none; RemoteFault `unreachable`, `refused`."""
+    async def get(self, peer: PeerId, relay_addresses: tuple[str, ...] = ()) -> Link:
+        """The link to a peer, dialled when there is none.
+
+        `relay_addresses` are given for a peer that is wanted as a relay: it is dialled there too,
+        and not over another relay. RemoteFault `unreachable`, `refused`, or `busy` when the only
+        way is a relay that does all that it may.
+        """
         if self._refused(peer):
             raise RemoteFault(
                 RemoteCode.REFUSED,
@@ -146,33 +158,37 @@ class Links:
         if peer not in self._dials:
             if not self.should_dial(peer):
                 raise _unreachable(f"peer {peer} did not answer a moment ago")
-            self._dials[peer] = self._tasks.spawn(self._dial(peer))
+            self._dials[peer] = self._tasks.spawn(self._dial(peer, relay_addresses))
         dial = self._dials[peer]
         await asyncio.wait((dial,))
         if dial.cancelled():
             raise _unreachable("this peer has stopped")
         result = dial.result()
         if isinstance(result, RemoteFault):
-            raise RemoteFault(result.code, result.message, result.hint)
+            raise RemoteFault(result.code, result.message, result.hint, result.wait)
         return result
 
-    async def _dial(self, peer: PeerId) -> Link | RemoteFault:
+    async def _dial(self, peer: PeerId, relay_addresses: tuple[str, ...]) -> Link | RemoteFault:
         try:
-            addresses = self._addresses(peer)
+            addresses = (*self._addresses(peer), *relay_addresses)
             if not addresses:
                 return _unreachable(f"no address of peer {peer} is known")
             self._postpone(peer)
-            async with self._dialling, asyncio.timeout(DIAL_TIMEOUT):
-                connection = await self._transport.dial(addresses, peer)
+            straight_only = bool(relay_addresses)
+            async with asyncio.timeout(OVERALL):
+                connection = await self._dialler.dial(peer, addresses, straight_only=straight_only)
             link = self._adopt(connection)
             self._tasks.spawn(self._carry(link, connection))
             return self._links[peer]
         except (RemoteFault, TimeoutError) as error:
             if peer in self._links:
                 return self._links[peer]
-            self._unreachable(peer)
-            slow = f"peer {peer} did not answer within {DIAL_TIMEOUT:.0f} seconds"
-            return error if isinstance(error, RemoteFault) else _unreachable(slow)
+            if not isinstance(error, RemoteFault):
+                error = _unreachable(f"peer {peer} did not answer within {OVERALL:.0f} seconds")
+            # A relay that is busy says nothing of the peer behind it.
+            if error.code != RemoteCode.BUSY:
+                self._unreachable(peer)
+            return error
         finally:
             del self._dials[peer]
 
@@ -190,7 +206,10 @@ class Links:
         peer = connection.remote
         dialler = self._transport.peer if connection.dialled else peer
         serve = functools.partial(self._serve, peer)
-        multiplexer = Multiplexer(connection, serve, self._heartbeat, self._memory, self._rates)
+        idle = IDLE if connection.relay is None else IDLE_OVER
+        multiplexer = Multiplexer(
+            connection, serve, self._heartbeat, self._memory, self._rates, idle
+        )
         link = Link(multiplexer, connection, dialler, _now())
         other = self._links.get(peer)
         if other is None or _replaces(link, other):
@@ -221,10 +240,13 @@ class Links:
                 del self._links[link.peer]
                 if _now() - link.since >= LASTING:
                     self._backoffs.pop(link.peer, None)
-                self._lost(link.peer)
+                # A circuit ends for reasons of its relay; who is behind it has links of its own.
+                if link.relay is None:
+                    self._lost(link.peer)
 
     async def _greeting(self, link: Link) -> None:
-        await self._greet(link)
+        if link.relay is None:
+            await self._greet(link)
         link.greeted.set()
 
     def _postponed(self, peer: PeerId) -> bool:
@@ -241,6 +263,8 @@ class Links:
 
 
 def _replaces(new: Link, old: Link) -> bool:
+    if (new.relay is None) is not (old.relay is None):
+        return new.relay is None
     if new.dialler == old.dialler or new.since - old.since > SIMULTANEOUS:
         return True
     return new.dialler < old.dialler

@@ -63,8 +63,10 @@ class Multiplexer:
         heartbeat: float = HEARTBEAT,
         memory: MemoryBudget | None = None,
         rates: Rates = RATES,
+        idle: float = IDLE,
     ) -> None:
         self._connection = connection
+        self._idle = idle
         self._serve = serve
         self._heartbeat = heartbeat
         self._ours: dict[int, Call] = {}
@@ -238,7 +240,7 @@ class Multiplexer:
         now = _now()
         if self._ours or self._theirs:
             self._called = now
-        if now - self._called >= IDLE:
+        if now - self._called >= self._idle:
             raise RemoteFault(RemoteCode.DISCONNECTED, "neither side has called for long")
         oldest = self._oldest_arriving()
         if oldest is None or oldest.id != self._oldest[0]:

@@ -23,17 +23,20 @@ from typing import Final
 import msgspec
 
 from ricochet_network.conduct import Conduct, Offence
+from ricochet_network.dialling import MAX_DIALS
 from ricochet_network.directory import Directory
 from ricochet_network.first_addresses import by_peer
 from ricochet_network.gossip import Gossip
-from ricochet_network.links import LASTING, MAX_DIALS, Links
+from ricochet_network.links import LASTING, Links
 from ricochet_network.multiplexer import HEARTBEAT
 from ricochet_network.peer_memory import PeerMemory, PeerStore
 from ricochet_network.quota import RATES, SNAPSHOT_COST, Quotas, Rates
 from ricochet_network.reach import Reacher
+from ricochet_network.relays import Relays
 from ricochet_network.task_owner import TaskOwner
 from ricochet_network.vigil import Vigil
-from ricochet_protocol.advert import Advert, SignedAdvert, sign_advert
+from ricochet_network.whereabouts import Whereabouts, places
+from ricochet_protocol.advert import MAX_ADDRESSES, Advert, SignedAdvert, sign_advert
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.ids import NetworkId, PeerId
 from ricochet_protocol.messages import (
@@ -47,7 +50,7 @@ from ricochet_protocol.messages import (
     reply_untrusted,
     request_untrusted,
 )
-from ricochet_protocol.multiaddr import Place, place_untrusted
+from ricochet_protocol.multiaddr import straight
 from ricochet_protocol.ports import Contact, Handler, Transport
 
 MESH: Final = 64
@@ -68,7 +71,10 @@ _log = logging.getLogger(__name__)
 
 
 class LinkReport(msgspec.Struct, frozen=True):
-    """A connection: who dialled, its age, bytes of frames, and the peer's score of offences."""
+    """A connection: who dialled, its age, bytes of frames, and the peer's score of offences.
+
+    `relay` is the peer that it runs over, None for a direct one.
+    """
 
     peer: PeerId
     dialled: bool
@@ -76,6 +82,7 @@ class LinkReport(msgspec.Struct, frozen=True):
     sent: int
     received: int
     score: float
+    relay: PeerId | None = None
 
 
 class PeerNetwork:
@@ -120,13 +127,13 @@ class PeerNetwork:
         self._members = frozenset(members)
         self._announce = tuple(f"{one.partition('/p2p/')[0]}/p2p/{self.peer}" for one in announce)
         self._memory = PeerMemory(store)
-        self._first: dict[PeerId, tuple[str, ...]] = {}
+        self._where = Whereabouts(self._bootstrap, self._directory.addresses, public=public)
         self._attention = asyncio.Event()
         self._conduct = Conduct(clock)
         self._quotas = Quotas(rates, lambda peer: self._blame(peer, Offence.FLOOD))
         self._gossip = Gossip(
             self._directory,
-            lambda: self._links.current(),
+            lambda: self._links.straight(),
             clock,
             self._rng,
             news=self._attention.set,
@@ -137,7 +144,7 @@ class PeerNetwork:
         self._links = Links(
             transport,
             self._serve,
-            self._addresses_of,
+            self._where.of,
             greet=self._gossip.greet,
             lost=self._lost,
             unreachable=self._missed,
@@ -148,6 +155,7 @@ class PeerNetwork:
         )
         self._vigil = Vigil(
             self._links.get,
+            self._where.only_over_relays,
             self._doubted,
             self._links.linked,
             self._missed,
@@ -155,10 +163,18 @@ class PeerNetwork:
             self._rng,
         )
         self._reacher = Reacher(
-            lambda: self.addresses,
-            self._links.current,
+            lambda: self.listens,
+            self._links.straight,
             lambda: self._directory.own(_now()) is not None,
             transport.probe,
+            self._rng,
+        )
+        self._relays = Relays(
+            self.peer,
+            self._links.straight,
+            transport.reserve,
+            self._where.of_relay,
+            lambda: self._reacher.reach.reached is False,
             self._rng,
         )
         self._joining: set[PeerId] = set()
@@ -167,7 +183,14 @@ class PeerNetwork:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Where this peer can be dialled, once started."""
+        """Where this peer can be dialled, once started: over relays, if others cannot dial it."""
+        over = self._relays.addresses
+        own = () if over and self._reacher.reach.reached is False else self.listens
+        return (*own, *over)[:MAX_ADDRESSES]
+
+    @property
+    def listens(self) -> tuple[str, ...]:
+        """Where this peer can be dialled straight, if nothing is in the way."""
         return self._announce or self._transport.addresses
 
     async def start(self) -> None:
@@ -179,12 +202,14 @@ class PeerNetwork:
         for peer, score in self._memory.load().items():
             self._conduct.restore(peer, score)
         self._conduct.bar(self._memory.barred())
-        self._first = self._memory.first(self._rng, self._clock(), public=self._public)
+        first = self._memory.first(self._rng, self._clock(), public=self._public)
+        self._where.remembered = first
         self._gossip.start()
         self._vigil.start()
         self._reacher.start()
-        first = dict.fromkeys((*self._bootstrap, *self._first))
-        joins = [self._tasks.spawn(self._join(peer)) for peer in first]
+        self._relays.start()
+        joining = dict.fromkeys((*self._bootstrap, *first))
+        joins = [self._tasks.spawn(self._join(peer)) for peer in joining]
         if joins:
             await asyncio.wait(joins, timeout=JOIN)
         self._keeping = True
@@ -197,6 +222,7 @@ class PeerNetwork:
             self._keeping = False
             self._remember()
         await self._tasks.stop()
+        await self._relays.stop()
         await self._reacher.stop()
         await self._vigil.stop()
         await self._gossip.stop()
@@ -220,6 +246,8 @@ class PeerNetwork:
             reached=reach.reached,
             reached_at=reach.address,
             seen_at=reach.seen,
+            relays=self._relays.held,
+            listens=self.listens,
         )
 
     async def ping(self, peer: PeerId) -> float:
@@ -246,6 +274,7 @@ class PeerNetwork:
                 sent=link.multiplexer.traffic.sent,
                 received=link.multiplexer.traffic.received,
                 score=self._conduct.score(link.peer).value,
+                relay=link.relay,
             )
             for link in self._links.current()
         )
@@ -265,23 +294,17 @@ class PeerNetwork:
         self._directory.publish(signed, _now())
         self._gossip.spread((signed,))
 
-    def _addresses_of(self, peer: PeerId) -> tuple[str, ...]:
-        offered = self._directory.addresses(peer)
-        if self._public:
-            offered = tuple(place.address for place in _places(offered, peer))
-        own = (*self._bootstrap.get(peer, ()), *self._first.get(peer, ()))
-        return tuple(dict.fromkeys((*own, *offered)))
-
     def _refused(self, peer: PeerId) -> bool:
         outside = bool(self._members) and peer not in self._members and peer != self.peer
         return outside or self._conduct.refused(peer)
 
     def _lost(self, peer: PeerId) -> None:
+        self._relays.attend()
         self._vigil.hear_untrusted((peer,))
         self._attention.set()
 
     def _missed(self, peer: PeerId) -> None:
-        self._first.pop(peer, None)
+        self._where.remembered.pop(peer, None)
         if self._directory.remove(peer, _now()):
             self._gossip.mourn(peer)
 
@@ -357,7 +380,8 @@ class PeerNetwork:
     async def _tend(self) -> None:
         while True:
             self._attention.clear()
-            for peer in dict.fromkeys((*self._bootstrap, *self._first, *self._mesh())):
+            wanted = (*self._bootstrap, *self._where.remembered, *self._mesh())
+            for peer in dict.fromkeys(wanted):
                 if len(self._joining) >= JOINS:
                     break
                 if peer not in self._joining and self._links.should_dial(peer):
@@ -377,10 +401,12 @@ class PeerNetwork:
             peer = signed.advert.peer
             if len(chosen) == self._mesh_size:
                 break
+            if not straight(signed.advert.addresses):
+                continue  # it keeps links of its own, which cost no relay anything
             if self._public:
-                places = _places(signed.advert.addresses, peer)
-                near = {place.network for place in places}
-                if not places or any(networks[one] >= NEIGHBOURS for one in near):
+                found = places(signed.advert.addresses, peer)
+                near = {place.network for place in found}
+                if not found or any(networks[one] >= NEIGHBOURS for one in near):
                     continue
                 networks.update(near)
             chosen.append(peer)
@@ -398,14 +424,9 @@ class PeerNetwork:
     def _remember(self) -> None:
         for link in self._links.current():
             if _now() - link.since >= LASTING:
-                self._memory.met(link.peer, self._addresses_of(link.peer), self._clock())
+                found = straight(self._where.of(link.peer))
+                self._memory.met(link.peer, found, self._clock())
         self._memory.save(self._conduct.scores())
-
-
-def _places(addresses: Sequence[str], peer: PeerId) -> tuple[Place, ...]:
-    """The global ones among addresses that a peer gives of itself."""
-    found = (place_untrusted(one, peer, public=True) for one in addresses)
-    return tuple(place for place in found if place is not None)
 
 
 class _Replies:

@@ -19,6 +19,8 @@ from ricochet_protocol.ids import PeerId
 
 CHECK: Final = 1.5
 """Seconds for a dial to a peer that is said to be gone: six to eight have passed in silence."""
+CHECK_RELAYED: Final = 4.5
+"""Likewise for a peer behind a relay, to which a link may be needed first: three dials' worth."""
 SPREAD: Final = 0.3
 """Seconds over which the dials of all readers are spread."""
 AGAIN: Final = 60.0
@@ -32,14 +34,15 @@ SEEK: Final = 30.0
 class Vigil:
     """Checks hints for one peer.
 
-    `reach` links to a peer or raises RemoteFault, `doubted` tells of whom a check would say
-    anything new, `linked` who is connected, `missed` hears who did not answer, `absent` tells who
-    vanished lately.
+    `reach` links to a peer or raises RemoteFault, `relayed` tells who is behind a relay, `doubted`
+    of whom a check would say anything new, `linked` who is connected, `missed` hears who did not
+    answer, `absent` tells who vanished lately.
     """
 
     def __init__(
         self,
         reach: Callable[[PeerId], Awaitable[object]],
+        relayed: Callable[[PeerId], bool],
         doubted: Callable[[PeerId], bool],
         linked: Callable[[PeerId], bool],
         missed: Callable[[PeerId], None],
@@ -47,6 +50,7 @@ class Vigil:
         rng: random.Random,
     ) -> None:
         self._reach = reach
+        self._relayed = relayed
         self._doubted = doubted
         self._linked = linked
         self._missed = missed
@@ -79,7 +83,7 @@ class Vigil:
         if not self._doubted(peer):
             return
         try:
-            async with asyncio.timeout(CHECK):
+            async with asyncio.timeout(CHECK_RELAYED if self._relayed(peer) else CHECK):
                 await self._reach(peer)
         except (RemoteFault, TimeoutError):
             if not self._linked(peer):

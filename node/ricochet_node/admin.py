@@ -59,10 +59,12 @@ async def status(home: Path) -> dict[str, Any]:
     `{pid, peer, operator, addresses, draining, models[{model, offered, calls, tokens_in,
     tokens_out, earned}], keys[{key, state, told, seconds, open_calls, tokens_left}], earned,
     unclaimed, open_calls, peers_known, peers_connected, identity_used_at, reached, reached_at,
-    seen_at}`; amounts in units, the models' before commission. A key's `state` is one of
-    `key_state.State`, or its owner's limit that closes it; `told` says it for a person, `seconds`
-    until it may be asked (null: only its owner knows). `reached` tells whether others can dial the
-    node (null: nobody has tried), at `reached_at`; they see it come from the host `seen_at`.
+    seen_at, relays, listens}`; amounts in units, the models' before commission. A key's `state` is
+    one of `key_state.State`, or its owner's limit that closes it; `told` says it for a person,
+    `seconds` until it may be asked (null: only its owner knows). `reached` tells whether others can
+    dial the node (null: nobody has tried), at `reached_at`; they see it come from the host
+    `seen_at`, and reach it over the peers `relays`. `addresses` are those that it gives to others,
+    `listens` those it can be dialled at if nothing is in the way.
     """
     return await asyncio.to_thread(_request, home, "GET", "/status", _STATUS_SECONDS)
 

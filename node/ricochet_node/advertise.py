@@ -1,7 +1,8 @@
 """Keeps the node's advert true and alive: published again when it changes, and before it ends.
 
-Offers come and go with the keys behind them, and every call changes what is free. So that a node
-never floods the network, changes are published at a bounded pace, the newest state each time.
+Offers come and go with the keys behind them, addresses with the relays of a node that nobody can
+dial, and every call changes what is free. So that a node never floods the network, changes are
+published at a bounded pace, the newest state each time.
 
 `seq` is Unix milliseconds, so that it also rises across restarts. Receipts cite the advert that an
 ask went by: the current one, or one that was current lately (`terms`).
@@ -103,7 +104,8 @@ class Advertiser:
             except TimeoutError:
                 pass
             self._book.changed.clear()
-            if not pace.due(self.current.models, self._shown(), loop.time()):
+            moved = self._peers.addresses != self.current.addresses
+            if not pace.due(self.current.models, self._shown(), loop.time(), moved=moved):
                 continue
             await self.publish()
 
@@ -116,14 +118,24 @@ class Pace:
         self._credit = BURST
         self._counted = now
 
-    def due(self, old: tuple[ModelOffer, ...], new: tuple[ModelOffer, ...], now: float) -> bool:
-        """Whether to publish now; what is not due is due at a later look."""
+    def due(
+        self,
+        old: tuple[ModelOffer, ...],
+        new: tuple[ModelOffer, ...],
+        now: float,
+        *,
+        moved: bool = False,
+    ) -> bool:
+        """Whether to publish now; what is not due is due at a later look.
+
+        `moved` says that the node's addresses have changed.
+        """
         refilled = int((now - self._counted) / GAP)
         self._credit = min(BURST, self._credit + refilled)
         self._counted = now if self._credit == BURST else self._counted + refilled * GAP
         if now - self._last >= REFRESH:
             wanted = True
-        elif _standing(old) != _standing(new):
+        elif moved or _standing(old) != _standing(new):
             wanted = self._credit > 0
         else:
             wanted = old != new and now - self._last >= FREE_GAP

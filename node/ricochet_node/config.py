@@ -21,6 +21,7 @@ from ricochet_node.key_rules import KeyRules
 from ricochet_node.listening import host_and_port
 from ricochet_node.monitoring import Monitoring
 from ricochet_node.offer import Offer, OfferSection, offer_of, section_of
+from ricochet_node.relaying import Relaying
 from ricochet_protocol.advert import MAX_ADDRESSES, MAX_MODELS
 from ricochet_protocol.errors import ConfigurationError
 from ricochet_protocol.money import UNITS_PER_DOLLAR, Units
@@ -57,7 +58,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     `limits` are the owner's rules of keys, by key id, for the models that are offered with them;
     `announce` are the addresses to give to others, where they are not those listened on (a
     forwarded port). `guests` say whom the node serves; `door` is where the owner's own clients come
-    in, or "".
+    in, or "". `relay` is what it does for nodes that nobody can dial.
     """
 
     offers: tuple[Offer, ...]
@@ -70,6 +71,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     limits: Mapping[str, KeyRules] = MappingProxyType({})
     guests: Guests = Guests()
     door: str = ""
+    relay: Relaying = Relaying()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -101,6 +103,7 @@ class ConfigFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     door: str = ""
+    relay: Relaying = Relaying()
 
 
 def load(home: Path) -> NodeConfig:
@@ -184,6 +187,7 @@ def checked(file: ConfigFile) -> NodeConfig:
         limits=_limits(file.keys, offers),
         door=_door(file.door),
         guests=guests(file.private, file.allow, file.deny),
+        relay=file.relay,
     )
 
 

@@ -214,7 +214,15 @@ def _dialled(state: dict[str, Any]) -> Finding:
         )
     host = state["seen_at"]
     version = "ip6" if ":" in host else "ip4"
-    ports = dict.fromkeys(one.split("/")[4] for one in state["addresses"])
+    ports = dict.fromkeys(one.split("/")[4] for one in state["listens"])
+    if relays := len(state["relays"]):
+        return Finding(
+            "dialled",
+            "ok",
+            f"others cannot dial it at {host} and reach it through {relays} relays: these pass on "
+            "what they cannot read, a little later and up to their limits; it needs none once TCP "
+            f"port {' and '.join(ports)} is forwarded to this machine",
+        )
     places = ", ".join(f'"/{version}/{host}/tcp/{port}"' for port in ports)
     return Finding(
         "dialled",

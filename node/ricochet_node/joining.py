@@ -60,7 +60,7 @@ async def join(
     identity = Identity(peer=peer_of(seed), operator=operator, seed=seed)
     node = Node(identity, config, settlement, books, supply, log, time.time)
     network = PeerNetwork(
-        Libp2pTransport(seed, listen),
+        Libp2pTransport(seed, listen, config.relay.limits()),
         seed,
         deployment.domain.network,
         (*deployment.bootstrap, *await settlement.first_peers(SystemRandom())),

@@ -25,7 +25,7 @@ from ricochet_node.offer import Offer
 from ricochet_protocol.errors import ConfigurationError, LocalFault
 
 LOOK_SECONDS: Final = 2
-FIXED: Final = ("listen", "announce", "door", "claim", "monitoring", "credit_cap")
+FIXED: Final = ("listen", "announce", "door", "claim", "monitoring", "credit_cap", "relay")
 """Fields that hold from the next start on."""
 _HINT: Final = "run `ricochet node stop`, then `ricochet node start`"
 

@@ -180,6 +180,8 @@ class Node:
             "reached": contact.reached,
             "reached_at": contact.reached_at,
             "seen_at": contact.seen_at,
+            "relays": list(contact.relays),
+            "listens": list(contact.listens),
         }
 
     async def drain(self) -> dict[str, Any]:

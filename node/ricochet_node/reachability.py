@@ -3,7 +3,8 @@
 This says that the network does not reach the node *or* that the node does not reach the network: a
 cable, a firewall, a changed address, a first peer that is gone. A short loss is not told, since
 links are dialled again within a second. A node that can dial and cannot be dialled (behind a router
-without a forwarded port) is told so as well: other peers try, when they are asked.
+without a forwarded port) is told so as well, other peers try, when they are asked; and that it is
+reached over relays, or no more.
 
 It also tells the owner of another node with his node's identity: a copied home, or one that was
 moved and is still running where it was. Both owners are told.
@@ -37,6 +38,7 @@ class Reachability:
         """Whether the node has been alone for `PATIENCE`."""
         self._twin: tuple[str, ...] = ()
         self._dialled: bool | None = None
+        self._relayed = False
 
     async def run(self) -> None:
         """Look again and again; ends only by cancellation."""
@@ -82,3 +84,9 @@ class Reachability:
                 hint = "`ricochet node doctor` says what to do"
                 self._log.event("not_dialled", seen_at=contact.seen_at, hint=hint)
         self._dialled = contact.reached
+        if bool(contact.relays) != self._relayed:
+            self._relayed = not self._relayed
+            if self._relayed:
+                self._log.event("relayed", relays=" ".join(contact.relays))
+            elif not contact.reached:
+                self._log.event("relays_lost", hint="`ricochet node doctor` says what to do")

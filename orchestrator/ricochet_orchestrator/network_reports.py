@@ -13,6 +13,7 @@ from ricochet_network.peers import LinkReport, PeerNetwork
 from ricochet_protocol.advert import ModelOffer
 from ricochet_protocol.errors import RemoteFault, UsageError
 from ricochet_protocol.ids import Address, PeerId
+from ricochet_protocol.multiaddr import straight
 
 SETTLE: Final = 3.0
 """Seconds for the first dials to peers that were heard of; they take milliseconds each."""
@@ -23,6 +24,7 @@ class SeenPeer(msgspec.Struct, frozen=True):
     """A peer of the directory; `latency` is seconds of a ping, None for one that gives no answer.
 
     `link` is our connection to it, if there is one: what cannot be dialled from here has none.
+    `relayed` says that it is reached over relays only, to which links are made when it is called.
     """
 
     peer: PeerId
@@ -32,6 +34,7 @@ class SeenPeer(msgspec.Struct, frozen=True):
     offers: tuple[ModelOffer, ...]
     latency: float | None
     link: LinkReport | None
+    relayed: bool = False
 
 
 class NetworkReport(msgspec.Struct, frozen=True):
@@ -64,7 +67,8 @@ async def settled(peers: PeerNetwork) -> None:
     end = loop.time() + SETTLE
     while loop.time() < end:
         contact = peers.contact()
-        if contact.known and contact.connected >= contact.known:
+        relayed = sum(not straight(one.advert.addresses) for one in peers.directory())
+        if contact.known and contact.connected >= contact.known - relayed:
             return
         await asyncio.sleep(LOOK)
 
@@ -91,6 +95,7 @@ async def look(peers: PeerNetwork) -> NetworkReport:
                 offers=advert.models,
                 latency=pings.get(advert.peer),
                 link=links.pop(advert.peer, None),
+                relayed=not straight(advert.addresses),
             )
             for advert in adverts
         ),

@@ -2,18 +2,20 @@
 
 Only numbers count: a name could mean another host tomorrow, or one in the reader's own house. On a
 public network only global addresses count, or a registry and any advert could send every peer to
-knock at machines that are none of their business.
+knock at machines that are none of their business. For a circuit, that is its relay's address.
 """
 
 import re
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 import msgspec
 
-from ricochet_protocol.ids import PeerId
+from ricochet_protocol.ids import PeerId, peer_public_key
 
 _PORT: Final = re.compile("[1-9][0-9]{0,4}")
+_CIRCUIT: Final = "/p2p-circuit"
 _PREFIX_BITS: Final = {4: 16, 6: 32}
 """What one provider's customer can easily fill with addresses of his own."""
 
@@ -23,6 +25,42 @@ class Place(msgspec.Struct, frozen=True):
 
     address: str
     network: tuple[int, int]
+
+
+class CircuitPlace(msgspec.Struct, frozen=True):
+    """Where a peer is reached over a `relay`, which can be dialled at `relay_address`."""
+
+    address: str
+    relay: PeerId
+    relay_address: str
+
+
+def is_circuit(text: str) -> bool:
+    """Whether a multiaddr leads over a relay."""
+    return _CIRCUIT in text
+
+
+def straight(addresses: Sequence[str]) -> tuple[str, ...]:
+    """Those among multiaddrs that lead over no relay."""
+    return tuple(one for one in addresses if not is_circuit(one))
+
+
+def circuit_untrusted(text: str, peer: PeerId, *, public: bool) -> CircuitPlace | None:
+    """What `…/p2p/RELAY/p2p-circuit/p2p/PEER` says; None when it is no circuit to `peer`."""
+    relay_address, separator, end = text.partition(_CIRCUIT)
+    relay = PeerId(relay_address.rpartition("/p2p/")[2])
+    if not separator or end not in ("", f"/p2p/{peer}") or relay == peer:
+        return None
+    try:
+        peer_public_key(relay)
+    except ValueError:
+        return None
+    if public:
+        place = place_untrusted(relay_address, relay, public=True)
+        if place is None:
+            return None
+        relay_address = place.address
+    return CircuitPlace(f"{relay_address}{_CIRCUIT}/p2p/{peer}", relay, relay_address)
 
 
 def place_untrusted(text: str, peer: PeerId, *, public: bool) -> Place | None:

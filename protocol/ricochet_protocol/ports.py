@@ -21,12 +21,14 @@ from ricochet_protocol.money import Units
 class Connection(Protocol):
     """One authenticated stream of frames to `remote`; `dialled` on the side that dialled.
 
-    `host` is the other side's IP address as it is seen here, "" where there is none.
+    `host` is the other side's IP address as it is seen here, "" where there is none. `relay` is the
+    peer that the connection runs over, None for a direct one.
     """
 
     remote: PeerId
     dialled: bool
     host: str
+    relay: PeerId | None
 
     async def send(self, payload: bytes) -> None:
         """Queue one frame's payload; RemoteFault `disconnected` when the connection is gone.
@@ -65,6 +67,19 @@ class Transport(Protocol):
         RemoteFault `unreachable` when none does.
         """
 
+    async def dial_over(self, relay: PeerId, peer: PeerId) -> Connection:
+        """Connect to `peer` over a circuit of a relay that there is a direct connection to.
+
+        RemoteFault `busy` when the relay does all that it may, `unreachable` when the peer has no
+        reservation there or does not answer.
+        """
+
+    async def reserve(self, relay: PeerId) -> float:
+        """Ask a peer with a direct connection to let others dial us over it; for how many seconds.
+
+        It ends with that connection. RemoteFault `busy`, `refused` by who is no relay, or another.
+        """
+
     async def probe(self, addresses: Sequence[str], peer: PeerId) -> str:
         """The first of the addresses at which `peer` proves itself, "" for none; no connection."""
 
@@ -82,7 +97,8 @@ class Contact(msgspec.Struct, frozen=True):
 
     `twin` are the addresses of another node that runs with this one's identity, if one was heard.
     `reached` says whether others can dial this peer, None while nobody has tried; `reached_at` is
-    where one did, `seen_at` the host from which others see it come.
+    where one did, `seen_at` the host from which others see it come. `relays` are the peers over
+    which it can be dialled, `listens` where it can be if nothing is in the way.
     """
 
     known: int
@@ -91,6 +107,8 @@ class Contact(msgspec.Struct, frozen=True):
     reached: bool | None = None
     reached_at: str = ""
     seen_at: str = ""
+    relays: tuple[PeerId, ...] = ()
+    listens: tuple[str, ...] = ()
 
 
 class Peers(Protocol):

@@ -111,7 +111,8 @@ def test_whether_others_can_dial_a_running_node(
             "pid": 1,
             "open_calls": 0,
             "models": [],
-            "addresses": ["/ip4/192.168.0.5/tcp/4001/p2p/P"],
+            "listens": ["/ip4/192.168.0.5/tcp/4001/p2p/P"],
+            "relays": [],
             "peers_known": 3,
             "identity_used_at": [],
             "reached": reached,
@@ -127,3 +128,26 @@ def test_whether_others_can_dial_a_running_node(
     else:
         assert found.state == "ok" and not found.mend
         assert ("8.8.8.8" in found.message) == bool(reached)
+
+
+def test_a_node_behind_relays_is_said_to_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def status(_: Path) -> dict[str, object]:
+        return {
+            "pid": 1,
+            "open_calls": 0,
+            "models": [],
+            "listens": ["/ip4/192.168.0.5/tcp/4001/p2p/P"],
+            "relays": ["R", "S"],
+            "peers_known": 3,
+            "identity_used_at": [],
+            "reached": False,
+            "reached_at": "",
+            "seen_at": "8.8.8.8",
+        }
+
+    monkeypatch.setattr("ricochet_node.admin.status", status)
+    found = findings(tmp_path)["dialled"]
+    assert found.state == "ok" and not found.mend
+    assert "through 2 relays" in found.message and "port 4001" in found.message

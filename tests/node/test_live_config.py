@@ -129,6 +129,7 @@ def test_keys_that_the_vault_has_not_unlocked_wait_for_a_start(tmp_path: Path) -
         ('door: "127.0.0.1:8788"', "door"),
         ('credit_cap: "2"', "credit_cap"),
         ("monitoring: {keep_days: 3}", "monitoring"),
+        ("relay: {offer: false}", "relay"),
         (f'private: ["{SUBSCRIBER}"]', "private"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ricochet_network.relay_book import RELAY_LIMITS
 from ricochet_node import config
 from ricochet_node.config import ClaimSettings, load, write_offer
 from ricochet_node.offer import Source, new_offer
@@ -43,6 +44,8 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         'listen: ["/ip4/0.0.0.0/tcp/4001"]\nregion: eu\n'
         'announce: ["/ip4/203.0.113.5/tcp/4001"]\n'
         'claim: {minimum: "1.5", interval: 60}\ncredit_cap: "0.002"\n'
+        "relay: {reservations: 3, circuits: 5, minutes: 2, megabytes: 1, "
+        "kilobytes_per_second: 64}\n"
     )
     read = load(written(tmp_path, text))
     assert read.listen == ("/ip4/0.0.0.0/tcp/4001",)
@@ -50,6 +53,14 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
     assert read.offers[0].shown.features == ("seed", "tools")
     assert (read.region, read.credit_cap) == ("eu", 2_000)
     assert (read.claim.minimum, read.claim.interval) == (1_500_000, 60)
+    limits = read.relay.limits()
+    assert limits is not None and (limits.reservations, limits.circuits) == (3, 5)
+    assert (limits.duration, limits.data, limits.rate) == (120, 2**20, 65536.0)
+
+
+def test_a_node_relays_unless_its_owner_does_not_want_it(tmp_path: Path) -> None:
+    assert load(written(tmp_path, GOOD)).relay.limits() == RELAY_LIMITS
+    assert load(written(tmp_path, GOOD + "relay: {offer: false}")).relay.limits() is None
 
 
 @pytest.mark.parametrize(
@@ -82,6 +93,12 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         (GOOD + "claim: {interval: 0}", "claim.interval"),
         (GOOD + "claim: {minimum: x}", "claim.minimum"),
         (GOOD + "credit_cap: 1.5", "credit_cap"),
+        (GOOD + "relay: {circuits: 0}", "circuits"),
+        (GOOD + "relay: {reservations: 1000}", "reservations"),
+        (GOOD + "relay: {minutes: 0}", "minutes"),
+        (GOOD + "relay: {megabytes: 5000}", "megabytes"),
+        (GOOD + "relay: {kilobytes_per_second: 1}", "kilobytes_per_second"),
+        (GOOD + "relay: {hops: 2}", "hops"),
     ],
 )
 def test_mistakes_are_named_with_file_and_field(tmp_path: Path, text: str, said: str) -> None:

@@ -408,6 +408,9 @@ def test_adverts_follow_at_a_bounded_pace() -> None:
     assert len([now for now in flapping if now < GAP]) <= BURST
     free = paced([(now, busy if index % 2 else plain) for index, now in enumerate(looks)])
     assert min(b - a for a, b in itertools.pairwise(free)) >= FREE_GAP
+    moving = [now for now in looks if now < GAP]
+    pace = Pace(0.0)
+    assert sum(pace.due(plain, plain, now, moved=True) for now in moving) == BURST
     quiet = paced([(float(now), plain) for now in range(0, 1000, 2)])
     assert [b - a for a, b in itertools.pairwise(quiet)] == [REFRESH] * 7
 

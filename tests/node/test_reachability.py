@@ -11,7 +11,7 @@ from ricochet_network.virtual_time import run_virtual
 from ricochet_node.alerts import EVENTS
 from ricochet_node.log import EventLog
 from ricochet_node.reachability import LOOK, PATIENCE, Reachability
-from ricochet_protocol.ids import NetworkId
+from ricochet_protocol.ids import NetworkId, PeerId
 from ricochet_protocol.ports import Contact
 
 
@@ -83,8 +83,10 @@ def test_a_partition_is_noticed_and_its_end() -> None:
                 await peers.start()
                 made.append(peers)
             first, second = made
-            assert second.contact() == Contact(known=1, connected=1)
-            assert first.contact() == Contact(known=0, connected=1)
+            contact = second.contact()
+            assert (contact.known, contact.connected, contact.relays) == (1, 1, ())
+            contact = first.contact()
+            assert (contact.known, contact.connected) == (0, 1)
             task = asyncio.create_task(Reachability(second.contact, EventLog(stream)).run())
             wires.partition(first.peer, second.peer)
             await asyncio.sleep(PATIENCE / 2)
@@ -100,3 +102,19 @@ def test_a_partition_is_noticed_and_its_end() -> None:
             await asyncio.gather(task, return_exceptions=True)
 
     run_virtual(test())
+
+
+def test_a_node_that_nobody_can_dial_tells_of_its_relays_once() -> None:
+    watch = Watch()
+    steps: list[tuple[bool | None, tuple[str, ...]]] = [
+        (None, ()), (False, ()), (False, ("R", "S")), (False, ("S",)), (False, ()), (False, ("T",)),
+        (True, ("T",)), (True, ()),
+    ]  # fmt: skip
+    for now, (reached, relays) in enumerate(steps):
+        found = tuple(PeerId(one) for one in relays)
+        watch.contact = Contact(2, 1, reached=reached, relays=found)
+        watch.watch.check(now)
+    lines = [json.loads(line) for line in watch.stream.getvalue().splitlines()]
+    told = ["not_dialled", "relayed", "relays_lost", "relayed", "dialled"]
+    assert [line["event"] for line in lines] == told
+    assert lines[1]["relays"] == "R S" and lines[2]["hint"]
