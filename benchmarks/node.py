@@ -16,7 +16,6 @@ import contextlib
 import json
 import math
 import os
-import platform
 import signal
 import statistics
 import sys
@@ -34,6 +33,7 @@ from gateways.load import Result, Target, load
 from gateways.peers import PEERS
 from gateways.processes import SIDE, cpu_seconds, on_core, process, rss_bytes
 from gateways.table import written
+from machine import machine
 
 GATEWAY: Final = 0
 CONCURRENT: Final = 50
@@ -146,25 +146,6 @@ async def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "rss_mb": {name: round(value / 1e6, 1) for name, value in memory.items()},
         "accounts": books,
         "spread": spread,
-    }
-
-
-def machine() -> dict[str, Any]:
-    """What it was measured on; `loop_ms` are those of a million additions, the best of five."""
-
-    def additions() -> float:
-        start, total = time.process_time(), 0
-        for number in range(1_000_000):
-            total += number
-        return 1e3 * (time.process_time() - start)
-
-    facts = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    named = (line.partition(":")[2].strip() for line in facts if line.startswith("model name"))
-    return {
-        "cpu": next(named, platform.machine()),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "loop_ms": round(min(additions() for _ in range(5))),
     }
 
 

@@ -1,0 +1,1 @@
+"""What calls between peers cost, in two processes; `__main__` says how it is run."""
