@@ -68,7 +68,7 @@ class DoorGuard:
 
     def knock(self, address: str, now: float) -> Visit | None:
         """Let a connection from an address begin, or None; `now` is any steady clock."""
-        source = self._source(_key(address), now)
+        source = self._source(source_of(address), now)
         if (
             source is None
             or self.half_open >= HALF_OPEN
@@ -96,8 +96,8 @@ class DoorGuard:
         return known
 
 
-def _key(address: str) -> str:
-    """The address, or the /64 of one of IPv6."""
+def source_of(address: str) -> str:
+    """The address, or the /64 of one of IPv6: what one customer has."""
     host = ip_address(address.partition("%")[0])
     if host.version == 6 and host.ipv4_mapped is None:
         return str(int(host) >> 64)

@@ -60,14 +60,14 @@ class Relay:
         if not carrier.direct:
             await _refuse(stream, Status.PERMISSION_DENIED)
         elif asked.kind == HOP_RESERVE:
-            await self._reserve(carrier.remote, stream)
+            await self._reserve(carrier, stream)
         elif asked.kind == HOP_CONNECT:
-            await self._connect_untrusted(carrier.remote, asked.peer, stream)
+            await self._connect_untrusted(carrier, asked.peer, stream)
         else:
             await _refuse(stream, Status.UNEXPECTED_MESSAGE)
 
-    async def _reserve(self, peer: PeerId, stream: SharedStream) -> None:
-        status = self.book.reserve(peer, trio.current_time())
+    async def _reserve(self, carrier: Carrier, stream: SharedStream) -> None:
+        status = self.book.reserve(carrier.remote, carrier.host, trio.current_time())
         if status is not Status.OK:
             await _refuse(stream, status)
             return
@@ -77,12 +77,15 @@ class Relay:
         )
         await tell(stream, encode_hop(answer))
 
-    async def _connect_untrusted(self, caller: PeerId, called: bytes, stream: SharedStream) -> None:
+    async def _connect_untrusted(
+        self, carrier: Carrier, called: bytes, stream: SharedStream
+    ) -> None:
         callee = _peer_untrusted(called)
         if callee is None:
             await _refuse(stream, Status.MALFORMED_MESSAGE)
             return
-        circuit = self.book.connect(caller, callee, trio.current_time())
+        now = trio.current_time()
+        circuit = self.book.connect(carrier.remote, callee, carrier.host, now)
         if isinstance(circuit, Status):
             await _refuse(stream, circuit)
             return

@@ -108,17 +108,23 @@ class SharedStream(IRawConnection):
             await self._stream.close()
 
     async def end(self) -> None:
-        """Close, read until the other side has done so too, and give up on it otherwise."""
+        """Close, read until the other side has done so too, and give up on it otherwise.
+
+        Never raises: it is the last that is done for a stream, in tasks that all share one nursery.
+        """
         try:
             await self.close()
             with trio.move_on_after(LINGER):
                 while await self.read():
                     pass
-        except RawConnError:
-            pass
+        except Exception as error:  # the ways in which its connection can have ended
+            _log.debug("a stream ended: %s", type(error).__name__)
         finally:
-            with trio.CancelScope(shield=True):
-                await self._stream.reset()
+            try:
+                with trio.CancelScope(shield=True):
+                    await self._stream.reset()
+            except Exception as error:  # likewise
+                _log.debug("a stream was not reset: %s", type(error).__name__)
 
     def get_remote_address(self) -> tuple[str, int] | None:
         """None: the other end is somewhere behind a relay."""
@@ -136,6 +142,7 @@ class SharedStream(IRawConnection):
 class Carrier:
     """A connection's yamux and its streams; `direct` unless it runs over a circuit itself.
 
+    `host` is the IP address of `remote` as it is seen here, "" over a circuit.
     `handlers` serve the streams of circuits that the other side opens, by protocol, as tasks of
     `nursery`; the calls' stream is the one that was dialled for.
     """
@@ -144,12 +151,14 @@ class Carrier:
         self,
         muxed: Yamux,
         remote: PeerId,
+        host: str,
         handlers: Mapping[str, Handle],
         nursery: trio.Nursery,
         *,
         direct: bool,
     ) -> None:
         self.remote = remote
+        self.host = host
         self.direct = direct
         self._muxed = muxed
         self._handlers = handlers

@@ -181,11 +181,11 @@ class Libp2pTransport:
 
         def begin(connection: Libp2pConnection) -> None:
             visit.enter()
-            connection.host = _source(tcp)
             self._trio_begin(connection)
 
         try:
-            await self._trio_answer(RawConnection(TrioTCPStream(tcp), False), None, None, begin)
+            raw, host = RawConnection(TrioTCPStream(tcp), False), _source(tcp)
+            await self._trio_answer(raw, host, None, None, begin)
         except Exception as error:  # libp2p fails in many ways on what strangers send
             _log.info("an incoming connection failed: %s", type(error).__name__)
         finally:
@@ -203,11 +203,12 @@ class Libp2pTransport:
         """A relay says that a peer calls over it."""
         caller = await called_untrusted(stream, carrier.remote in self._reserved)
         if caller is not None:
-            await self._trio_answer(stream, caller, carrier.remote, self._trio_begin)
+            await self._trio_answer(stream, "", caller, carrier.remote, self._trio_begin)
 
     async def _trio_answer(
         self,
         raw: IRawConnection,
+        host: str,
         expected: PeerId | None,
         relay: PeerId | None,
         begin: Callable[[Libp2pConnection], None],
@@ -220,7 +221,7 @@ class Libp2pTransport:
             if expected is not None and remote != expected:
                 raise RemoteFault(RemoteCode.GARBAGE, "a relay that lies about who calls")
             connection = Libp2pConnection(remote, False, self._thread)
-            connection.relay = relay
+            connection.host, connection.relay = host, relay
             await self._trio_carry(secured, connection, handshake, begin)
 
     def _trio_begin(self, connection: Libp2pConnection) -> None:
@@ -376,6 +377,7 @@ class Libp2pTransport:
             carrier = Carrier(
                 muxed,
                 connection.remote,
+                connection.host,
                 self._handlers,
                 self._thread.nursery,
                 direct=connection.relay is None,

@@ -157,7 +157,8 @@ class MemoryNetwork:
         book = (await self._relay(asker, relay)).book
         if book is None:
             raise RemoteFault(RemoteCode.REFUSED, f"peer {relay} is no relay")
-        if book.reserve(asker.peer, asyncio.get_running_loop().time()) is not Status.OK:
+        now = asyncio.get_running_loop().time()
+        if book.reserve(asker.peer, _host(asker.place), now) is not Status.OK:
             raise _full(relay)
         return book.limits.period
 
@@ -173,7 +174,7 @@ class MemoryNetwork:
         if middle.book is None or target is None:
             raise _no_way(relay)
         now = asyncio.get_running_loop().time()
-        circuit = middle.book.connect(dialler.peer, peer, now)
+        circuit = middle.book.connect(dialler.peer, peer, _host(dialler.place), now)
         if circuit is Status.RESOURCE_LIMIT_EXCEEDED:
             raise _full(relay)
         if isinstance(circuit, Status):

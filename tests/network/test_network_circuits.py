@@ -292,7 +292,7 @@ async def in_halves(self: TrioTCPStream, data: bytes) -> None:
 def test_giving_up_at_any_moment_leaves_the_legs_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancelled dial or a closed circuit cuts no frame of the connections that it shares."""
     monkeypatch.setattr(TrioTCPStream, "write", in_halves)
-    plenty = RelayLimits(circuits_from=100, circuits_to=100, rate=1e9)
+    plenty = RelayLimits(circuits_from=100, circuits_to=100, circuits_near=100, rate=1e9)
 
     async def test() -> None:
         async with three(on_libp2p, plenty) as t:
@@ -358,7 +358,7 @@ def test_a_relay_that_lies_about_who_calls_is_found_out() -> None:
             book = relaying(t.relay).book
             connect = book.connect
             pretended = peer_of(seed(77))
-            book.connect = lambda _, callee, now: connect(pretended, callee, now)  # type: ignore[assignment]  # the lie
+            book.connect = lambda _, callee, host, now: connect(pretended, callee, host, now)  # type: ignore[assignment]  # the lie
             over = t.client.transport.dial_over
             assert await code(over(t.relay.peer, t.node.peer)) == "unreachable"
             assert t.node.accepted.empty()
@@ -370,7 +370,7 @@ def test_a_relay_that_lies_about_who_calls_is_found_out() -> None:
 def test_a_peer_that_was_not_asked_to_relay_cannot_pass_callers_on() -> None:
     async def test() -> None:
         async with three(on_libp2p) as t:
-            relaying(t.relay).book.reserve(t.node.peer, trio_now(t.relay))
+            relaying(t.relay).book.reserve(t.node.peer, "", trio_now(t.relay))
             over = t.client.transport.dial_over
             assert await code(over(t.relay.peer, t.node.peer)) == "unreachable"
             assert t.node.accepted.empty()
