@@ -386,6 +386,10 @@ class Client:
     def __init__(self, network: PeerNetwork, deployment: Deployment, node: NodeProcess) -> None:
         self._network, self._domain, self._node = network, deployment.domain, node
 
+    async def reserve_relay(self) -> float:
+        """For how many seconds the node would pass on to this peer."""
+        return await self._network._transport.reserve(self._node.peer)
+
     async def send(self, request: Request) -> list[Reply]:
         async with self._network.call(self._node.peer, request) as replies:
             return [reply async for reply in replies]
@@ -428,6 +432,7 @@ def test_a_killed_node_keeps_what_it_acknowledged(chain: str, tmp_path: Path) ->
     async def before(deployment: Deployment, node: NodeProcess) -> int:
         async with client_of(deployment, node) as client:
             assert (await client.hello()).committed == 0
+            assert await client.reserve_relay() > 60, "a node relays unless its owner says no"
             await client.reserve(50_000)
             await client.pay(PAID)
             answered = await client.ask(1)

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from ricochet_cli.network_commands import report_text
 from ricochet_network.memory_transport import MemoryNetwork
 from ricochet_network.peers import PeerNetwork
 from ricochet_network.virtual_time import run_virtual
@@ -75,5 +76,45 @@ def test_a_look_tells_offers_latency_reach_and_traffic() -> None:
             assert peers[1].peer not in {one.peer for one in (await look(viewer)).peers}
             with pytest.raises(RemoteFault):
                 await viewer.ping(peers[1].peer)
+
+    run_virtual(test())
+
+
+def test_who_is_reached_over_relays_only_is_told_as_that_and_not_waited_for() -> None:
+    async def test() -> None:
+        async with AsyncExitStack() as stack:
+            net = MemoryNetwork(latency=0.010)
+            made: list[PeerNetwork] = []
+            for n in (1, 2, 3):
+                first = made[0].addresses if made else ()
+                one = PeerNetwork(
+                    net.transport(seed(n)), seed(n), NETWORK, first, clock=lambda: float(UNIX)
+                )
+                stack.push_async_callback(one.stop)
+                await one.start()
+                made.append(one)
+            relay, hidden, viewer = made
+            over = f"{relay.addresses[0]}/p2p-circuit/p2p/{hidden.peer}"
+            await hidden.publish(
+                Advert(
+                    peer=hidden.peer,
+                    addresses=(over,),
+                    operator=Address("0x" + "0a" * 20),
+                    network=NETWORK,
+                    models=(),
+                    region="",
+                    version="1",
+                    seq=1,
+                    issued_at=UNIX,
+                    ttl=600,
+                )
+            )
+            await asyncio.sleep(1)
+            start = asyncio.get_running_loop().time()
+            await settled(viewer)
+            assert asyncio.get_running_loop().time() - start < 0.1
+            (seen,) = (await look(viewer)).peers
+            assert (seen.peer, seen.relayed, seen.link) == (hidden.peer, True, None)
+            assert "over a relay" in report_text(await look(viewer))
 
     run_virtual(test())
