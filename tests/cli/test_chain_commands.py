@@ -133,6 +133,23 @@ def test_files_are_validated_each(capsys: pytest.CaptureFixture[str], folder: Pa
     assert chain(capsys, "validate", good)[0]["problem"] is None
 
 
+def test_a_circle_of_steps_is_refused_by_whatever_reads_it(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    fields = {"role": "r", "mode": "map", "prompt": "{text}", "max_tokens": 10}
+    steps = [{"name": "a", "over": "b", **fields}, {"name": "b", "over": "a", **fields}]
+    (folder / "ring.json").write_text(json.dumps({"name": "ring", "steps": steps}))
+    (found,) = chain(capsys, "validate", "ring.json", code=2)
+    assert "circle" in found["problem"]
+    assert refused(capsys, "import", "ring.json") == "chain_invalid"
+    home = folder / ".ricochet" / "chains"
+    home.mkdir(parents=True)
+    (folder / "ring.json").rename(home / "ring.json")
+    (folder / "a.txt").write_text("Text.")
+    assert refused(capsys, "run", "a.txt", "--chain", "ring") == "chain_invalid"
+    assert refused(capsys, "run", "a.txt", "--chain", "rang") == "chain_unknown"
+
+
 def test_an_exported_template_is_the_same_chain(
     capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:

@@ -327,3 +327,64 @@ def test_a_store_from_before_plans_grew_keeps_its_runs_and_answers(
         assert store.add_steps("one", STEPS, 9.0) == found, "entering twice changes nothing"
     finally:
         store.close()
+
+
+def of_version(path: Path, version: int) -> None:
+    """A file as an older Ricochet left it: a paused run, and the answer to its first step."""
+    old = sqlite3.connect(path)
+    for statements in MIGRATIONS[:version]:
+        for statement in statements:
+            old.execute(statement)
+    old.execute(f"PRAGMA user_version = {version}")
+    rows = {
+        "runs (id, key, document, chain, model, windows, status, created_at, outputs, seconds)": (
+            *("one", "key", "d.txt", "c", "m", '{"m": 2304}', "paused", 1.0),
+            *(f'["{STEPS[0].id}"]', 2.5),
+        ),
+        "steps (run, id, position, name, role, model, status, attempts, error)": (
+            *("one", STEPS[0].id, 0, "a", "analyzer", "m", "completed", 1, ""),
+        ),
+        "answers": (
+            *(STEPS[0].id, "one", "text", "stop", "p", NODE, 1, 1, 2, 1, 5, 0.1, 0.2),
+            *(b"", b"", b"", 3.0),
+        ),
+        "accounts (node, period, reserved, committed, accepted, acknowledged, answers)": (
+            *(NODE, 1, 100, 50, 5, 5, 1),
+        ),
+    }
+    for table, values in rows.items():
+        marks = ", ".join("?" * len(values))
+        old.execute(f"INSERT INTO {table} VALUES ({marks})", values)
+    old.commit()
+    old.close()
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_no_older_store_loses_a_run_an_answer_or_an_account(tmp_path: Path, version: int) -> None:
+    of_version(tmp_path / "old.db", version)
+    store = Store(tmp_path / "old.db")
+    try:
+        run = store.run(None)
+        assert run is not None and (run.id, run.seconds, run.lost) == ("one", 2.5, 0)
+        assert store.answers("one")[STEPS[0].id].text == "text"
+        account = store.account(NODE, Period(1))
+        assert (account.committed, account.accepted, account.answers) == (50, 5, 1)
+    finally:
+        store.close()
+
+
+def test_a_migration_that_is_cut_off_leaves_the_older_store_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "old.db"
+    of_version(path, 2)
+    before = list(sqlite3.connect(path).iterdump())
+    cut = (*MIGRATIONS[:-1], ("no SQL",))
+    monkeypatch.setattr("ricochet_orchestrator.database.MIGRATIONS", cut)
+    with pytest.raises(LocalFault):
+        Store(path)
+    monkeypatch.undo()
+    old = sqlite3.connect(path)
+    assert (list(old.iterdump()), *old.execute("PRAGMA user_version")) == (before, (2,))
+    old.close()
+    Store(path).close()
