@@ -1,11 +1,14 @@
 """Canaries and second answers in a run: what they find and cost, and that steps stay whole."""
 
+import json
 import re
 from pathlib import Path
 
 import msgspec
+import pytest
 from orchestrator_stage import MAPPED, Stage, play
 
+from ricochet_cli.main import main
 from ricochet_orchestrator import opinion_store
 from ricochet_orchestrator.chains import Chain
 from ricochet_orchestrator.checkpoint import RunStatus
@@ -63,14 +66,24 @@ def check_books(stage: Stage) -> None:
     store.close()
 
 
-def test_canaries_find_who_does_not_read(tmp_path: Path) -> None:
-    stage, (*_, liar) = checked(tmp_path, RoutingSettings(canaries=ALLOWANCE), 60)
+def test_canaries_find_who_does_not_read_and_peers_show_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage, (*honest, liar) = checked(tmp_path, RoutingSettings(canaries=ALLOWANCE), 110)
     probes = stage.heard(Probed)
-    assert probes and {event.check for event in probes} == {"canary"}
+    assert {event.check for event in probes} == {"canary"}
+    assert any(event.peer == liar.peer for event in probes)
     for event in probes:
         assert event.likeness == float(event.peer != liar.peer)
     assert sum(event.cost for event in probes) <= ALLOWANCE
     check_books(stage)
+    for node in (*honest, liar):
+        shown = ["peers", "show", node.peer, "--offline", "--json", "--home", str(tmp_path)]
+        assert main(shown) == 0
+        (learnt,) = json.loads(capsys.readouterr().out)["learnt"]
+        asked = sum(event.peer == node.peer for event in probes)
+        assert learnt["probes"] == asked
+        assert learnt["probes_failed"] == (asked if node is liar else 0)
 
 
 def test_an_allowance_is_never_passed(tmp_path: Path) -> None:
