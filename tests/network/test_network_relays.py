@@ -10,6 +10,7 @@ import pytest
 from ricochet_network.memory_transport import MemoryNetwork
 from ricochet_network.peers import PeerNetwork
 from ricochet_network.relay_book import RelayLimits
+from ricochet_network.vigil import CHECK_RELAYED
 from ricochet_network.virtual_time import run_virtual
 from ricochet_protocol.advert import Advert
 from ricochet_protocol.conversation import Turn
@@ -261,6 +262,27 @@ def test_a_circuit_ends_at_its_limit_and_the_next_call_gets_another() -> None:
         assert caught.value.code == "disconnected"
         await asyncio.sleep(2)
         assert await w.say("short") == "short"
+
+    run(test)
+
+
+def test_who_is_called_gone_is_looked_for_over_its_relays_for_long_enough() -> None:
+    """Three dials' worth: to the relay, to the peer, and their handshakes."""
+
+    async def test(w: World) -> None:
+        w.net.latency = 0.3
+        await gathered(w, 1, 2)
+        here = w.peers[CLIENT]
+        for n in (1, 2):  # so that the relay has to be dialled as well
+            await here._links.evict(peer(n))
+        here._vigil.hear_untrusted([peer(NODE)])
+        await asyncio.sleep(CHECK_RELAYED + 1)
+        assert peer(NODE) in {one.advert.peer for one in here.directory()}
+        assert w.way() == "over"
+        await asyncio.sleep(90)
+        await w.kill(NODE)
+        await asyncio.sleep(15)
+        assert peer(NODE) not in {one.advert.peer for one in here.directory()}
 
     run(test)
 
