@@ -7,8 +7,8 @@ _HEAD: Final = """# What a call between peers costs
 
 `python -m benchmarks.network --write docs/network-benchmarks.md` measures and writes this page: two
 processes on loopback, medians over {runs} runs, each of which measures all contenders one after
-the other. Ours is what the product runs: TCP, Noise and yamux of py-libp2p in a thread of its own,
-and the multiplexer above it. *FastAPI* is uvicorn on uvloop, asked by httpx over 50 kept
+the other. Ours is what the product runs: Noise of py-libp2p and yamux in a thread of their own, and
+the multiplexer above them. *FastAPI* is uvicorn on uvloop, asked by httpx over 50 kept
 connections, unencrypted. *Echo* is length-prefixed frames on plain asyncio: what Python does
 without encryption, multiplexing or flow control. All answer a prompt of 100 characters.
 

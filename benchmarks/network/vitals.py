@@ -7,9 +7,9 @@ from typing import Final
 
 import psutil
 import trio
-from libp2p.stream_muxer.yamux.yamux import YamuxStream
 
 from ricochet_network.call import Call
+from ricochet_network.libp2p_yamux import YamuxStream
 
 KINDS: Final = {"calls": Call, "streams": YamuxStream, "trio_tasks": trio.lowlevel.Task}
 

@@ -9,16 +9,16 @@ from collections import deque
 from typing import Final
 
 import trio
-from libp2p.abc import IMuxedStream
 
 from ricochet_network.bridge import AsyncioSignal, Pipe, TrioSignal, TrioThread
 from ricochet_network.libp2p_streams import LINGER, READ
+from ricochet_network.libp2p_yamux import YamuxStream
 from ricochet_protocol.errors import RemoteCode, RemoteFault
 from ricochet_protocol.framing import FrameDecoder, encode_frame
 from ricochet_protocol.ids import PeerId
 
 WRITE_DEADLINE: Final = 10.0
-"""Seconds one write may take; yamux itself gives up after 5 at zero window."""
+"""Seconds one write may take, and so a peer may read nothing."""
 _log = logging.getLogger(__name__)
 
 
@@ -57,7 +57,7 @@ class Libp2pConnection:
         self.incoming.close()
 
 
-async def trio_pump(stream: IMuxedStream, connection: Libp2pConnection) -> None:
+async def trio_pump(stream: YamuxStream, connection: Libp2pConnection) -> None:
     """Move bytes both ways, in the trio thread; when we close, what is queued goes out first."""
     async with trio.open_nursery() as nursery:
         ended = trio.Event()
@@ -71,7 +71,7 @@ async def trio_pump(stream: IMuxedStream, connection: Libp2pConnection) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def _trio_read(stream: IMuxedStream, connection: Libp2pConnection, ended: trio.Event) -> None:
+async def _trio_read(stream: YamuxStream, connection: Libp2pConnection, ended: trio.Event) -> None:
     try:
         while await connection.incoming.put(await stream.read(READ)):
             pass

@@ -1,10 +1,8 @@
 """The streams beside ours on a yamux connection: those of circuits, which others share it with.
 
 A connection carries one stream of calls, `/ricochet/rpc/1`, and those of circuit relay v2. A stream
-of a circuit ends before its connection does, so nothing of it may be cut short in mid-frame: what
-is written to the connection is shielded from cancellation, and whatever may have to wait (for
-bytes, for room in the window) waits outside of the shield. A shielded write ends with the
-connection at the latest, whose own writer has a deadline.
+of a circuit ends before its connection does, and nothing of it may be cut short in mid-frame: that
+is yamux's care, whose frames go out whole whoever is cancelled meanwhile.
 
 Everything here runs in the trio thread. Users of a `SharedStream` must not run in a nursery that
 its connection waits for: a connection that waits for the write that waits for its end never ends.
@@ -12,11 +10,10 @@ its connection waits for: a connection that waits for the write that waits for i
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 import trio
-from libp2p.abc import IMuxedStream, IRawConnection
+from libp2p.abc import IRawConnection
 from libp2p.connection_types import ConnectionType
 from libp2p.custom_types import TProtocol
 from libp2p.io.exceptions import IOException
@@ -26,8 +23,8 @@ from libp2p.protocol_muxer.multiselect import Multiselect
 from libp2p.protocol_muxer.multiselect_client import MultiselectClient
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.stream_muxer.exceptions import MuxedConnError, MuxedStreamEOF, MuxedStreamError
-from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 
+from ricochet_network.libp2p_yamux import Yamux, YamuxStream
 from ricochet_network.quota import Bucket
 from ricochet_protocol.circuit import Message, length_untrusted
 from ricochet_protocol.errors import RemoteCode, RemoteFault
@@ -41,8 +38,6 @@ LINGER: Final = 1.0
 READ: Final = 64 * 1024
 ROOM: Final = 10.0
 """Seconds for the other side to make room for what is written: as long as a write may take."""
-LOOK: Final = 0.01
-"""Seconds between looks at a window that is full; yamux itself looks as often."""
 STREAMS: Final = 64
 """Streams that the other side may have open besides ours: two for each circuit of a full relay."""
 OPENED: Final = 10.0
@@ -55,57 +50,36 @@ Handle = Callable[["Carrier", "SharedStream"], Awaitable[None]]
 class SharedStream(IRawConnection):
     """One stream as bytes; a connection of its own for whoever is at the circuit's other end."""
 
-    def __init__(self, muxed: Yamux, stream: YamuxStream, initiator: bool) -> None:
+    def __init__(self, stream: YamuxStream, initiator: bool) -> None:
         self.is_initiator = initiator
-        self._muxed = muxed
         self._stream = stream
-        self._taken = 0
 
     async def read(self, n: int | None = None) -> bytes:
         """Up to `n` bytes, none at the end; RawConnError when it was reset or its carrier ended."""
         try:
-            data = await self._muxed.read_stream(self._stream.stream_id, n or READ)
+            return await self._stream.read(n or READ)
         except MuxedStreamEOF:
             return b""
         except MuxedStreamError as error:
             raise RawConnError("the stream was reset") from error
-        # The window stays as it is: with yamux's own tuning a circuit could hold 16 MiB here.
-        self._taken += len(data)
-        if self._taken >= READ:
-            size, self._taken = self._taken, 0
-            self._stream.recv_window += size
-            with trio.CancelScope(shield=True):
-                await self._stream.send_window_update(size)
-        return data
 
     async def write(self, data: bytes) -> None:
-        """Write everything; RawConnError when the stream is closed or the other side reads no more.
-
-        Cancelled between two pieces at most, each of which goes out whole.
-        """
+        """Write everything; RawConnError when it is closed or the other side reads no more."""
         at = 0
         while at < len(data):
-            part = data[at : at + await self._room()]
             try:
-                with trio.CancelScope(shield=True):
-                    await self._stream.write(part)
-            except MuxedStreamError as error:
+                with trio.fail_after(ROOM):
+                    part = data[at : at + await self._stream.room()]
+                await self._stream.write(part)
+            except trio.TooSlowError:
+                raise RawConnError("the other side takes nothing") from None
+            except (MuxedStreamError, MuxedConnError) as error:
                 raise RawConnError("the stream is closed") from error
             at += len(part)
 
-    async def _room(self) -> int:
-        with trio.move_on_after(ROOM):
-            # Yamux has no event for it.
-            while self._stream.send_window <= 0 and not self._stream.closed:  # noqa: ASYNC110
-                await trio.sleep(LOOK)
-        if self._stream.send_window <= 0 or self._stream.closed:
-            raise RawConnError("the other side takes nothing")
-        return min(self._stream.send_window, READ)
-
     async def close(self) -> None:
         """Say that nothing more is written."""
-        with trio.CancelScope(shield=True):
-            await self._stream.close()
+        await self._stream.close()
 
     async def end(self) -> None:
         """Close, read until the other side has done so too, and give up on it otherwise.
@@ -120,11 +94,7 @@ class SharedStream(IRawConnection):
         except Exception as error:  # the ways in which its connection can have ended
             _log.debug("a stream ended: %s", type(error).__name__)
         finally:
-            try:
-                with trio.CancelScope(shield=True):
-                    await self._stream.reset()
-            except Exception as error:  # likewise
-                _log.debug("a stream was not reset: %s", type(error).__name__)
+            await self._stream.reset()
 
     def get_remote_address(self) -> tuple[str, int] | None:
         """None: the other end is somewhere behind a relay."""
@@ -164,7 +134,7 @@ class Carrier:
         self._handlers = handlers
         self._nursery = nursery
         self._choose = Multiselect({TProtocol(one): None for one in (PROTOCOL, *handlers)})
-        self._calls: trio.MemorySendChannel[IMuxedStream] | None = None
+        self._calls: trio.MemorySendChannel[YamuxStream] | None = None
         self._open = 0
         self._rate = Bucket(OPENED, OPENED_AT_ONCE)
 
@@ -174,9 +144,8 @@ class Carrier:
         RemoteFault `refused` when the other side does not know the protocol.
         """
         try:
-            with trio.CancelScope(shield=True):
-                stream = SharedStream(self._muxed, await self._muxed.open_stream(), True)
-        except MuxedStreamError:
+            stream = SharedStream(await self._muxed.open_stream(), True)
+        except (MuxedConnError, IOException):
             raise _lost() from None
         agreed = False
         try:
@@ -191,14 +160,13 @@ class Carrier:
                 await stream.end()
         return stream
 
-    async def open_calls(self) -> IMuxedStream:
-        """Open the stream of calls; it ends with the connection and is not shielded."""
-        await self._muxed.event_started.wait()
+    async def open_calls(self) -> YamuxStream:
+        """Open the stream of calls; it ends with the connection."""
         stream = await self._muxed.open_stream()
         await _select(PROTOCOL, stream)
         return stream
 
-    async def serve(self, calls: trio.MemorySendChannel[IMuxedStream] | None) -> None:
+    async def serve(self, calls: trio.MemorySendChannel[YamuxStream] | None) -> None:
         """Take the streams that the other side opens; ends quietly with the connection.
 
         The first stream of calls goes to `calls`, if it is wanted; there is one a connection.
@@ -227,13 +195,13 @@ class Carrier:
                 self._open += 1
                 negotiating.start_soon(self._negotiate, stream)
 
-    async def _negotiate(self, stream: Any) -> None:
+    async def _negotiate(self, stream: YamuxStream) -> None:
         handed_over = False
         try:
-            asked = MultiselectCommunicator(stream)
+            asked = MultiselectCommunicator(_rw(stream))
             protocol, _ = await self._choose.negotiate(asked, int(HANDSHAKE))
             if handle := self._handlers.get(str(protocol)):
-                shared = SharedStream(self._muxed, stream, False)
+                shared = SharedStream(stream, False)
                 self._nursery.start_soon(self._handle, handle, shared)
                 handed_over = True
             elif self._calls is not None:
@@ -247,8 +215,7 @@ class Carrier:
             if not handed_over:
                 self._open -= 1
         if not handed_over:
-            with suppress(MuxedStreamError, IOException):
-                await stream.reset()
+            await stream.reset()
 
     async def _handle(self, handle: Handle, stream: SharedStream) -> None:
         try:
@@ -261,11 +228,7 @@ class Carrier:
 
     def end(self) -> None:
         """The connection is over: whoever waits for one of its streams hears of it now."""
-        for stream in self._muxed.streams.values():
-            stream.closed = stream.send_closed = stream.recv_closed = True
-            stream.reset_received = True
-        for event in tuple(self._muxed.stream_events.values()):
-            event.set()
+        self._muxed.end()
 
 
 async def tell(stream: SharedStream, message: bytes) -> None:
@@ -297,10 +260,14 @@ async def _exactly(stream: SharedStream, size: int) -> bytes:
     return data
 
 
-async def _select(protocol: str, stream: Any) -> None:
-    # Any: a stream reads, writes and closes; libp2p's types just do not say so.
-    asked = MultiselectCommunicator(stream)
+async def _select(protocol: str, stream: YamuxStream | SharedStream) -> None:
+    asked = MultiselectCommunicator(_rw(stream))
     await MultiselectClient().select_one_of([TProtocol(protocol)], asked, int(HANDSHAKE))
+
+
+def _rw(stream: YamuxStream | SharedStream) -> Any:
+    # A stream reads, writes and closes; libp2p's types just do not say so.
+    return stream
 
 
 def _lost() -> RemoteFault:

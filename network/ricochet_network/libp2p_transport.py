@@ -1,9 +1,9 @@
 """The real network: TCP, Noise and yamux of libp2p, one persistent stream for each connection.
 
-Only the modules named `libp2p_*` import libp2p, which takes a second. This one uses libp2p's
-protocols (multistream-select, Noise, yamux) without its host and swarm; ADR 002 says why. Nothing
-but Noise and yamux is ever offered, so an unencrypted connection cannot come about. The peer id is
-that of the Ed25519 seed, and Noise proves the other's before a byte of ours is read.
+Only the modules named `libp2p_*` import libp2p, which takes a second. This one uses its
+multistream-select and Noise without its host and swarm, and a yamux of our own (ADRs 002 and 032).
+Nothing but Noise and yamux is ever offered, so an unencrypted connection cannot come about. The
+peer id is that of the Ed25519 seed, and Noise proves the other's before a byte of ours is read.
 
 Everything named `_trio_*` runs in the trio thread. A peer has `HANDSHAKE` seconds to become a
 connection; one that fails disturbs no other. A connection may run over a circuit of another one
@@ -18,17 +18,16 @@ from functools import partial
 from typing import NamedTuple
 
 import trio
-from libp2p.abc import IMuxedStream, IRawConnection, ISecureConn
+from libp2p.abc import IRawConnection, ISecureConn
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
 from libp2p.custom_types import TProtocol
-from libp2p.io.trio import TrioTCPStream
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.peer.id import ID
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as Noise
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
-from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.stream_muxer.yamux.yamux import Yamux as Libp2pYamux
 from libp2p.transport.upgrader import TransportUpgrader
 from trio import TaskStatus  # type: ignore[attr-defined]  # public, but not in trio's stubs' list
 
@@ -37,6 +36,9 @@ from ricochet_network.door_guard import DoorGuard, Visit
 from ricochet_network.libp2p_connection import Libp2pConnection, trio_pump
 from ricochet_network.libp2p_relay import Relay, called_untrusted, connect, reserve
 from ricochet_network.libp2p_streams import HANDSHAKE, Carrier, Handle, SharedStream
+from ricochet_network.libp2p_tcp import BufferedTcp
+from ricochet_network.libp2p_yamux import UNREAD, Yamux, YamuxStream
+from ricochet_network.quota import MemoryBudget
 from ricochet_network.relay_book import RelayLimits
 from ricochet_protocol.circuit import HOP, STOP
 from ricochet_protocol.errors import LocalFault, RemoteCode, RemoteFault
@@ -80,7 +82,7 @@ class Libp2pTransport:
         keys = create_new_key_pair(seed)
         noise = Noise(keys, noise_privkey=create_noise_key_pair().private_key)
         self._upgrader = TransportUpgrader(
-            {NOISE: noise}, {TProtocol(YAMUX): Yamux}, negotiate_timeout=int(HANDSHAKE)
+            {NOISE: noise}, {TProtocol(YAMUX): Libp2pYamux}, negotiate_timeout=int(HANDSHAKE)
         )
         self._thread = TrioThread()
         self._accepting: set[asyncio.Task[None]] = set()
@@ -89,6 +91,7 @@ class Libp2pTransport:
         self._relay = Relay(relay, self._trio_carrier) if relay else None
         if self._relay is not None:
             self._handlers[HOP] = self._relay.serve
+        self._unread = MemoryBudget(UNREAD)
         self._carriers: dict[PeerId, list[Carrier]] = {}
         self._reserved: set[PeerId] = set()
 
@@ -184,7 +187,7 @@ class Libp2pTransport:
             self._trio_begin(connection)
 
         try:
-            raw, host = RawConnection(TrioTCPStream(tcp), False), _source(tcp)
+            raw, host = RawConnection(BufferedTcp(tcp), False), _source(tcp)
             await self._trio_answer(raw, host, None, None, begin)
         except Exception as error:  # libp2p fails in many ways on what strangers send
             _log.info("an incoming connection failed: %s", type(error).__name__)
@@ -295,7 +298,7 @@ class Libp2pTransport:
         except (OSError, ValueError):  # ValueError: a host name that cannot be one
             return None
         try:
-            raw = RawConnection(TrioTCPStream(tcp), True)
+            raw = RawConnection(BufferedTcp(tcp), True)
             connection = await self._upgrader.upgrade_security(raw, True, peer)
             secured = _Secured(connection, partial(trio.aclose_forcefully, tcp), _source(tcp))
         except Exception as error:  # also a wrong peer: the handshake names it
@@ -371,9 +374,9 @@ class Libp2pTransport:
     ) -> None:
         """Open the stream within `handshake`, then move bytes until either side closes."""
         try:
-            peer = ID.from_base58(connection.remote)
-            muxed = await self._upgrader.upgrade_connection(secured, peer)
-            assert isinstance(muxed, Yamux)
+            # It agrees on yamux, the only one offered; ours is then spoken.
+            await self._upgrader.muxer_multistream.select_transport(secured)
+            muxed = Yamux(secured, self._unread)
             carrier = Carrier(
                 muxed,
                 connection.remote,
@@ -386,12 +389,12 @@ class Libp2pTransport:
             try:
                 async with trio.open_nursery() as nursery:
                     # Yamux runs until the connection ends; its stream then reads as ended too.
-                    nursery.start_soon(muxed.start)
+                    nursery.start_soon(muxed.run)
                     if connection.dialled:
                         stream = await carrier.open_calls()
                         nursery.start_soon(carrier.serve, None)
                     else:
-                        calls, accepted = trio.open_memory_channel[IMuxedStream](1)
+                        calls, accepted = trio.open_memory_channel[YamuxStream](1)
                         nursery.start_soon(carrier.serve, calls)
                         stream = await accepted.receive()
                     handshake.deadline = float("inf")
