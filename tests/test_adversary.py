@@ -19,6 +19,7 @@ import adversary
 from attacks.chain import OnModel
 
 
+@pytest.mark.slow
 def test_no_attack_breaks_a_promise_and_the_page_has_its_figures(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -56,6 +57,7 @@ def test_json_says_what_was_assumed_and_promised(capsys: pytest.CaptureFixture[s
         ("turning", payer, "ADVANCED_PERCENT", 11),
     ],
 )
+@pytest.mark.slow
 def test_a_loosened_rule_breaks_a_promise(
     attack: str, where: Any, rule: str, loosened: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:

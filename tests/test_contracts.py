@@ -10,6 +10,7 @@ import hardhat_project
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_hardhat_suites_pass(hardhat_build: Path) -> None:
     output = hardhat_project.hardhat(hardhat_build, "test")
     passing = re.search(r"^(\d+) passing \((\d+) solidity, (\d+) mocha\)", output, re.MULTILINE)
@@ -37,6 +38,7 @@ def test_every_line_and_branch_is_covered(hardhat_build: Path) -> None:
     assert row and row.groups() == ("100.00", "100.00"), report
 
 
+@pytest.mark.slow
 def test_committed_contracts_are_a_fresh_compile(hardhat_build: Path) -> None:
     committed = {
         path.stem: json.loads(path.read_text("utf-8"))

@@ -15,6 +15,7 @@ def demo_arguments(provider: Provider, *more: str) -> list[str]:
     return ["demo", "--json", "--upstream", provider.url, "--upstream-keys", keys, *more]
 
 
+@pytest.mark.slow
 def test_a_killed_node_changes_nothing_about_the_money(provider: Provider, tmp_path: Path) -> None:
     # Slow enough that a node can be killed in the middle.
     document = tmp_path / "long.txt"
@@ -31,6 +32,7 @@ def test_a_killed_node_changes_nothing_about_the_money(provider: Provider, tmp_p
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_everything(provider: Provider, tmp_path: Path) -> None:
     provider.fault({"kind": "stall"})
     process = start(*demo_arguments(provider), TMPDIR=str(tmp_path))
@@ -43,6 +45,7 @@ def test_ctrl_c_stops_everything(provider: Provider, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_a_killed_demo_leaves_can_be_stopped(provider: Provider, tmp_path: Path) -> None:
     provider.fault({"kind": "stall"})
     process = start(*demo_arguments(provider), TMPDIR=str(tmp_path))

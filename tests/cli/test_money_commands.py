@@ -99,6 +99,7 @@ async def earn(home: Path, subscriber: Address, reserved: int, claimed: int) -> 
         await settlement.close()
 
 
+@pytest.mark.slow
 def test_from_founding_to_refund(rpc: str, person: Person, tmp_path: Path) -> None:
     me = dev_address(3)
     out, _ = person.signed("wallet", "import", "--file", str(person.keystore))
@@ -175,6 +176,7 @@ def test_from_founding_to_refund(rpc: str, person: Person, tmp_path: Path) -> No
     assert rows[1]["hash"] in person.run("wallet", "transactions")[0]
 
 
+@pytest.mark.slow
 def test_an_owner_changes_payout_and_treasury_by_command(
     rpc: str, person: Person, tmp_path: Path
 ) -> None:

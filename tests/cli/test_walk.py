@@ -22,7 +22,7 @@ from ricochet_orchestrator.control import Runs
 from ricochet_protocol.errors import LocalFault
 from ricochet_settlement.transaction_store import read_transactions
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 @pytest.fixture

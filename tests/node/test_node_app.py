@@ -428,6 +428,7 @@ async def client_of(deployment: Deployment, node: NodeProcess) -> AsyncIterator[
         await network.stop()
 
 
+@pytest.mark.slow
 def test_a_killed_node_keeps_what_it_acknowledged(chain: str, tmp_path: Path) -> None:
     async def before(deployment: Deployment, node: NodeProcess) -> int:
         async with client_of(deployment, node) as client:

@@ -79,6 +79,7 @@ def play_until(stage: Stage, crash_at: int, after: bool) -> int:
 
 @pytest.mark.parametrize("part", range(4))
 @pytest.mark.parametrize("after", [False, True], ids=["before commit", "after commit"])
+@pytest.mark.slow
 def test_a_crash_at_any_transaction_costs_no_call_and_no_money(
     tmp_path: Path, after: bool, part: int
 ) -> None:

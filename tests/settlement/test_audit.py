@@ -18,6 +18,7 @@ from ricochet_settlement.devchain.accounts import dev_key
 from ricochet_settlement.link import Network
 from ricochet_settlement.sender import Sender
 
+pytestmark = pytest.mark.slow
 ALICE, BOB, DELEGATE, FIRST, SECOND = (bytes([n]) * 32 for n in (0xA1, 0xB0, 0xDE, 1, 2))
 OWNER, HEIR = (bytes([n]) * 32 for n in (0x0E, 0x4E))
 FEE, HALF = Units(10_000_000), Units(5_000_000)

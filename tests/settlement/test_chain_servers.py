@@ -19,6 +19,7 @@ from ricochet_settlement.devchain.accounts import dev_address, dev_key
 from ricochet_settlement.index import ChainIndex
 from ricochet_settlement.link import Network
 
+pytestmark = pytest.mark.slow
 # Logs topic 7 with the word it is given; see test_devchain_rpc.py.
 CODE = "6000358015601b5780600055600052600760206000a160206000f35b63ffffffff60e01b60005260046000fd"
 INIT = f"0x602c600c600039602c6000f3{CODE}"

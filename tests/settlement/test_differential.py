@@ -56,6 +56,7 @@ def run(sequences: int, start: int = 0) -> Pair:
     return pair
 
 
+@pytest.mark.slow
 def test_contract_and_model_agree() -> None:
     seen = run(35).seen
     # Counted, so that operations which come to nothing are a failure.

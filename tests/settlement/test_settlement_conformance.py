@@ -60,6 +60,7 @@ class TestTwin(SettlementConformance, ConfirmationConformance):
         yield _TwinWorld(confirmations)
 
 
+@pytest.mark.slow
 class TestContract(SettlementConformance, ConfirmationConformance):
     @pytest.fixture(autouse=True)
     def chain(self, chain_url: str) -> None:
@@ -69,6 +70,7 @@ class TestContract(SettlementConformance, ConfirmationConformance):
         return open_world(self.url, confirmations=confirmations)
 
 
+@pytest.mark.slow
 class TestIndexedContract(ConfirmationConformance):
     @pytest.fixture(autouse=True)
     def chain(self, chain_url: str, tmp_path: Path) -> None:

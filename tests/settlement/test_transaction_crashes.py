@@ -31,6 +31,7 @@ AT_DEATH = {
 }
 
 
+@pytest.mark.slow
 def test_a_killed_payer_pays_once(chain_url: str, tmp_path: Path) -> None:
     async def fund() -> None:
         link = Link(chain_url)
@@ -116,6 +117,7 @@ async def pay_through_outages(state: Path, home: Path, payments: int, tasks: int
     assert [row.status for row in rows] == [Status.CONFIRMED] * payments
 
 
+@pytest.mark.slow
 def test_payments_land_once_while_the_chain_is_killed(tmp_path: Path) -> None:
     asyncio.run(pay_through_outages(tmp_path / "chain.db", tmp_path / "home", 24, 8))
 
