@@ -6,6 +6,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from babel.messages.mofile import read_mo
@@ -67,6 +68,38 @@ def test_translations_have_the_places_and_forms_of_their_messages() -> None:
             assert len(forms) == 3, message.id
             for form in forms:
                 assert set(_PLACE.findall(form)) == set(_PLACE.findall(message.id[1])), form
+
+
+def test_no_text_sets_a_sign_before_an_amount_that_has_one() -> None:
+    found = [
+        (module.path, text) for module in message_templates.modules() for text in twice(module.tree)
+    ]
+    assert found == []
+    spoiled = ast.parse('say("it cost ${cost}", cost=dollars(paid.cost))\nf"${dollars(cost)}"\n')
+    assert list(twice(spoiled)) == ["it cost ${cost}", "$"]
+
+
+def twice(tree: ast.AST) -> Iterator[str]:
+    """Texts with a dollar sign before what `dollars` returns, which has one."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(args=[ast.Constant(value=str(text)), *_], keywords=given):
+                if any(_signed(one.value) and f"${{{one.arg}}}" in text for one in given):
+                    yield text
+            case ast.JoinedStr(values=parts):
+                for before, after in pairwise(parts):
+                    match before, after:
+                        case ast.Constant(value=str(text)), ast.FormattedValue(value=value) if (
+                            text.endswith("$") and _signed(value)
+                        ):
+                            yield text
+
+
+def _signed(value: ast.AST) -> bool:
+    match value:
+        case ast.Call(func=ast.Name(id="dollars")):
+            return True
+    return False
 
 
 def test_what_is_compiled_is_what_is_written() -> None:

@@ -192,7 +192,7 @@ def test(
         typer.echo(
             t(
                 "{role}: {model} ({origin}) {status}, {seconds:.1f} s, {tokens_in} + "
-                "{tokens_out} tokens, ${cost}",
+                "{tokens_out} tokens, {cost}",
                 role=role,
                 model=chosen.model or t("what most peers offer"),
                 origin=chosen.origin,

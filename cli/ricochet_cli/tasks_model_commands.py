@@ -150,7 +150,7 @@ def run(
                 "{count} call, {cost}",
                 "{count} calls, {cost}",
                 done.calls,
-                cost=f"${dollars(done.cost)}",
+                cost=dollars(done.cost),
             )
             + (done.stopped and f"; {done.stopped}")
         )
@@ -188,7 +188,7 @@ def _tell(done: "Done", lines: list[str], as_json: bool) -> None:
             tokens_out=done.tokens_out,
         )
         say(
-            "{calls}, {tokens}, ${cost}",
+            "{calls}, {tokens}, {cost}",
             calls=tn("{count} call", "{count} calls", done.calls),
             tokens=tokens,
             cost=dollars(done.cost),

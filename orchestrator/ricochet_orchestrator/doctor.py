@@ -75,7 +75,7 @@ def subscription_finding(stands: "Standing", owner: bool) -> Finding:
         return Finding(about, "warn", text, "`ricochet subscribe --plan 10`")
     left = Units(period.budget - period.committed)
     days = (period.end - stands.now) // 86400
-    text = f"period {period.period}: ${dollars(left)} not yet committed, {days} days left"
+    text = f"period {period.period}: {dollars(left)} not yet committed, {days} days left"
     if left * LITTLE < period.budget:
         return Finding(about, "warn", text, "`ricochet subscription top-up 5` adds to it")
     if period.end - stands.now < SOON and not stands.auto_renew:

@@ -4,6 +4,7 @@ All tests share one network (`kept`), whose provider takes 100 ms a call.
 """
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -312,6 +313,8 @@ def test_a_role_is_tried_and_tasks_are_done(
     assert tried.returncode == 0, tried.stderr
     trial = json.loads(tried.stdout)
     assert trial["origin"] == "project" and trial["cost"] > 0 and trial["peer"]
+    told = ricochet("models", "test", "critic", home=home).stdout
+    assert re.search(r" tokens, \$0\.\d+$", told, re.MULTILINE), told
     assert ricochet("tasks", "add", "Judge it", "--role", "critic", home=home).returncode == 0
     ran = ricochet("tasks", "run", "--max-cost", "0.05", "--json", home=home)
     assert ran.returncode == 0, ran.stderr
