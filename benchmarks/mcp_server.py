@@ -6,6 +6,7 @@ middle and the worst time, by tool, and whether a byte on stdout was not the pro
 has a finished run, the project a hundred tasks.
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -140,7 +141,9 @@ def measured(home: Path, project: Path, calls: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    calls = int(sys.argv[1]) if len(sys.argv) > 1 else CALLS
+    parser = argparse.ArgumentParser(description="The MCP server as an editor meets it.")
+    parser.add_argument("calls", nargs="?", type=int, default=CALLS, help="light calls in all")
+    calls = parser.parse_args().calls
     with tempfile.TemporaryDirectory() as folder:
         home, project = Path(folder) / "home", Path(folder) / "project"
         home.mkdir()

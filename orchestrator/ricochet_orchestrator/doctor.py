@@ -119,7 +119,7 @@ def offer_findings(offered: "tuple[ModelChoice, ...]", wanted: dict[str, str]) -
             Finding("peers", "warn", "nobody offers a model now", "see `ricochet network status`")
         ]
     names = {str(one.model) for one in offered}
-    found = [Finding("peers", "ok", f"{len(names)} models are on offer")]
+    found = [Finding("peers", "ok", f"models on offer: {len(names)}")]
     gone = sorted(f"{role}={model}" for role, model in wanted.items() if model not in names)
     if gone:
         text = f"nobody offers now: {', '.join(gone)}"
