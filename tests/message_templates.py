@@ -3,8 +3,9 @@
 An error stays an f-string where it is raised. Its template is that f-string with numbered places:
 `f"no key {name!r}"` is `no key {0}`. A word that a condition chooses is written out, one template a
 choice, so that a translation never has to glue words together. Names are followed to what the same
-function assigns to them, and parameters to what callers in the same module pass, because many
-modules raise through a function of their own.
+function assigns to them, entries to the table they are of, functions to what they return, and
+parameters to what callers in the same module pass, because many modules raise through a function of
+their own.
 
 What cannot be followed counts as a place: a translation has that part as it was.
 """
@@ -26,6 +27,7 @@ MADE: Final = {
     "Refused": (1, 2),
     "NotAChainError": (0,),
     "ValueError": (0,),
+    "kept": (3,),
 }
 """Calls that make something a person reads, and which arguments that is."""
 RETURNED: Final = ("words",)
@@ -186,6 +188,12 @@ class _Reader:
                 return self._joined([left, right], scope, depth)
             case ast.Call(func=ast.Attribute(value=inner, attr="strip" | "rstrip")):
                 return self._read(inner, scope, depth)
+            case ast.Lambda(body=body):
+                return self._read(body, scope, depth)
+            case ast.Subscript(value=ast.Name(id=name)):
+                return self._entries(name, scope, depth)
+            case ast.Name(id=name) if function := self._module.functions.get(name):
+                return self._returned(function, depth)
             case ast.Name(id=name):
                 return self._named(name, scope, depth)
             case _:
@@ -200,6 +208,25 @@ class _Reader:
                 choices //= len(found)
                 read[index] = [(_PLACE,)]
         return [sum(one, ()) for one in islice(product(*read), _MOST)]
+
+    def _entries(self, name: str, scope: ast.AST, depth: int) -> list[Pieces]:
+        values = [value for node in ast.walk(scope) for at, value in _assigned(node) if at == name]
+        texts = [
+            one
+            for value in (*values, *self._module.constants.get(name, []))
+            if isinstance(value, ast.Dict)
+            for entry in value.values
+            for one in self._read(entry, scope, depth + 1)
+        ]
+        return texts or [(_PLACE,)]
+
+    def _returned(self, function: ast.AST, depth: int) -> list[Pieces]:
+        return [
+            one
+            for node in ast.walk(function)
+            if isinstance(node, ast.Return) and node.value
+            for one in self._read(node.value, function, depth + 1)
+        ]
 
     def _named(self, name: str, scope: ast.AST, depth: int) -> list[Pieces]:
         if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef):

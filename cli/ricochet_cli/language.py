@@ -4,7 +4,8 @@
 them in English: help, literals handed to the console, and errors, which are raised in English
 everywhere because they are also logged, stored and sent to peers who read another language. The
 catalogue holds the templates such errors are made of, with numbered places; `told` finds the one
-that fits and puts the values into its translation. What fits none is shown as it is.
+that accounts for most of the text, places included, and puts the values into its translation. What
+fits none is shown as it is.
 
 A process speaks one language, chosen once before it says anything; until then it speaks English.
 docs/translation.md tells how to write a message.
@@ -24,6 +25,8 @@ _VARIABLES: Final = ("RICOCHET_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
 _NUMBERED: Final = re.compile(r"\{\d+\}")
 _DEPTH: Final = 3
 """An error may quote an error that quotes an error; what is deeper is shown as it is."""
+_WIDTH: Final = 4
+"""Templates that are tried of those that fit, the longest first."""
 
 
 class _Template(NamedTuple):
@@ -52,7 +55,7 @@ class _Template(NamedTuple):
 
     @property
     def length(self) -> int:
-        """How much of it is words: of two that fit, the longer one was meant."""
+        """How much of it is words."""
         return sum(map(len, self.pieces))
 
 
@@ -103,7 +106,7 @@ def tn(one: str, many: str, count: int, /, **values: object) -> str:
 
 def told(text: str) -> str:
     """A text that was written in English, in the language spoken where the catalogue has it."""
-    return _told(text, 0)
+    return _told(text, 0)[0]
 
 
 def told_help(text: str) -> str:
@@ -118,16 +121,23 @@ def flowing(text: str) -> str:
     return "\n\n".join(one if "\b" in one else " ".join(one.split()) for one in paragraphs)
 
 
-def _told(text: str, depth: int) -> str:
+def _told(text: str, depth: int) -> tuple[str, int]:
+    """The text in the language spoken, and how many of its letters were in the catalogue."""
     if not isinstance(_spoken, _Catalogue) or not text.strip():
-        return text
+        return text, 0
     same = _spoken.gettext(text)
-    if same != text or depth == _DEPTH:
-        return same
+    if same != text:
+        return same, len(text)
+    if depth == _DEPTH:
+        return text, 0
     fits = [(one, values) for one in _spoken.templates if (values := one.values(text))]
-    if not fits:
-        return text
-    template, values = max(fits, key=lambda fit: fit[0].length)
+    fits.sort(key=lambda fit: fit[0].length, reverse=True)
+    read = [_filled(template, values, depth) for template, values in fits[:_WIDTH]]
+    return max(read, key=lambda found: found[1], default=(text, 0))
+
+
+def _filled(template: _Template, values: list[str], depth: int) -> tuple[str, int]:
     # A value of several words may be a message; one word is a name.
-    inner = [_told(value, depth + 1) if " " in value else value for value in values]
-    return _spoken.gettext(template.message).format(*inner)
+    inner = [_told(value, depth + 1) if " " in value else (value, 0) for value in values]
+    told = _spoken.gettext(template.message).format(*(value for value, _ in inner))
+    return told, template.length + sum(known for _, known in inner)

@@ -130,7 +130,9 @@ def _known(provider: str) -> str:
     listed = shipped().of_host(provider)
     if listed is not None:
         raise UsageError(
-            "unknown_provider", f"{provider} is {listed.provider}", f"name it {listed.provider}"
+            "unknown_provider",
+            f"{provider} is listed as {listed.provider}",
+            f"name it {listed.provider}",
         )
     if "." not in provider and ":" not in provider:
         raise UsageError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ricochet_cli import tasks_forge_commands, tasks_model_commands, tasks_order_commands
-from ricochet_cli.console import print_json, say, table
+from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson
 from ricochet_cli.language import t
 from ricochet_cli.tasks_order_commands import Tag, told
@@ -111,6 +111,7 @@ def list_all(
     as_json: AsJson = False,
 ) -> None:
     """Show the tasks of a tag, or those that can be begun or are blocked."""
+    from ricochet_cli import task_page
     from ricochet_orchestrator.tasks import dependencies, task_file, views
 
     if ready and blocked:
@@ -136,24 +137,26 @@ def list_all(
         )
         return
     waits = dependencies.unmet(tasks)
-    typer.echo(table(views.ROW_HEADERS, [views.row(one, waits[one.ref]) for one in found]))
+    typer.echo(task_page.listing(found, waits))
 
 
 @app.command("show")
 def show(ref: Ref, tag: Tag = None, as_json: AsJson = False) -> None:
     """Show one task with all it has."""
+    from ricochet_cli import task_page
     from ricochet_orchestrator.tasks import book, task_file, views
 
     tasks = task_file.load(Path.cwd()).tasks(tag)
     if as_json:
         print_json(views.document(book.find(tasks, ref)))
     else:
-        typer.echo(views.text(tasks, ref, Path.cwd()))
+        typer.echo(task_page.page(tasks, ref, Path.cwd()))
 
 
 @app.command("next")
 def next_one(tag: Tag = None, as_json: AsJson = False) -> None:
     """Show what to work on next: nothing unfinished before it, most urgent, then lowest id."""
+    from ricochet_cli import task_page
     from ricochet_orchestrator.tasks import choosing, task_file, views
 
     tasks = task_file.load(Path.cwd()).tasks(tag)
@@ -165,7 +168,7 @@ def next_one(tag: Tag = None, as_json: AsJson = False) -> None:
     elif found is None:
         say("Nothing can be begun: see `ricochet tasks list --blocked`.")
     else:
-        typer.echo(views.text(tasks, found.ref, Path.cwd()))
+        typer.echo(task_page.page(tasks, found.ref, Path.cwd()))
 
 
 @app.command("set-status")

@@ -39,7 +39,7 @@ async def examine_subscriber(
         found,
         "routing",
         lambda: routing.load(routing.files(home, project), routing.NO_FLAGS),
-        lambda settings: f"strategy {settings.strategy}",
+        lambda settings: f"the strategy is {settings.strategy}",
     )
     kept(
         found,
@@ -47,7 +47,7 @@ async def examine_subscriber(
         lambda: privacy.load(home, project),
         lambda settings: ", ".join(settings.redact) or "nothing is redacted",
     )
-    kept(found, "tasks", lambda: task_file.load(project), lambda _: "can be read")
+    kept(found, "tasks", lambda: task_file.load(project), lambda _: "the tasks can be read")
     if basis.deployment is None or basis.account is None or not basis.reached:
         return tuple(found)
     from ricochet_settlement.standing import standing

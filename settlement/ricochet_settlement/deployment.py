@@ -150,5 +150,7 @@ def check_recipient(deployment: Deployment, account: Address) -> None:
     }
     if account in dead:
         raise UsageError(
-            "bad_address", f"{account} is {dead[account]}", "Name the address of a wallet."
+            "bad_address",
+            f"{account} cannot be paid: it is {dead[account]}",
+            "Name the address of a wallet.",
         )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -94,6 +95,38 @@ def test_an_error_that_quotes_another_is_translated_with_it(
 ) -> None:
     print_error("bad_address", "--to: not an account address: 0y", "", as_json=False)
     assert capsys.readouterr().err == "ошибка: --to: это не адрес счёта: 0y\n"
+
+
+def test_of_templates_that_fit_the_one_that_accounts_for_most_is_meant(
+    russian: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tasks.json").write_text('{"master":', "utf-8")
+    assert main(["tasks", "import", "tasks.json"]) == 2
+    assert capsys.readouterr().err.startswith("ошибка: tasks.json: не целый JSON: Expecting value")
+
+
+def test_a_page_and_a_list_of_tasks_have_russian_labels(
+    russian: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["tasks", "add", "First", "--description", "About it"]) == 0
+    assert main(["tasks", "add", "Second", "--needs", "1"]) == 0
+    capsys.readouterr()
+    assert main(["tasks", "list"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == [
+        *("id", "статус", "важность", "подзадачи", "ждёт", "название")
+    ]
+    assert main(["tasks", "show", "2"]) == 0
+    assert "\n  зависит от  1\n  ждёт        1" in capsys.readouterr().out
+    assert main(["tasks", "show", "1"]) == 0
+    assert "\n\nописание:\nAbout it" in capsys.readouterr().out
 
 
 def test_what_no_message_fits_is_shown_as_it_is(

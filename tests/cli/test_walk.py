@@ -382,7 +382,7 @@ def test_a_detached_run_is_watched_paused_and_resumed_by_its_id(kept: Kept, tmp_
 def test_an_editor_runs_a_chain_which_goes_on_without_it(kept: Kept, tmp_path: Path) -> None:
     """Over MCP: offers, an estimate, a run that outlives the session, progress, and its result."""
     home = kept.folder / "subscriber"
-    report = document(tmp_path, 40, "an editor")
+    report = document(tmp_path, 400, "an editor")
     told: list[tuple[float, float | None, str | None]] = []
 
     async def heard(done: float, total: float | None, message: str | None) -> None:
