@@ -145,14 +145,15 @@ class Directory:
         """All live adverts, in the order in which their peers were first heard of."""
         return tuple(entry.signed for entry in self._entries.values() if entry.live(now))
 
-    def by_source(self, now: float) -> tuple[SignedAdvert, ...]:
+    def by_source(self, now: float) -> Iterator[SignedAdvert]:
         """All live adverts of others, one of each source in turn: where to look for peers."""
-        groups: dict[PeerId, list[SignedAdvert]] = {}
+        groups: dict[PeerId, list[_Entry]] = {}
         for peer, entry in self._entries.items():
-            if peer != self._own and entry.live(now):
-                groups.setdefault(entry.source, []).append(entry.signed)
-        turns = zip_longest(*groups.values())
-        return tuple(signed for turn in turns for signed in turn if signed is not None)
+            if peer != self._own:
+                groups.setdefault(entry.source, []).append(entry)
+        living = ((one.signed for one in group if one.live(now)) for group in groups.values())
+        for turn in zip_longest(*living):
+            yield from (signed for signed in turn if signed is not None)
 
     def _meet_twin_untrusted(self, signed: SignedAdvert, now: float, unix: float) -> None:
         """Of what is signed with our key, only what is newer than our own word is not ours."""

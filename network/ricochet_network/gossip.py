@@ -13,6 +13,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
+from ricochet_network.announcing import Announcements
 from ricochet_network.conduct import OF_FLAW, Offence
 from ricochet_network.directory import MAX_PEERS, Directory, batches
 from ricochet_network.links import Link
@@ -71,6 +72,7 @@ class Gossip:
         self._blame = blame
         self._gone: dict[PeerId, None] = {}
         self._tasks = TaskOwner()
+        self._announcements = Announcements(self._announce, self._tasks)
 
     def start(self) -> None:
         """Begin the periodic repair."""
@@ -90,8 +92,7 @@ class Gossip:
         """Pass adverts on to every linked peer except `source`."""
         for link in self._links():
             if link.peer != source:
-                for batch in batches(adverts):
-                    self._tasks.spawn(self._tell(link, Announce(batch)))
+                self._announcements.add(link, adverts)
 
     def mourn(self, peer: PeerId) -> None:
         """Tell every linked peer that this one does not answer us any more."""
@@ -112,6 +113,7 @@ class Gossip:
         """Take adverts that a peer says are news; what has been replaced is none."""
         if any(self._directory.superseded(signed) for signed in adverts):
             self._blame(source, Offence.REPLAYED)
+        self._announcements.heard(source, adverts)
         self.hear_untrusted(source, adverts)
 
     def hear_untrusted(self, source: PeerId, adverts: Sequence[SignedAdvert]) -> None:
@@ -184,6 +186,9 @@ class Gossip:
             self._blame(source, Offence.UNREADABLE)
             raise
         return reply.adverts
+
+    async def _announce(self, link: Link, adverts: tuple[SignedAdvert, ...]) -> None:
+        await self._tell(link, Announce(adverts))
 
     async def _tell(self, link: Link, message: Request) -> None:
         try:

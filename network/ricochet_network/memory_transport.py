@@ -31,6 +31,8 @@ QUEUE: Final = 256 * 1024
 """Bytes under way in one direction before senders wait: a TCP connection's worth of buffers."""
 RESEND: Final = 0.2
 """Seconds by which a lost frame arrives late: TCP's shortest time-out on Linux."""
+TICK: Final = 1e-9
+"""Seconds that are none: timers fire this early, and who slept again would keep the clock still."""
 _log = logging.getLogger(__name__)
 
 
@@ -342,7 +344,7 @@ class MemoryConnection:
                 await lane.changed.wait()
                 continue
             wait = lane.frames[0][0] - asyncio.get_running_loop().time()
-            if wait > 0:
+            if wait > TICK:
                 await asyncio.sleep(wait)
                 continue
             _, payload = lane.frames.popleft()

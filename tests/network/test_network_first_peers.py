@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import cache
+from itertools import islice
 from random import Random
 
 import pytest
@@ -335,7 +336,7 @@ def test_a_source_that_answers_first_cannot_fill_the_directory() -> None:
     assert all(directory.offer_untrusted(one, honest, 0.0, UNIX) for one in late)
     live = {one.advert.peer for one in directory.live(0.0)}
     assert len(live) == MAX_PEERS and {one.advert.peer for one in late} <= live
-    turns = [one.advert.peer for one in directory.by_source(0.0)[:20]]
+    turns = [one.advert.peer for one in islice(directory.by_source(0.0), 20)]
     assert sum(one in {signed.advert.peer for signed in late} for one in turns) == 10
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from ricochet_network.libp2p_transport import Libp2pTransport
 from ricochet_network.memory_transport import MemoryNetwork
+from ricochet_network.virtual_time import run_virtual
 from ricochet_protocol.errors import RemoteFault
 from ricochet_protocol.framing import MAX_FRAME
 from ricochet_protocol.ids import PeerId
@@ -326,3 +327,28 @@ def test_a_cancelled_dial_leaves_both_sides_usable(make: Make) -> None:
             assert found == b"after"
 
     run(test)
+
+
+def test_frames_that_arrive_within_a_rounding_of_each_other_keep_nobody_awake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sleeps, rounds, connections = 0, 20, 40
+    sleep = asyncio.sleep
+
+    async def counted(seconds: float) -> None:
+        nonlocal sleeps
+        sleeps += 1
+        assert sleeps < 3 * rounds * connections, "readers spin"
+        await sleep(seconds)
+
+    async def test() -> None:
+        net = MemoryNetwork(0.02, bandwidth=1e11)
+        async with sides(net.transport) as (a, b):
+            ends = [await a.dial(b) for _ in range(connections)]
+            monkeypatch.setattr(asyncio, "sleep", counted)
+            for _ in range(rounds):
+                for size, (here, _) in enumerate(ends, 1):
+                    await here.send(bytes(size))
+                await asyncio.gather(*(there.receive() for _, there in ends))
+
+    run_virtual(test())
