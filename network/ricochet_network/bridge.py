@@ -93,12 +93,15 @@ class Pipe:
                 if self._closed:
                     return False
                 if self._size < PIPE:
+                    # Who finds some already has been woken, and takes everything.
+                    first = not self._chunks
                     self._chunks.append(chunk)
                     self._size += len(chunk)
                     break
                 self._writable.clear()
             await self._writable.wait()
-        self._readable.set()
+        if first:
+            self._readable.set()
         return True
 
     async def take(self) -> bytes:

@@ -31,7 +31,7 @@ from ricochet_protocol.mux import (
 )
 
 CallFrame = Data | End | Fail | Cancel | Credit
-CREDIT_STEP: Final = WINDOW // 4
+CREDIT_STEP: Final = WINDOW // 2
 """Consumed bytes that are worth a Credit frame; small chunks would otherwise cost one each."""
 
 

@@ -11,7 +11,7 @@ import trio
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.io.exceptions import ConnectionClosedError
 
-READ: Final = 64 * 1024
+READ: Final = 256 * 1024
 
 
 class BufferedTcp(ReadWriteCloser):

@@ -244,8 +244,16 @@ class Yamux:
 
     async def send(self, stream_id: int, body: bytes) -> None:
         """Write bytes of a stream after what is queued; MuxedConnUnavailable."""
-        async with self._writing:
-            await self._flush(HEADER.pack(0, DATA, 0, stream_id, len(body)) + body)
+        frame = HEADER.pack(0, DATA, 0, stream_id, len(body)) + body
+        try:
+            # Waiting for a lock that is free would pass through the scheduler all the same.
+            self._writing.acquire_nowait()
+        except trio.WouldBlock:
+            await self._writing.acquire()
+        try:
+            await self._flush(frame)
+        finally:
+            self._writing.release()
 
     def answer(self, kind: int, flags: int, stream_id: int, value: int) -> None:
         """Queue a frame without a body; it leaves soon, and nothing waits for it."""

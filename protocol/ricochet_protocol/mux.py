@@ -14,9 +14,9 @@ import msgspec
 from ricochet_protocol.errors import garbage
 from ricochet_protocol.framing import MAX_FRAME
 
-WINDOW: Final = 96 * 1024
-"""Bytes in flight per call and direction: far below yamux's 256 KiB, whose writes fail after 5 s
-at zero window."""
+WINDOW: Final = 256 * 1024
+"""Bytes in flight per call and direction: as much as the stream below carries unread. Smaller ones
+make large messages stop and wait, which costs more wake-ups than bytes."""
 FRAGMENT: Final = 32 * 1024
 MAX_MESSAGE: Final = 4 * 1024 * 1024
 """Largest message a peer may assemble here: a prompt of about a million tokens."""
