@@ -3,12 +3,12 @@
     python benchmarks/node.py [--rounds 3] [--seconds 3] [--calls 10000] [--own] [--write FILE]
 
 One run: the real `ricochet node start` with its vault on a development chain, and both peers, in
-front of the same upstream double. Gateways share the first core; load, upstream and chain have the
-second. Each round measures every gateway once; figures are medians over the rounds. CPU time comes
-from /proc and counts the gateway's processes together; it says more than requests a second when
-the machine does other work, so the load average stands beside it. Peers are installed into
-`~/.cache/ricochet-benchmarks` at first; `--own` leaves them out. Needs two cores, Linux, uvloop,
-and node with npm for Portkey.
+front of the same upstream double, and a relay of bytes, which no gateway can undercut. Gateways
+share the first core; load, upstream and chain have the second. Each round measures every gateway
+once; figures are medians over the rounds. CPU time comes from /proc and counts the gateway's
+processes together; it says more than requests a second when the machine does other work, so the
+load average stands beside it. Peers are installed into `~/.cache/ricochet-benchmarks` at first;
+`--own` leaves them out. Needs two cores, Linux, uvloop, and node with npm for Portkey.
 """
 
 import argparse
@@ -26,13 +26,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import uvloop
 from gateways import accounts, key_accounts, own
 from gateways.load import Result, Target, load
 from gateways.peers import PEERS
 from gateways.processes import SIDE, cpu_seconds, on_core, process, rss_bytes
-from gateways.table import written
+from gateways.table import RELAY, written
 from machine import machine
 
 GATEWAY: Final = 0
@@ -92,19 +93,19 @@ def _median(values: list[float]) -> float:
 
 
 @contextlib.contextmanager
-def upstream(folder: Path) -> Iterator[str]:
-    """The double's base URL."""
-    program = Path(__file__).parent / "gateways" / "upstream.py"
-    with process((sys.executable, str(program)), folder / "upstream.log", SIDE) as child:
+def program(name: str, folder: Path, core: int, *arguments: str) -> Iterator[tuple[int, str]]:
+    """A program beside the gateways: its pid, and the first line that it says."""
+    command = (sys.executable, str(Path(__file__).parent / "gateways" / name), *arguments)
+    with process(command, folder / f"{name}.log", core) as child:
         assert child.stdout is not None
-        yield child.stdout.readline().strip()
+        yield child.pid, child.stdout.readline().strip()
 
 
 async def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The whole document."""
     with ExitStack() as stack:
         stack.enter_context(on_core(SIDE))
-        provider = stack.enter_context(upstream(folder))
+        _, provider = stack.enter_context(program("upstream.py", folder, SIDE))
         home = await own.home(folder, stack.enter_context(own.chain(folder)), provider)
         with own.node(home, GATEWAY):
             pass  # its first start registers it on the chain
@@ -120,8 +121,12 @@ async def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         books["spread"] = await key_accounts.compare(
             home.owner.home, several, provider, own.SPREAD, arguments.calls
         )
+        parts = urlsplit(provider)
+        relay, port = stack.enter_context(program("relay.py", folder, GATEWAY, str(parts.port)))
+        relayed = f"http://127.0.0.1:{port}{parts.path}/chat/completions"
         gateways = {
             "upstream": Gateway(Target(f"{provider}/chat/completions", "fake"), None),
+            RELAY: Gateway(Target(relayed, "fake"), relay),
             "ricochet direct": Gateway(home.target("direct"), node.pid),
             "ricochet vault": Gateway(home.target("vaulted"), node.pid),
         }
@@ -140,6 +145,8 @@ async def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "machine": machine(),
         "rounds": arguments.rounds,
         "seconds": arguments.seconds,
+        "warm": arguments.warm,
+        "paced": PACED_AT_ONCE,
         "gateways": {name: _medians(found) for name, found in rounds.items()},
         "against": _against({name: _medians(found) for name, found in rounds.items()}),
         "first_request_s": {name: round(value, 2) for name, value in starts.items()},
@@ -153,8 +160,9 @@ async def _rounds(
     gateways: dict[str, Gateway], arguments: argparse.Namespace
 ) -> dict[str, list[dict[str, float]]]:
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in gateways}
-    for gateway in gateways.values():
-        await loaded(gateway, 1, 10, "Say hello.", stream=False)  # warm
+    for name, gateway in gateways.items():
+        warm = arguments.warm if name in PEERS else 1
+        await loaded(gateway, warm, 10, "Say hello.", stream=False)
     for number in range(arguments.rounds):
         for name, gateway in gateways.items():
             print(f"round {number + 1}: {name}", file=sys.stderr)
@@ -179,6 +187,9 @@ def _against(figures: dict[str, dict[str, float]]) -> dict[str, Any]:
         found[name] = {
             "added_p50_ms": added(one, "p50_ms_alone"),
             "added_first_token_ms": added(one, "first_token_ms_alone"),
+            "paced_chunk_above_relay": round(
+                one["cpu_us_per_paced_chunk"] - figures[RELAY]["cpu_us_per_paced_chunk"], 3
+            ),
         }
         if name.startswith("ricochet"):
             for peer in PEERS.keys() & figures.keys():
@@ -191,6 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3, help="of each load")
+    parser.add_argument("--warm", type=float, default=15, help="seconds for each peer to warm up")
     parser.add_argument("--calls", type=int, default=10_000, help="of the comparison of accounts")
     parser.add_argument("--own", action="store_true", help="without the peers")
     parser.add_argument("--write", type=Path, help="also write a page with the figures")

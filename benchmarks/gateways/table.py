@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 OWN: Final = ("ricochet direct", "ricochet vault")
+RELAY: Final = "relay of bytes"
 _ROWS: Final = (
     ("requests_per_s", "requests/s, 50 at once"),
     ("cpu_us_per_request", "CPU µs a request"),
@@ -36,9 +37,14 @@ every figure of time is worse than that of the machine by itself; ratios of gate
 suffer least. A dash stands where a gateway answered no call of that kind; `failures` has them.
 `python benchmarks/node_accounts.py` compares the accounts alone.
 
-Each gateway is warmed for a second. Portkey's is compiled as it runs: by itself, on 2026-11-25, it
-came to 570 requests/s and 1,580 CPU µs a request after fifteen seconds of this load. It ended each
-stream of this upstream with an error of its own (`TypeError: immutable`).
+The *relay of bytes* passes on what either side sends, on the same loop, and reads nothing: what it
+costs is the price of sockets and wake-ups on this machine, below which no gateway on this loop can
+come. Chunks of {paced} streams that come one a millisecond are read and written one by one; of our
+time for each, three fifths go into the system call that writes it and wakes its reader (py-spy).
+
+LiteLLM's proxy and Portkey's gateway, which is compiled as it runs, are warmed {warm:g} seconds,
+the others for one. Portkey's ended each stream of this upstream with an error of its own
+(`TypeError: immutable`).
 
 """
 
@@ -87,6 +93,7 @@ def _targets(document: dict[str, Any]) -> Iterable[str]:
         ("added to the first token, ms", 5, direct["added_first_token_ms"], False),
         ("CPU µs a streamed chunk, all at once", 20, direct["cpu_us_per_chunk"], False),
         ("CPU µs a streamed chunk, one a millisecond", 20, direct["cpu_us_per_paced_chunk"], False),
+        ("the same above the relay", 20, direct["paced_chunk_above_relay"], False),
         ("first answer after start, s", 1.5, document["first_request_s"]["ricochet"], False),
         ("RSS of node and vault, MB", 200, document["rss_mb"]["ricochet"], False),
     ]
