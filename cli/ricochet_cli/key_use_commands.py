@@ -29,8 +29,11 @@ def show(home: Home, name: Name, as_json: AsJson = False) -> None:
     """Show a key's provider, its limits from node.yaml, and what it used today and this month.
 
     Calls that are open, or ended without a report of their tokens, count at their worst case.
+    Those of a key without a secret and limits go straight to the provider, and count in
+    `node stats` only.
     """
     from ricochet_node.keystore import Keystore
+    from ricochet_node.providers import provider_of
     from ricochet_protocol.money import Units, dollars
 
     info = Keystore(home / "keys.json").find(name)
@@ -72,6 +75,11 @@ def show(home: Home, name: Name, as_json: AsJson = False) -> None:
         typer.echo(f"{told(limit):<10}{value}")
     if not document["limits"]:
         say("no limits: write them under `keys:` in node.yaml, see the README")
+    if not (info.last4 or provider_of(info.provider).needs_key or rules.is_limited):
+        say(
+            "Without a secret and limits, its calls go straight to the provider and are not "
+            "counted here: `ricochet node stats --by key` has them."
+        )
 
 
 def test(

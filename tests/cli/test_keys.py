@@ -104,6 +104,23 @@ def test_an_upstream_without_a_key_is_added_unasked(cli: Cli) -> None:
     assert (added["id"], added["url"]) == ("mine", "http://127.0.0.1:11434/v1")
 
 
+def test_where_calls_of_a_key_without_secret_and_limits_are_counted_is_said(
+    cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said() -> str:
+        assert main(["keys", "show", "mine", "--home", str(cli.home)]) == 0
+        return capsys.readouterr().err
+
+    cli("keys", "add", "ollama", "--name", "mine", *cli.phrase(PHRASE))
+    capsys.readouterr()
+    assert "are not counted here: `ricochet node stats --by key` has them" in said()
+    offer = {"model": "m", "upstream_model": "m", "key": "mine", "context": 4096}
+    prices = {"price_in": "0.40", "price_out": "0.80"}
+    config = {"offers": [{**offer, **prices}], "keys": {"mine": {"rpm": 60}}}
+    (cli.home / "node.yaml").write_text(json.dumps(config), "utf-8")
+    assert "not counted" not in said()
+
+
 def test_the_keyring_keeps_up_with_a_new_passphrase(cli: Cli) -> None:
     with keyring_in_use(MemoryKeyring()):
         phrase = cli.phrase(PHRASE)
