@@ -39,8 +39,9 @@ suffer least. A dash stands where a gateway answered no call of that kind; `fail
 
 The *relay of bytes* passes on what either side sends, on the same loop, and reads nothing: what it
 costs is the price of sockets and wake-ups on this machine, below which no gateway on this loop can
-come. Chunks of {paced} streams that come one a millisecond are read and written one by one; of our
-time for each, three fifths go into the system call that writes it and wakes its reader (py-spy).
+come. Chunks of {paced} streams that come one a millisecond are read in gulps of at most 8 ms
+([adr/031](adr/031-streams-in-gulps.md)): their figure is the price of a gulp, shared by what was in
+it. A chunk that comes later than 8 ms after the one before goes on alone, at the price of a gulp.
 
 LiteLLM's proxy and Portkey's gateway, which is compiled as it runs, are warmed {warm:g} seconds,
 the others for one. Portkey's ended each stream of this upstream with an error of its own

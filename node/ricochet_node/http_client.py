@@ -7,7 +7,7 @@ is Unreachable, and then nothing was sent.
 
 A connection is kept only after an answer that ended in order and was not a stream: llama.cpp closes
 its socket after a stream without saying so. It is used again within two seconds, less than any
-server's own patience. Nothing is ever sent twice.
+server's own patience. Nothing is ever sent twice. Quick streams are read in gulps (`gulps.py`).
 """
 
 import asyncio
@@ -22,6 +22,8 @@ from typing import Any, Final, NamedTuple, Self, cast
 from urllib.parse import urlsplit
 
 import httptools
+
+from ricochet_node.gulps import Gulps, Pace
 
 CONNECT_SECONDS: Final = 10
 KEEP_SECONDS: Final = 2.0
@@ -147,15 +149,18 @@ class Answer:
 class _Link(asyncio.Protocol):
     """One connection; it carries one answer at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, gulps: Gulps) -> None:
         self.lost = False
         self.kept_at = 0.0
+        self._gulps = gulps
+        self._pace: Pace | None = None
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._until = math.inf
         self._answer: Answer | None = None
         self._may_follow = False
-        self._paused = False
+        self._held_back = False
+        self._resting = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # libuv's are transports by what they do, not by their class.
@@ -179,12 +184,16 @@ class _Link(asyncio.Protocol):
         if answer is None or answer.done:
             self.abort()  # nobody asked for that
             return
-        self._until = self._loop.time() + self._patience.idle
+        now = self._loop.time()
+        self._until = now + self._patience.idle
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             answer.fail(BrokenAnswer("no HTTP"))
             self.abort()
+            return
+        if self._pace is not None and not answer.done and self._pace.heard(len(data), now):
+            self._gulps.rest(self)
 
     def send(self, request: bytes, release: Callable[[], None], patience: Patience) -> Answer:
         """Send a request; `release` is called when its answer is closed."""
@@ -199,13 +208,34 @@ class _Link(asyncio.Protocol):
 
     def hold_back(self, wanted: bool) -> None:
         """Read on, or not for now."""
-        if wanted != self._paused and not self.lost:
-            self._paused = wanted
-            if wanted:
-                self._transport.pause_reading()
-            else:
+        if wanted != self._held_back and not self.lost:
+            self._held_back = wanted
+            if not wanted:
                 self._until = self._loop.time() + self._patience.idle
-                self._transport.resume_reading()
+            if not self._resting:
+                self._read_on(not wanted)
+
+    def rest(self) -> None:
+        """Read nothing for a moment, whatever the reader wants."""
+        self._resting = True
+        if not self._held_back:
+            self._read_on(False)
+
+    def wake_up(self) -> None:
+        """The moment is over."""
+        self._resting = False
+        if self._pace is not None:
+            self._pace.rested(self._loop.time())
+        if not self._held_back:
+            self._read_on(True)
+
+    def _read_on(self, wanted: bool) -> None:
+        if not self.usable:
+            return
+        if wanted:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     def keep(self) -> bool:
         """Whether another request may follow."""
@@ -236,14 +266,14 @@ class _Link(asyncio.Protocol):
         self._timer = None
         if self._answer is None or self._answer.done:
             return
-        if self._paused or self._loop.time() < self._until:
+        if self._held_back or self._loop.time() < self._until:
             self._timer = self._loop.call_at(self._next_look(), self._look)
         else:
             self._answer.fail(TimeoutError())
 
     def _next_look(self) -> float:
         soon = self._loop.time() + min(self._patience)
-        return soon if self._paused else min(soon, self._until)
+        return soon if self._held_back else min(soon, self._until)
 
     # What the parser calls.
 
@@ -264,6 +294,7 @@ class _Link(asyncio.Protocol):
         chunked = headers.get("transfer-encoding", "").lower().endswith("chunked")
         self._answer.framed = chunked or "content-length" in headers or status in (204, 304)
         self._answer.status = status
+        self._pace = Pace() if self._answer.content_type == STREAM else None
         self._answer.wake()
 
     def on_body(self, data: bytes) -> None:
@@ -283,6 +314,7 @@ class HttpClient:
 
     def __init__(self) -> None:
         self._kept: dict[_Place, list[_Link]] = {}
+        self._gulps = Gulps()
 
     async def __aenter__(self) -> Self:
         return self
@@ -297,6 +329,7 @@ class HttpClient:
             for link in links:
                 link.abort()
         self._kept.clear()
+        self._gulps.close()
 
     async def send(
         self,
@@ -315,7 +348,7 @@ class HttpClient:
         place = _place(origin)
         head = _head(method, place, path, tuple(headers.items()))
         request = b"%b%d\r\n\r\n%b" % (head, len(body), body)
-        link = self._take(place) or await _connected(place)
+        link = self._take(place) or await _connected(place, self._gulps)
         answer = link.send(request, lambda: self._release(place, link), patience)
         try:
             await answer.begun()
@@ -357,12 +390,12 @@ def _lower(name: bytes) -> str:
     return name.decode("latin-1").lower()
 
 
-async def _connected(place: _Place) -> _Link:
+async def _connected(place: _Place, gulps: Gulps) -> _Link:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             _, link = await loop.create_connection(
-                _Link, place.host, place.port, ssl=_verified() if place.tls else None
+                lambda: _Link(gulps), place.host, place.port, ssl=_verified() if place.tls else None
             )
     except (TimeoutError, OSError) as error:
         raise Unreachable(type(error).__name__) from None
