@@ -76,6 +76,8 @@ def resume(home: Home, as_json: AsJson = False) -> None:
         print_json(done)
     else:
         say("offering {models}", models=", ".join(done["models"]) or t("nothing"))
+        if not done["models"]:
+            say("no key can be asked now: `ricochet node status` says why, and for how long")
 
 
 def doctor(home: Home, as_json: AsJson = False) -> None:

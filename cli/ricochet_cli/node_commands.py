@@ -164,13 +164,14 @@ def status(home: Home, as_json: AsJson = False) -> None:
     rows = [
         (
             offer["model"],
+            t("yes") if offer["offered"] else t("no"),
             str(offer["calls"]),
             f"{offer['tokens_in']:,}",
             f"{offer['tokens_out']:,}",
         )
         for offer in state["models"]
     ]
-    typer.echo(table(("model", "calls", "tokens in", "tokens out"), rows))
+    typer.echo(table(("model", "offered", "calls", "tokens in", "tokens out"), rows))
     keys = [(key["key"], key["told"], str(key["open_calls"])) for key in state["keys"]]
     typer.echo(table(("key", "state", "open calls"), keys))
     if state["draining"]:

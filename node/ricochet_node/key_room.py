@@ -8,6 +8,7 @@ second old: then the vault refuses, and the call goes to the next source.
 import math
 import sqlite3
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -15,10 +16,19 @@ import msgspec
 
 from ricochet_node.counters import WINDOW, Counters
 from ricochet_node.key_rules import KeyRules, next_day, next_month, next_opening
+from ricochet_node.key_state import SOON
 
 _NO_RULES: Final = KeyRules()
 LOOK: Final = 1.0
 """Seconds for which what was read is good enough."""
+
+
+_LIMITS: Final = {
+    "disabled": "disabled",
+    "hours": "outside its hours",
+    "rate": "at its rate limit",
+    "cap": "at its spending cap",
+}
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -98,6 +108,16 @@ class VaultRooms:
             if left <= 0:
                 return Room(closed="rate", wait=_seconds(recent[0][0] + WINDOW - now))
         return Room(at_once=rules.concurrency or None, tokens_left=left)
+
+
+def words(room: Room, now: float) -> str:
+    """For a person: `disabled`, `at its rate limit for 40 s`, … of a room that is closed."""
+    limit = _LIMITS[room.closed]
+    if room.wait is None:
+        return limit
+    if room.wait < SOON:
+        return f"{limit} for {room.wait} s"
+    return f"{limit} until {datetime.fromtimestamp(now + room.wait):%Y-%m-%d %H:%M}"
 
 
 def _seconds(seconds: float) -> int:

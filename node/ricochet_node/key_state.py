@@ -26,7 +26,7 @@ import msgspec
 
 from ricochet_node.faults import ProviderFault, Reason
 
-_SOON: Final = 300
+SOON: Final = 300
 """Seconds of a wait that are told as such; a longer one by when it ends."""
 
 
@@ -78,7 +78,7 @@ def words(standing: Standing, now: float) -> str:
     if wait <= 0:
         trying = standing.state is not State.COOLING
         return f"{standing.state}: the next call finds out" if trying else State.READY.value
-    if wait < _SOON:
+    if wait < SOON:
         return f"{standing.state} for {math.ceil(wait)} s"
     return f"{standing.state} until {datetime.fromtimestamp(standing.until):%Y-%m-%d %H:%M}"
 

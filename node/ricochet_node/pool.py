@@ -18,7 +18,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from ricochet_node import key_state
+from ricochet_node import key_room, key_state
 from ricochet_node.deadline import Deadline
 from ricochet_node.faults import Blame, ProviderFault, Reason
 from ricochet_node.key_room import Room, Rooms
@@ -138,7 +138,9 @@ class Pool:
                 {
                     "key": key,
                     "state": room.closed or standing.state.value,
-                    "told": room.closed or key_state.words(standing, now),
+                    "told": key_room.words(room, now)
+                    if room.closed
+                    else key_state.words(standing, now),
                     "seconds": None if math.isinf(wait) else math.ceil(wait),
                     "open_calls": self.open_calls(key),
                     "tokens_left": room.tokens_left,

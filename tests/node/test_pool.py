@@ -21,7 +21,7 @@ from ricochet_node.advertise import BURST, FREE_GAP, GAP, REFRESH, Pace
 from ricochet_node.capacity import Capacity, rounded
 from ricochet_node.counters import Counters
 from ricochet_node.faults import ProviderFault, Reason
-from ricochet_node.key_room import Room, Rooms, VaultRooms
+from ricochet_node.key_room import Room, Rooms, VaultRooms, words
 from ricochet_node.key_rules import Hours, KeyRules
 from ricochet_node.key_states import KeyStates
 from ricochet_node.log import EventLog
@@ -373,12 +373,14 @@ def test_room_is_read_from_the_vaults_counters(tmp_path: Path) -> None:
     assert rooms.of("k") == Room(at_once=3, tokens_left=70)
     use("k", 0, 0)
     assert rooms.of("k") == Room(closed="rate", wait=58)
+    assert words(rooms.of("k"), now[0]) == "at its rate limit for 58 s"
     now[0] += 58
     assert rooms.of("k") == Room(at_once=3, tokens_left=100)
     assert rooms.of("capped") == Room()
     use("capped", 0, 10)
     closed = rooms.of("capped")
     assert closed.closed == "cap" and closed.wait == 86400 - (now[0] % 86400)
+    assert words(closed, now[0]).startswith("at its spending cap until 1970-01-1")
     assert rooms.of("night").closed == "hours"
     with vault.change():
         vault.disable("k")
