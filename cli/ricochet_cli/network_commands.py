@@ -50,7 +50,7 @@ def status(
     """
     import asyncio
 
-    from ricochet_orchestrator.app import watch_network
+    from ricochet_orchestrator.views import watch_network
 
     def show(report: "NetworkReport") -> None:
         if not as_json:

@@ -89,7 +89,7 @@ def ping(
     """Measure how long a peer takes to answer over an open connection."""
     import asyncio
 
-    from ricochet_orchestrator.app import ping_peer
+    from ricochet_orchestrator.views import ping_peer
 
     found, seconds = asyncio.run(ping_peer(home, peer, count))
     if as_json:
@@ -133,7 +133,7 @@ def _change_ban(home: Path, peer: str, banned: bool, as_json: bool) -> None:
 def _rows(home: Home, offline: bool) -> "tuple[PeerRow, ...]":
     import asyncio
 
-    from ricochet_orchestrator.app import list_peers
+    from ricochet_orchestrator.views import list_peers
 
     return asyncio.run(list_peers(home, offline))
 

@@ -42,7 +42,7 @@ def explain(
     """
     import asyncio
 
-    from ricochet_orchestrator.app import explain_route
+    from ricochet_orchestrator.views import explain_route
 
     flags = options.flags_of(
         strategy=routing,

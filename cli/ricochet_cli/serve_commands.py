@@ -89,7 +89,7 @@ def new(
 @keys.command("list")
 def listing(home: Home, as_json: AsJson = False) -> None:
     """List the keys, their budgets and what they have spent in the current period or day."""
-    from ricochet_orchestrator.app import spent_by_keys
+    from ricochet_orchestrator.views import spent_by_keys
     from ricochet_protocol.money import dollars
 
     known = spent_by_keys(home)

@@ -32,8 +32,8 @@ def spending(
     """
     import asyncio
 
-    from ricochet_orchestrator.app import find_spending
     from ricochet_orchestrator.spending import GROUPINGS
+    from ricochet_orchestrator.views import find_spending
     from ricochet_protocol.ids import Period
 
     grouping = next((one for one in GROUPINGS if one == by), None)

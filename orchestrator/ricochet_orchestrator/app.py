@@ -7,18 +7,18 @@ this module, or listing chains, stays quick.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ricochet_orchestrator import chains, role_models
 from ricochet_orchestrator.chain_language import Chain
 from ricochet_orchestrator.chains import list_chains
-from ricochet_orchestrator.checkpoint import RunRecord, RunStatus
+from ricochet_orchestrator.checkpoint import STORE_FILE, RunRecord, RunStatus
 from ricochet_orchestrator.document import Document
+from ricochet_orchestrator.joining import joined
 from ricochet_orchestrator.parameters import resolved
 from ricochet_orchestrator.privacy import Privacy, narrowed, sendable
 from ricochet_orchestrator.privacy import load as load_privacy
@@ -27,20 +27,10 @@ from ricochet_orchestrator.request import Options, Request, request_for
 from ricochet_orchestrator.result import RunResult, RunState
 from ricochet_orchestrator.routing import NO_FLAGS, RoutingFlags, files
 from ricochet_orchestrator.routing import load as load_routing
-from ricochet_protocol.errors import LocalFault, RicochetError, UsageError
-from ricochet_protocol.ids import Address, ModelId, address
+from ricochet_protocol.errors import RicochetError
 
 if TYPE_CHECKING:
-    from ricochet_network.peers import PeerNetwork
-    from ricochet_orchestrator.api_keys import ApiKey
     from ricochet_orchestrator.estimate import Estimate
-    from ricochet_orchestrator.network_reports import NetworkReport
-    from ricochet_orchestrator.peer_reports import PeerRow, RouteRow
-    from ricochet_orchestrator.setting import Setting
-    from ricochet_orchestrator.spending import Grouping, Spending
-    from ricochet_protocol.ids import PeerId, Period
-    from ricochet_protocol.money import Units
-    from ricochet_settlement.deployment import Deployment
 
 __all__ = [
     "Options",
@@ -49,23 +39,14 @@ __all__ = [
     "Task",
     "enter_run",
     "estimate_run",
-    "explain_route",
-    "find_spending",
     "list_chains",
-    "list_peers",
-    "looking",
-    "ping_peer",
     "resume_run",
     "run_chain",
     "run_status",
     "serve_api",
-    "spent_by_keys",
     "take_up",
-    "watch_network",
     "work",
 ]
-
-STORE_FILE: Final = "runs.db"
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -85,7 +66,7 @@ def enter_run(home: Path, task: Task) -> RunRecord:
     """Enter a run, to be worked on here or by another process, once all that a person can have got
     wrong is checked. A run of the same request that has not ended is gone on with."""
     document, request, kept = _request(home, task)
-    from ricochet_orchestrator.run import enter
+    from ricochet_orchestrator.entering import enter
     from ricochet_orchestrator.store import Store
 
     store = Store(home / STORE_FILE)
@@ -141,7 +122,7 @@ async def estimate_run(home: Path, task: Task) -> "Estimate":
     from ricochet_orchestrator.dry_run import dry_run
 
     document, request, _ = _request(home, task)
-    async with _setting(home, _unheard, request.options) as setting:
+    async with joined(home, _unheard, request.options) as setting:
         return await dry_run(setting, request, document)
 
 
@@ -189,7 +170,7 @@ async def work(
             on_event(event)
 
         try:
-            async with _setting(home, tell, _options(home, run_id)) as setting:
+            async with joined(home, tell, _options(home, run_id)) as setting:
                 result = await work_on(setting, run_id, stop, resume_hint(run_id))
             if result.status is not RunStatus.PAUSED:
                 await _notify(home, run_id, tell)
@@ -233,45 +214,6 @@ def _note(home: Path, run_id: str, error: RicochetError) -> None:
         store.close()
 
 
-async def explain_route(
-    home: Path,
-    model: str,
-    prompt_tokens: int,
-    max_tokens: int,
-    routing: RoutingFlags = NO_FLAGS,
-    private_nodes: Sequence[str] = (),
-) -> "tuple[RouteRow, ...]":
-    """Every peer that offers the model, best first, and why those that are out are out."""
-    options = Options(
-        private_nodes=_operators(private_nodes),
-        routing=load_routing(files(home, Path.cwd()), routing),
-    )
-    async with _setting(home, _unheard, options) as setting:
-        from ricochet_orchestrator.peer_reports import explain
-        from ricochet_orchestrator.route import Need
-
-        return await explain(setting, ModelId(model), Need(prompt_tokens, max_tokens))
-
-
-async def list_peers(home: Path, offline: bool) -> "tuple[PeerRow, ...]":
-    """Peers that are on the network or known from earlier; `offline`: only the latter."""
-    from ricochet_orchestrator.peer_reports import remembered, survey
-
-    if not offline:
-        async with _setting(home, _unheard, Options()) as setting:
-            return await survey(setting)
-    path = home / STORE_FILE
-    if not path.exists():
-        return ()
-    from ricochet_orchestrator.store import Store
-
-    store = Store(path)
-    try:
-        return remembered(store)
-    finally:
-        store.close()
-
-
 async def serve_api(
     home: Path,
     host: str,
@@ -309,7 +251,7 @@ async def serve_api(
             from ricochet_orchestrator.switchboard import Switchboard
             from ricochet_orchestrator.workshop import Workshop
 
-            async with _setting(home, _unheard, options) as setting:
+            async with joined(home, _unheard, options) as setting:
                 board = Switchboard(setting)
                 workshop = Workshop(home, board, _enter)
                 async with board.open(), workshop.open():
@@ -331,26 +273,6 @@ def _load_network() -> None:
         import_module(name)
 
 
-def spent_by_keys(home: Path) -> "list[tuple[ApiKey, Units]]":
-    """The home's API keys, and what each has spent or holds in the latest period, or today."""
-    from ricochet_orchestrator.api_keys import ApiKeys
-    from ricochet_orchestrator.call_record import allowance_of
-    from ricochet_orchestrator.calls import Calls
-    from ricochet_orchestrator.store import Store
-    from ricochet_protocol.money import Units
-
-    keys = ApiKeys(home).list()
-    if not (home / STORE_FILE).exists():
-        return [(key, Units(0)) for key in keys]
-    store = Store(home / STORE_FILE)
-    try:
-        calls = Calls(store)
-        period, now = calls.latest_period(), time.time()
-        return [(key, calls.spent(allowance_of(key), period, now)) for key in keys]
-    finally:
-        store.close()
-
-
 def run_status(home: Path, run_id: str | None = None) -> RunState:
     """How a run stands, the latest one for None; UsageError when there is no such run."""
     from ricochet_orchestrator.control import Runs
@@ -367,180 +289,5 @@ def _check_home(home: Path) -> None:
     wallet.address_of(home / "wallet.json")
 
 
-async def find_spending(home: Path, by: "Grouping", period: "Period | None" = None) -> "Spending":
-    """What the home's wallet has spent, of one period or all, held against the chain.
-
-    ConfigurationError without wallet or network; ChainError; LocalFault about the store.
-    """
-    from ricochet_orchestrator.spending import Held, Signed, add_up
-    from ricochet_orchestrator.store import Store
-    from ricochet_settlement import deployment, wallet
-    from ricochet_settlement.standing import standing
-
-    path = home / STORE_FILE
-    subscriber = wallet.address_of(home / "wallet.json")
-    chain = await standing(deployment.load(home), subscriber)
-    held = {
-        (one.period, one.node): Held(one.committed, one.claimed)
-        for one in chain.nodes
-        if period in (None, one.period)
-    }
-    if not path.exists():
-        return add_up((), {}, held, by)
-    store = Store(path)
-    try:
-        answers = [one for one in store.payments() if period in (None, one.period)]
-        signed = {
-            (one.period, one.node): Signed(one.accepted, one.signed)
-            for one in store.accounts(period)
-        }
-    finally:
-        store.close()
-    return add_up(answers, signed, held, by)
-
-
-@asynccontextmanager
-async def _setting(
-    home: Path, tell: Callable[[Event], None], options: Options
-) -> "AsyncIterator[Setting]":
-    """Everything a run works with, connected; closed in reverse order whatever happens."""
-    from random import SystemRandom
-
-    from ricochet_orchestrator.account import Payer
-    from ricochet_orchestrator.remembered_count import RememberedCount
-    from ricochet_orchestrator.setting import Setting
-    from ricochet_orchestrator.store import Store
-    from ricochet_protocol.tokens import count_tokens
-    from ricochet_settlement import deployment, wallet
-    from ricochet_settlement.contract import ContractSettlement
-    from ricochet_settlement.hot_key import load_or_create
-    from ricochet_settlement.session_key import SESSION_FILE, former_sessions
-
-    network = deployment.load(home)
-    subscriber = wallet.address_of(home / "wallet.json")
-    session_key = load_or_create(home / SESSION_FILE)
-    async with AsyncExitStack() as opened:
-        peer_key = opened.enter_context(_peer_key(home))
-        store = Store(home / STORE_FILE)
-        opened.callback(store.close)
-        # The orchestrator only reads the chain, so any key will do for gas it never spends.
-        settlement = await ContractSettlement.connect(network, session_key, follow=home)
-        opened.push_async_callback(settlement.close)
-        bootstrap = (*network.bootstrap, *await settlement.first_peers(SystemRandom()))
-        peers = _peers(home, network, peer_key, bootstrap)
-        opened.push_async_callback(peers.stop)
-        await peers.start()
-        yield Setting(
-            peers=peers,
-            settlement=settlement,
-            store=store,
-            payer=Payer(subscriber, network.domain, session_key, former_sessions(home)),
-            count=RememberedCount(count_tokens),
-            seed=options.seed,
-            clock=time.time,
-            tell=tell,
-            private_nodes=options.private_nodes,
-            routing=options.routing,
-            allow_logging=options.allow_logging,
-            context=options.context,
-        )
-
-
-def _peers(
-    home: Path, network: "Deployment", peer_key: bytes, bootstrap: tuple[str, ...]
-) -> "PeerNetwork":
-    from ricochet_network.libp2p_transport import Libp2pTransport
-    from ricochet_network.peers import PeerNetwork
-    from ricochet_settlement.peer_files import PeerFiles
-
-    return PeerNetwork(
-        Libp2pTransport(peer_key),
-        peer_key,
-        network.domain.network,
-        bootstrap,
-        store=PeerFiles(home),
-        public=network.public,
-        members=network.members,
-    )
-
-
-@asynccontextmanager
-async def looking(home: Path) -> "AsyncIterator[PeerNetwork]":
-    """The network of a home, joined to look at it; needs no wallet and no subscription.
-
-    ConfigurationError without a network, ChainError when first peers cannot be read.
-    """
-    from random import SystemRandom
-
-    from ricochet_settlement import deployment
-    from ricochet_settlement.contract import ContractSettlement
-    from ricochet_settlement.hot_key import new_key
-
-    network = deployment.load(home)
-    async with AsyncExitStack() as opened:
-        peer_key = opened.enter_context(_peer_key(home))
-        # Nothing is signed here, so any key will do.
-        settlement = await ContractSettlement.connect(network, new_key(), follow=home)
-        opened.push_async_callback(settlement.close)
-        bootstrap = (*network.bootstrap, *await settlement.first_peers(SystemRandom()))
-        peers = _peers(home, network, peer_key, bootstrap)
-        opened.push_async_callback(peers.stop)
-        await peers.start()
-        yield peers
-
-
-async def ping_peer(home: Path, peer: str, count: int) -> "tuple[PeerId, list[float]]":
-    """Ping one peer, named by its id or how that begins or ends; seconds of each answer."""
-    from ricochet_orchestrator.network_reports import named
-
-    async with looking(home) as peers:
-        found = await named(peers, peer)
-        return found, [await peers.ping(found) for _ in range(count)]
-
-
-async def watch_network(
-    home: Path, seconds: float, show: Callable[["NetworkReport"], None], *, once: bool
-) -> None:
-    """Tell what the network looks like from here, once or every `seconds` until cancelled."""
-    from ricochet_orchestrator.network_reports import look, settled
-
-    async with looking(home) as peers:
-        await settled(peers)
-        while True:
-            show(await look(peers))
-            if once:
-                return
-            await asyncio.sleep(seconds)
-
-
-@contextmanager
-def _peer_key(home: Path) -> Iterator[bytes]:
-    """The identity of this home's runs, or a new one for a run beside another: nodes keep one
-    connection a peer, so two processes with one identity would cut each other off. It is never
-    that of the home's node, whose owner may run chains while it serves."""
-    from ricochet_settlement.file_lock import locked
-    from ricochet_settlement.hot_key import load_or_create, new_key
-
-    path = home / "subscriber.key"
-    with ExitStack() as held:
-        try:
-            held.enter_context(locked(path, wait=0))
-        except LocalFault as error:
-            if error.code != "file_busy":
-                raise
-            yield new_key()
-            return
-        yield load_or_create(path)
-
-
 def _unheard(_: Event) -> None:
     """Looking tells of nothing."""
-
-
-def _operators(private_nodes: Sequence[str]) -> tuple[Address, ...]:
-    try:
-        return tuple(address(one) for one in private_nodes)
-    except ValueError as error:
-        raise UsageError(
-            "bad_address", f"private node: {error}", "give the account that `node status` shows"
-        ) from None

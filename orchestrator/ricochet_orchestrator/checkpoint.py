@@ -13,6 +13,9 @@ from ricochet_orchestrator.plan import StepId
 from ricochet_protocol.ids import Address, ModelId, PeerId, Period
 from ricochet_protocol.money import Units
 
+STORE_FILE: Final = "runs.db"
+"""In a home, where it keeps its runs."""
+
 
 class Status(StrEnum):
     """Where a step stands (DESIGN §7)."""

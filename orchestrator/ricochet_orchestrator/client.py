@@ -18,16 +18,17 @@ from typing import Final
 import msgspec
 
 from ricochet_orchestrator.account import Payer
+from ricochet_orchestrator.patience import Patient
 from ricochet_orchestrator.paying import OpenCall, Paying
 from ricochet_orchestrator.progress import Event, Paid, PaymentDelayed, Reserved, printable
+from ricochet_orchestrator.receipts import Receipts, Terms, metered_by
 from ricochet_orchestrator.segment import TokenCounter
 from ricochet_orchestrator.store import Store
-from ricochet_protocol.advert import ModelOffer, SignedAdvert
-from ricochet_protocol.answer import Answer, AnswerParts, said, size_of
+from ricochet_protocol.advert import SignedAdvert
+from ricochet_protocol.answer import AnswerParts, said, size_of
 from ricochet_protocol.conversation import ToolCall
 from ricochet_protocol.eip712 import Session, sign_session, sign_voucher
 from ricochet_protocol.errors import BudgetError, RemoteCode, RemoteFault, garbage
-from ricochet_protocol.ids import Hash32
 from ricochet_protocol.messages import (
     AccountState,
     Answered,
@@ -46,12 +47,8 @@ from ricochet_protocol.messages import (
 from ricochet_protocol.money import Units
 from ricochet_protocol.ports import Peers, Settlement, Subscription
 from ricochet_protocol.receipt import (
-    Receipt,
     SignedReceipt,
-    check_receipt_untrusted,
 )
-from ricochet_protocol.steps import Metered
-from ricochet_protocol.usage import check_usage, most_tokens
 
 SESSION: Final = 3600
 """Seconds a session is valid for: a stolen one is worth little, a run seldom needs a second."""
@@ -126,7 +123,7 @@ class NodeClient:
         self._clock = clock
         self._tell = tell
         self.advert = advert
-        self._seen: dict[Hash32, SignedAdvert] = {advert.advert.digest(): advert}
+        self._receipts = Receipts(peers, advert, payer, count)
         self._expires = 0
         self._talk = asyncio.Lock()
         self._payment = asyncio.Lock()
@@ -135,7 +132,7 @@ class NodeClient:
         """Remember terms that the node's receipts may cite; the latest are those asked for."""
         if signed is not self.advert:
             self.advert = signed
-            self._seen[signed.advert.digest()] = signed
+            self._receipts.saw(signed)
 
     async def ask(
         self,
@@ -156,7 +153,7 @@ class NodeClient:
             raise RemoteFault(RemoteCode.NO_MODEL, "the peer no longer offers the model")
         check_supported(ask, offer)
         ask = msgspec.structs.replace(ask, terms=terms.advert.digest())
-        metered = self.metered(ask, offer)
+        metered = metered_by(self._count, ask, offer)
         # An answer that may be replayed is paid for already, as far as the node does not object.
         with self.paying.open(metered, self._count, ahead=earlier is None) as call:
             async with self._talk:
@@ -267,7 +264,7 @@ class NodeClient:
         self,
         ask: Ask,
         call: OpenCall,
-        terms: tuple[SignedAdvert, SignedAdvert | None],
+        terms: Terms,
         first_token: Callable[[float], None],
         heard: Heard,
     ) -> Served | PaymentRequired:
@@ -287,15 +284,16 @@ class NodeClient:
                     return reply
                 if isinstance(reply, Answered):
                     answer = parts.whole_untrusted()
-                    cited, counted = self._check(ask, answer, reply.receipt, terms)
+                    checked = self._receipts.check_untrusted(ask, answer, reply.receipt, terms)
+                    self.paying.heard_due(reply.receipt.receipt.due)
                     elapsed = loop.time() - begin
                     return Served(
                         text=answer.text,
                         calls=answer.calls,
                         finish=reply.finish,
                         receipt=reply.receipt,
-                        counted=counted,
-                        advert=cited,
+                        counted=checked.counted,
+                        advert=checked.cited,
                         first_token=elapsed if first is None else first,
                         seconds=elapsed,
                     )
@@ -314,58 +312,6 @@ class NodeClient:
                     self.paying.sign_ahead()
                     send()
         raise garbage("an answer without a receipt")
-
-    def _check(
-        self,
-        ask: Ask,
-        answer: Answer,
-        signed: SignedReceipt,
-        terms: tuple[SignedAdvert, SignedAdvert | None],
-    ) -> tuple[SignedAdvert, Units]:
-        """The advert that the receipt cites, and the cost by the own count; or RemoteFault."""
-        cited, offer = self._cited(ask, signed.receipt, terms)
-        expected = Receipt(
-            network=self._payer.domain.network,
-            subscriber=self._payer.subscriber,
-            operator=self.operator,
-            period=ask.period,
-            request_id=ask.request_id,
-            ask=ask.digest(),
-            advert=cited.advert.digest(),
-            answer=answer.digest(),
-            tokens_in=0,
-            tokens_out=0,
-            exact=False,
-            cost=Units(0),
-            due=Units(0),
-        )
-        receipt = check_receipt_untrusted(signed, self.peer, expected)
-        counted_out = sum(map(self._count, answer.texts()))
-        if answer.blank or counted_out > most_tokens(ask.max_tokens):
-            raise RemoteFault(RemoteCode.REFUSED, "peer's answer is blank or longer than asked for")
-        metered = self.metered(ask, offer)
-        tokens_in, tools = metered.counted_in, metered.tools
-        check_usage(receipt, offer, tokens_in, counted_out, ask.max_tokens, tools=tools)
-        self.paying.heard_due(receipt.due)
-        return cited, metered.counted(counted_out)
-
-    def _cited(
-        self, ask: Ask, receipt: Receipt, terms: tuple[SignedAdvert, SignedAdvert | None]
-    ) -> tuple[SignedAdvert, ModelOffer]:
-        """Which advert the receipt means; it may be newer than the ask, but not dearer."""
-        heard = (one for one in self._peers.directory() if one.advert.peer == self.peer)
-        for signed in (*terms, *heard, *self._seen.values()):
-            if signed is None or signed.advert.digest() != receipt.advert:
-                continue
-            offer = signed.advert.offer(ask.model)
-            if offer is None or signed.advert.operator != self.operator:
-                break
-            if signed not in terms and _dearer(offer, terms[0].advert.offer(ask.model)):
-                raise RemoteFault(RemoteCode.REFUSED, "peer raised its price during the call")
-            return signed, offer
-        # A node that replays an answer which this home has lost cites terms that are lost too:
-        # asked under another id, as after any conflict, it serves anew.
-        raise RemoteFault(RemoteCode.CONFLICT, "peer's receipt cites an advert nobody has seen")
 
     async def _request(self, request: Request) -> None:
         """A call that is answered by the account's state, which is taken up."""
@@ -415,7 +361,7 @@ class NodeClient:
                 asyncio.timeout(patience) as limit,
                 self._peers.call(self.peer, request) as replies,
             ):
-                yield _Patient(replies, limit, patience, end)
+                yield Patient(replies, limit, patience, end)
         except TimeoutError:
             self._expires = 0
             raise RemoteFault(RemoteCode.TIMEOUT, "peer went silent or took too long") from None
@@ -424,39 +370,7 @@ class NodeClient:
                 self._expires = 0
             raise
 
-    def metered(self, ask: Ask, offer: ModelOffer) -> Metered:
-        """What the ask costs on the terms of an offer."""
-        counted_in = sum(map(self._count, ask.texts()))
-        return Metered(offer, counted_in, ask.max_tokens, bool(ask.tools))
-
 
 _SESSION_LOST: Final = frozenset(
     {RemoteCode.NO_SESSION, RemoteCode.DISCONNECTED, RemoteCode.UNREACHABLE}
 )
-
-
-class _Patient:
-    """Passes replies on; each one restarts the time limit, which never passes `end`."""
-
-    def __init__(
-        self, replies: AsyncIterator[Reply], limit: asyncio.Timeout, patience: float, end: float
-    ) -> None:
-        self._replies = replies
-        self._limit = limit
-        self._patience = patience
-        self._end = end
-
-    def __aiter__(self) -> AsyncIterator[Reply]:
-        return self
-
-    async def __anext__(self) -> Reply:
-        reply = await anext(self._replies)
-        now = asyncio.get_running_loop().time()
-        self._limit.reschedule(min(now + self._patience, self._end))
-        return reply
-
-
-def _dearer(offer: ModelOffer, agreed: ModelOffer | None) -> bool:
-    return agreed is not None and (
-        offer.price_in > agreed.price_in or offer.price_out > agreed.price_out
-    )

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from ricochet_orchestrator.answer_history import uses
-from ricochet_orchestrator.checkpoint import ENDED, Answer, RunRecord, RunStatus, Wish
+from ricochet_orchestrator.checkpoint import ENDED, STORE_FILE, Answer, RunRecord, RunStatus, Wish
 from ricochet_orchestrator.event_log import read_events
 from ricochet_orchestrator.listening import close
 from ricochet_orchestrator.monitor import View, run_view, step_view
@@ -26,7 +26,6 @@ from ricochet_orchestrator.store import Store
 from ricochet_orchestrator.trace import Trace, trace
 from ricochet_protocol.errors import LocalFault, UsageError
 
-STORE_FILE: Final = "runs.db"
 OBEY_WAIT: Final = 10.0
 """Seconds in which a working process does what is wanted; it takes 0.2, and longer while it plans
 a large document."""

@@ -9,14 +9,13 @@ peer until all were asked, at most `MAX_PEERS`; other failures count towards `MA
 """
 
 import asyncio
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
 
-from ricochet_orchestrator.answer_schema import canonical
+from ricochet_orchestrator.call_shape import form_of, needed_features, prefix_of, request_id_of
 from ricochet_orchestrator.chain_language import ChainStep
 from ricochet_orchestrator.checkpoint import Status, StepRecord
 from ricochet_orchestrator.client import NodeClient, Served
@@ -24,16 +23,16 @@ from ricochet_orchestrator.eligible import ELIGIBLE
 from ricochet_orchestrator.growth import Growth
 from ricochet_orchestrator.hedge import Hedge
 from ricochet_orchestrator.memory import Memory
-from ricochet_orchestrator.offers import Offers
+from ricochet_orchestrator.offers import OFFER_WAIT, Offers, no_peer
 from ricochet_orchestrator.plan import Step, StepId, needed_window
-from ricochet_orchestrator.route import STICKY_CHARACTERS, Candidate, Need, Router
+from ricochet_orchestrator.route import Candidate, Need, Router
 from ricochet_orchestrator.setting import Setting
 from ricochet_orchestrator.step_budget import StepBudgets
 from ricochet_orchestrator.suppliers import Suppliers
-from ricochet_protocol.advert import ModelOffer, SignedAdvert
-from ricochet_protocol.conversation import AnswerFormat, Feature, Turn
-from ricochet_protocol.errors import BudgetError, LocalFault, RemoteCode, RemoteFault, RicochetError
-from ricochet_protocol.ids import Address, ModelId, PeerId, RequestId
+from ricochet_protocol.advert import SignedAdvert
+from ricochet_protocol.conversation import AnswerFormat, Turn
+from ricochet_protocol.errors import BudgetError, RemoteCode, RemoteFault, RicochetError
+from ricochet_protocol.ids import ModelId, PeerId, RequestId
 from ricochet_protocol.money import Units
 from ricochet_protocol.ports import Subscription
 from ricochet_protocol.steps import Metered
@@ -44,8 +43,6 @@ MAX_PEERS: Final = 24
 """Peers that one step may be tried at before their failures count: cheap is not free."""
 MAX_BUSY: Final = 120
 """Calls of one step that may meet a full node; each costs half a second of waiting."""
-OFFER_WAIT: Final = 10.0
-"""Seconds to wait for a peer that offers a model: joining a network takes a few."""
 REUNION: Final = 5.0
 """Seconds that a step waits at the start for the node which may hold its answer."""
 _decode_advert = msgspec.msgpack.Decoder(SignedAdvert).decode
@@ -388,66 +385,6 @@ def _lost(assignment: Assignment, error: RicochetError, begun: bool) -> Units:
     if isinstance(error, BudgetError) or error.code == RemoteCode.BUSY:
         return Units(0)
     return assignment.worst if begun else assignment.opening
-
-
-def request_id_of(
-    step: StepId, subscriber: Address, conflicts: int = 0, *, logged: bool = False
-) -> RequestId:
-    """The request id of a step's ask: the same in every process, so that a node can replay.
-
-    An ask that may be `logged` is another ask than one that may not.
-    """
-    text = f"{step}{subscriber}" + (f"#{conflicts}" if conflicts else "")
-    text += "+logged" if logged else ""
-    return RequestId(hashlib.sha256(text.encode()).hexdigest()[:32])
-
-
-def prefix_of(prompt: str) -> str:
-    """What names the beginning of a prompt that is long enough for a provider to cache."""
-    if len(prompt) < STICKY_CHARACTERS:
-        return ""
-    return hashlib.sha256(prompt[:STICKY_CHARACTERS].encode()).hexdigest()
-
-
-def needed_features(step: ChainStep) -> frozenset[Feature]:
-    """What an offer must support for a chain step's calls to mean what they say.
-
-    Not the format of the answer: that is checked here, whoever follows it or does not.
-    """
-    wanted: dict[Feature, bool] = {
-        "top_p": step.top_p != 1.0,
-        "stop": bool(step.stop),
-        "seed": step.seed is not None,
-    }
-    return frozenset(name for name, is_used in wanted.items() if is_used)
-
-
-def form_of(step: ChainStep, offer: ModelOffer) -> AnswerFormat:
-    """The closest form to the step's schema that the offer can hold its model to."""
-    if step.schema is not None and "json_schema" in offer.features:
-        return AnswerFormat(kind="json_schema", name=step.name, schema=canonical(step.schema))
-    if step.schema is not None and step.schema.get("type") == "object":
-        return AnswerFormat(kind="json_object" if "json_object" in offer.features else "text")
-    return AnswerFormat()
-
-
-def no_peer(
-    model: ModelId | None, offers: Offers, needs: frozenset[Feature] = frozenset()
-) -> LocalFault:
-    """The error for a model that nobody offers; None stands for any model at all."""
-    offered = offers.models()
-    what = "a model" if model is None else f"the model {model} with the window the run needs"
-    what += f" and support for {', '.join(sorted(needs))}" if needs else ""
-    hint = (
-        f"Models on offer now: {', '.join(offered)}. Choose one with --model, or try again later."
-        if offered
-        else "No registered node answers. Check that nodes are running and that `bootstrap` in "
-        "network.json names one, then run the same command again."
-    )
-    if offers.routing.excludes:
-        what += ", within your routing settings"
-        hint += f" `ricochet route explain {model or 'MODEL'}` tells who is left out, and why."
-    return LocalFault("no_peer", f"No peer offers {what}.", hint)
 
 
 def _effort(record: StepRecord) -> _Effort:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from ricochet_orchestrator import app, role_models
+from ricochet_orchestrator import app, role_models, views
 from ricochet_orchestrator.chain_language import Chain, ChainStep
 from ricochet_orchestrator.document import document_from
 from ricochet_orchestrator.request import Options
@@ -42,7 +42,7 @@ class ModelChoice(msgspec.Struct, frozen=True):
 
 async def on_network(home: Path) -> tuple[ModelChoice, ...]:
     """What peers offer now, models of most peers first. Any RicochetError of connecting."""
-    return choices(await app.list_peers(home, offline=False))
+    return choices(await views.list_peers(home, offline=False))
 
 
 def choices(rows: "Iterable[PeerRow]") -> tuple[ModelChoice, ...]:

@@ -18,10 +18,13 @@ from typing import Final
 from ricochet_orchestrator.eligible import why_not
 from ricochet_orchestrator.routing import DEFAULTS, RoutingSettings
 from ricochet_protocol.advert import ModelOffer, SignedAdvert
-from ricochet_protocol.errors import ChainError
+from ricochet_protocol.conversation import Feature
+from ricochet_protocol.errors import ChainError, LocalFault
 from ricochet_protocol.ids import Address, ModelId, PeerId
 from ricochet_protocol.ports import Peers, Settlement
 
+OFFER_WAIT: Final = 10.0
+"""Seconds to wait for a peer that offers a model: joining a network takes a few."""
 RECHECK: Final = 5.0
 """Seconds after which an unconfirmed advert is looked up again: registration may follow it."""
 
@@ -111,3 +114,22 @@ class Offers:
             if (offer := self.offer(one, model)) is not None
         )
         return windows[(len(windows) - 1) // 2] if windows else None
+
+
+def no_peer(
+    model: ModelId | None, offers: Offers, needs: frozenset[Feature] = frozenset()
+) -> LocalFault:
+    """The error for a model that nobody offers; None stands for any model at all."""
+    offered = offers.models()
+    what = "a model" if model is None else f"the model {model} with the window the run needs"
+    what += f" and support for {', '.join(sorted(needs))}" if needs else ""
+    hint = (
+        f"Models on offer now: {', '.join(offered)}. Choose one with --model, or try again later."
+        if offered
+        else "No registered node answers. Check that nodes are running and that `bootstrap` in "
+        "network.json names one, then run the same command again."
+    )
+    if offers.routing.excludes:
+        what += ", within your routing settings"
+        hint += f" `ricochet route explain {model or 'MODEL'}` tells who is left out, and why."
+    return LocalFault("no_peer", f"No peer offers {what}.", hint)

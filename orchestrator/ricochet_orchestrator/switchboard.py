@@ -17,13 +17,14 @@ from typing import Any, Final
 import msgspec
 
 from ricochet_orchestrator.call_record import Call, CallAnswer, CallStatus
+from ricochet_orchestrator.call_shape import prefix_of
 from ricochet_orchestrator.calls import Calls
 from ricochet_orchestrator.client import NodeClient
-from ricochet_orchestrator.dispatch import OFFER_WAIT, no_peer, prefix_of
 from ricochet_orchestrator.memory import Memory
-from ricochet_orchestrator.offers import Offers
+from ricochet_orchestrator.offers import OFFER_WAIT, Offers, no_peer
 from ricochet_orchestrator.placement import DEFAULT_TOKENS, Wanted, fitting
 from ricochet_orchestrator.progress import PaymentDelayed, printable
+from ricochet_orchestrator.receipts import metered_by
 from ricochet_orchestrator.route import Candidate, Need, Router
 from ricochet_orchestrator.setting import Setting, SharedClients
 from ricochet_orchestrator.suppliers import Suppliers
@@ -303,7 +304,7 @@ class Switchboard:
         offer = attempt.client.advert.advert.offer(attempt.ask.model)
         if offer is None:
             return attempt.worst
-        metered = attempt.client.metered(attempt.ask, offer)
+        metered = metered_by(self.setting.count, attempt.ask, offer)
         surplus = attempt.client.paying.account.surplus
         return min(attempt.worst, metered.likely(self.setting.count(got), surplus))
 

@@ -7,8 +7,7 @@ from typing import Final
 import msgspec
 
 from ricochet_orchestrator.chain_language import Chain
-from ricochet_orchestrator.dispatch import OFFER_WAIT, no_peer
-from ricochet_orchestrator.offers import Offers
+from ricochet_orchestrator.offers import OFFER_WAIT, Offers, no_peer
 from ricochet_orchestrator.setting import Setting
 from ricochet_protocol.errors import BudgetError, ConfigurationError, ExitCode, RicochetError
 from ricochet_protocol.ids import ModelId

@@ -101,6 +101,7 @@ def test_a_broken_file_is_refused_and_stays(
 
 def test_a_run_names_the_models_of_its_roles(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ricochet_orchestrator import app
+    from ricochet_orchestrator.checkpoint import STORE_FILE
     from ricochet_orchestrator.document import document_from
 
     assert main(["models", "set", "summarizer=chosen"]) == 0
@@ -109,7 +110,7 @@ def test_a_run_names_the_models_of_its_roles(folder: Path, monkeypatch: pytest.M
     record = app.enter_run(folder / "home", app.Task(document_from("d", "Text."), "overview"))
     from ricochet_orchestrator.store import Store
 
-    store = Store(folder / "home" / app.STORE_FILE)
+    store = Store(folder / "home" / STORE_FILE)
     request = store.request(record.id)
     store.close()
     assert request is not None
@@ -120,6 +121,7 @@ def test_a_run_has_the_role_fallback_unless_a_flag_names_its_model(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ricochet_orchestrator import app
+    from ricochet_orchestrator.checkpoint import STORE_FILE
     from ricochet_orchestrator.document import document_from
     from ricochet_orchestrator.store import Store
 
@@ -129,7 +131,7 @@ def test_a_run_has_the_role_fallback_unless_a_flag_names_its_model(
     def fallback(text: str, model: ModelId | None = None) -> ModelId | None:
         task = app.Task(document_from("d", text), "overview", app.Options(model=model))
         record = app.enter_run(folder / "home", task)
-        store = Store(folder / "home" / app.STORE_FILE)
+        store = Store(folder / "home" / STORE_FILE)
         request = store.request(record.id)
         store.close()
         assert request is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ricochet_cli.main import main
-from ricochet_orchestrator import app
+from ricochet_orchestrator import views
 from ricochet_orchestrator.spending import Answered, Grouping, Held, Signed, Spending, add_up
 from ricochet_protocol.ids import Address, ModelId, Period
 from ricochet_protocol.money import Units
@@ -28,7 +28,7 @@ def telling(monkeypatch: pytest.MonkeyPatch, claimed: int) -> None:
         assert period is None
         return add_up(ANSWERS, SIGNED, {MAIN: Held(Units(10**6), Units(claimed))}, by)
 
-    monkeypatch.setattr(app, "find_spending", find)
+    monkeypatch.setattr(views, "find_spending", find)
 
 
 def test_spending_for_a_person(

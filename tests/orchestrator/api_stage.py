@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import openai
 from orchestrator_stage import Stage, T
 
-from ricochet_orchestrator import chains
-from ricochet_orchestrator import run as run_module
+from ricochet_orchestrator import chains, entering
 from ricochet_orchestrator.api import application, server
 from ricochet_orchestrator.api.service import Service
 from ricochet_orchestrator.api_keys import ApiKeys
@@ -52,7 +51,7 @@ async def opened(stage: Stage) -> AsyncIterator[Opened]:
 
         def enter(document: Document, chain: str, options: Options) -> RunRecord:
             found = chains.get(chain, chains.folders(stage.home, stage.home))
-            return run_module.enter(setting.store, document, found, options, setting.clock())[0]
+            return entering.enter(setting.store, document, found, options, setting.clock())[0]
 
         with server.bound("127.0.0.1", 0) as listener:
             hosts, url = server.names(listener, "127.0.0.1")

@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 from killed_run import PARAGRAPHS, begin, stage_of
 from orchestrator_stage import SUBSCRIBER, Stage, numbered, play
 
+from ricochet_orchestrator.call_shape import request_id_of
 from ricochet_orchestrator.checkpoint import RunStatus
 from ricochet_orchestrator.control import Runs
-from ricochet_orchestrator.dispatch import request_id_of
 from ricochet_orchestrator.plan import StepId
 
 SEED: Final = 5

@@ -14,12 +14,13 @@ from ricochet_orchestrator.account import Payer
 from ricochet_orchestrator.chain_language import Chain, ChainStep
 from ricochet_orchestrator.chains import TEMPLATES, get
 from ricochet_orchestrator.document import Document, document_from
+from ricochet_orchestrator.entering import enter
 from ricochet_orchestrator.ownership import owning
 from ricochet_orchestrator.progress import Event
 from ricochet_orchestrator.request import Options
 from ricochet_orchestrator.result import RunResult
 from ricochet_orchestrator.routing import DEFAULTS, RoutingSettings
-from ricochet_orchestrator.run import enter, work_on
+from ricochet_orchestrator.run import work_on
 from ricochet_orchestrator.segment import TokenCounter
 from ricochet_orchestrator.setting import Setting
 from ricochet_orchestrator.store import Store

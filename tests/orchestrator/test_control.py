@@ -13,10 +13,10 @@ from orchestrator_stage import SHORT, Stage, numbered, on, play
 from live import until
 from ricochet_orchestrator.checkpoint import RunStatus, Status, Wish
 from ricochet_orchestrator.control import Runs
+from ricochet_orchestrator.entering import enter
 from ricochet_orchestrator.ownership import owned, owning
 from ricochet_orchestrator.progress import StepFinished, StepStarted
 from ricochet_orchestrator.request import Options
-from ricochet_orchestrator.run import enter
 from ricochet_orchestrator.store import Store
 from ricochet_protocol.errors import LocalFault, UsageError
 from twins.scripted_node import Fault

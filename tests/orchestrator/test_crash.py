@@ -10,8 +10,8 @@ from killed_run import PARAGRAPHS, begin, stage_of
 from orchestrator_stage import ADVANCE, SUBSCRIBER, Stage, numbered, play
 from sqlmodel import Session
 
+from ricochet_orchestrator.call_shape import request_id_of
 from ricochet_orchestrator.checkpoint import RunStatus
-from ricochet_orchestrator.dispatch import request_id_of
 from ricochet_orchestrator.progress import StepStarted
 from ricochet_orchestrator.store import Store
 from ricochet_protocol.ids import Period

@@ -16,10 +16,11 @@ from orchestrator_stage import (
     play,
 )
 
+from ricochet_orchestrator.call_shape import request_id_of
 from ricochet_orchestrator.chain_language import Chain, ChainStep
 from ricochet_orchestrator.checkpoint import RunStatus
-from ricochet_orchestrator.dispatch import OFFER_WAIT, request_id_of
 from ricochet_orchestrator.document import default_document, document_from
+from ricochet_orchestrator.offers import OFFER_WAIT
 from ricochet_orchestrator.plan import StepId
 from ricochet_orchestrator.progress import (
     FirstToken,

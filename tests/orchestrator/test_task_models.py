@@ -14,7 +14,7 @@ from orchestrator_stage import Stage, on
 from ricochet_orchestrator.app import RunResult, Task
 from ricochet_orchestrator.chain_language import Chain
 from ricochet_orchestrator.document import document_from
-from ricochet_orchestrator.run import enter
+from ricochet_orchestrator.entering import enter
 from ricochet_orchestrator.store import Store
 from ricochet_orchestrator.tasks import decomposing, editing, rating_worker, task_file
 from ricochet_orchestrator.tasks.asking import AskingError, Runner

@@ -137,8 +137,8 @@ def test_a_changed_paragraph_is_the_difference_of_two_runs(tmp_path: Path) -> No
 
 
 def test_an_unfinished_run_has_a_trace_too(tmp_path: Path) -> None:
+    from ricochet_orchestrator.entering import enter
     from ricochet_orchestrator.request import Options
-    from ricochet_orchestrator.run import enter
     from ricochet_orchestrator.store import Store
 
     store = Store(tmp_path / "runs.db")

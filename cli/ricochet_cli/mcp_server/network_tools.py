@@ -28,7 +28,7 @@ class NetworkTools:
         """Show who is on the network as seen from this machine: peers with their models, prices in
         millionths of a dollar per million tokens, free slots and ping. Takes some seconds."""
         from ricochet_cli.network_commands import report_text
-        from ricochet_orchestrator.app import watch_network
+        from ricochet_orchestrator.views import watch_network
 
         seen: list[NetworkReport] = []
         bounded(watch_network(self._home, 0, seen.append, once=True))

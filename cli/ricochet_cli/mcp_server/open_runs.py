@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ricochet_orchestrator.app import STORE_FILE
+from ricochet_orchestrator.checkpoint import STORE_FILE
 
 if TYPE_CHECKING:
     from ricochet_orchestrator.control import Runs

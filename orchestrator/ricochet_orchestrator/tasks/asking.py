@@ -11,8 +11,9 @@ from typing import Final
 import msgspec
 
 from ricochet_orchestrator import chains
-from ricochet_orchestrator.app import STORE_FILE, Options, RunResult, Task
+from ricochet_orchestrator.app import Options, RunResult, Task
 from ricochet_orchestrator.chain_language import Chain
+from ricochet_orchestrator.checkpoint import STORE_FILE
 from ricochet_orchestrator.document import Document, document_of, part_of
 from ricochet_orchestrator.tasks.book import Item, Place
 from ricochet_protocol.errors import ExitCode, RicochetError
