@@ -98,10 +98,10 @@ def test(
     only the list is asked for, which is free but says nothing about credit.
     """
     import asyncio
+    import time
 
     import msgspec
 
-    from ricochet_node import key_states
     from ricochet_node.key_limits import with_prices
     from ricochet_node.key_probe import probe_key
     from ricochet_node.keystore import Keystore
@@ -112,8 +112,7 @@ def test(
     rules = msgspec.structs.replace(rules, models=None if chosen is None else (chosen,))
     rules = with_prices(rules, name, info.provider)
     phrase = passphrase(passphrase_file, opens=home / "keys.json")
-    report = asyncio.run(probe_key(home / "keys.json", phrase, info, rules, chosen))
-    key_states.forget(home, name)
+    report = asyncio.run(probe_key(home, phrase, info, rules, chosen, time.time()))
     if as_json:
         print_json({"id": name, "valid": True, **msgspec.to_builtins(report)})
         return

@@ -3,6 +3,7 @@
 The list of models is free everywhere; one token of one model is what shows whether the account has
 money, and that the key is looked at at all: some providers list their models to anybody. Both go
 through a vault of their own, with the owner's limits, and are counted and audited like any call.
+What a provider said of the key then holds as if the node had asked it (`key_states`).
 """
 
 from collections.abc import Mapping
@@ -12,9 +13,10 @@ from typing import Final
 import msgspec
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 
-from ricochet_node.faults import Reason, fault_of_status
+from ricochet_node import key_state, key_states
+from ricochet_node.faults import ProviderFault, Reason, fault_of_status
 from ricochet_node.key_rules import KeyRules
-from ricochet_node.keystore import KeyInfo
+from ricochet_node.keystore import FILE_NAME, KeyInfo, Keystore
 from ricochet_node.providers import Dialect, provider_of
 from ricochet_node.vault import REFUSAL
 from ricochet_node.vault_process import VaultProcess
@@ -47,15 +49,21 @@ class _Models(msgspec.Struct, frozen=True):
     models: tuple[_Named, ...] = ()
 
 
-async def probe_key(
-    keystore: Path, passphrase: str, info: KeyInfo, rules: KeyRules, model: str | None
-) -> Report:
-    """Ask the provider for its models, and `model`, if given, for one token.
+_TELLING: Final = {"key_refused": Reason.KEY_REFUSED, "out_of_quota": Reason.QUOTA}
+"""Errors that hold for the next call too."""
 
-    ConfigurationError `key_refused`, `wrong_origin`, `model_refused` or `key_limited`;
-    BudgetError `out_of_quota`; LocalFault `rate_limited`, `provider_unreachable` or
-    `provider_failed`.
+
+async def probe_key(
+    home: Path, passphrase: str, info: KeyInfo, rules: KeyRules, model: str | None, now: float
+) -> Report:
+    """Ask the provider for its models, and `model`, if given, for one token; keep what it said.
+
+    `now` is Unix seconds. ConfigurationError `key_refused`, `wrong_origin`, `model_refused` or
+    `key_limited`; BudgetError `out_of_quota`; LocalFault `rate_limited`, `provider_unreachable`
+    or `provider_failed`.
     """
+    keystore = home / FILE_NAME
+    mark = Keystore(keystore).marks()[info.id]
     vault = await VaultProcess.start(keystore, passphrase, [info.id], {info.id: rules})
     try:
         async with ClientSession(
@@ -64,7 +72,14 @@ async def probe_key(
             timeout=ClientTimeout(total=_SECONDS),
             trust_env=False,
         ) as client:
-            return await probe(client, info, model)
+            report = await probe(client, info, model)
+        key_states.forget(home, info.id)
+        return report
+    except (ConfigurationError, BudgetError) as error:
+        if reason := _TELLING.get(error.code):
+            standing = key_state.after_fault(key_state.READY, ProviderFault(reason), now, now)
+            key_states.keep(home, info.id, mark, standing)
+        raise
     except (ClientError, TimeoutError):
         raise LocalFault(
             "provider_unreachable", f"{info.origin} broke off", "try again in a minute"

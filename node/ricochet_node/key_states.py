@@ -4,8 +4,9 @@ One row a key, or a key with one model, that is not ready; it is on disk before 
 chosen, so that neither kill -9 nor a restart sends what a provider asked not to send. `mark`
 tells the key's record in the keystore: a row of another record, replaced since, counts no more.
 
-The node's process is the one that writes; `ricochet keys enable`, `rotate` and `remove` delete a
-key's rows, which a running node sees when it looks (`refresh`), and commands read them.
+The node's process writes what its calls tell. Of commands, `ricochet keys enable`, `rotate` and
+`remove` delete a key's rows, and `keys test` does so or keeps what it has learnt; a running node
+sees either when it looks (`refresh`). Others only read.
 """
 
 import sqlite3
@@ -74,14 +75,20 @@ class KeyStates:
         )
 
     def refresh(self, now: float) -> frozenset[str]:
-        """Forget what a command has deleted, and follow a clock that was set back; those keys."""
-        on_disk = set(self._db.execute("SELECT key, model FROM standing").fetchall())
+        """Take up what commands have changed, and follow a clock that was set back; those keys."""
+        on_disk = {
+            (key, model): _standing(fields)
+            for key, model, mark, *fields in self._db.execute("SELECT * FROM standing")
+            if self._marks.get(key) == mark
+        }
         gone = [place for place in self._standings if place not in on_disk]
         for place in gone:
             del self._standings[place]
+        found = [place for place in on_disk if place not in self._standings]
+        self._standings |= {place: on_disk[place] for place in found}
         for place, standing in self._standings.items():
             self._standings[place] = anchored(standing, now)
-        return frozenset(key for key, _ in gone)
+        return frozenset(key for key, _ in (*gone, *found))
 
 
 def read(home: Path, marks: Mapping[str, str]) -> dict[Place, Standing]:
@@ -104,6 +111,13 @@ def forget(home: Path, key: str) -> None:
     if path.exists():
         with _damage_told(path), closing(_opened(path)) as db:
             db.execute("DELETE FROM standing WHERE key = ?", (key,))
+
+
+def keep(home: Path, key: str, mark: str, standing: Standing) -> None:
+    """Let a key stand so for every process, a running node within seconds; LocalFault."""
+    path = home / FILE_NAME
+    with _damage_told(path), closing(KeyStates(path, {key: mark}, standing.since)) as states:
+        states.put(key, "", standing)
 
 
 def _standing(fields: list[Any]) -> Standing:

@@ -157,13 +157,16 @@ class Pool:
     def look(self) -> None:
         """Take up what the owner's commands have changed on disk."""
         try:
-            ready = self._states.refresh(self._clock())
+            changed = self._states.refresh(self._clock())
         except sqlite3.Error as error:
             self._log.event("pool_unreadable", reason=str(error))
             return
-        for key in sorted(ready):
-            self._log.event("key_state", key=key, state=State.READY)
+        for key in sorted(changed):
+            state = self._states.of(key).state
+            self._log.event("key_state", key=key, state=state)
             self._book.changed.set()
+            if state is State.REFUSED:
+                self._tell_refused(key)
 
     def _next(self, attempts: "_Attempts") -> Source:
         source = self._choose(attempts)

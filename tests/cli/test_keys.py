@@ -2,7 +2,11 @@
 
 import io
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +148,49 @@ def test_a_key_is_tested_through_a_vault(cli: Cli) -> None:
     assert error["code"] == "provider_unreachable" and "keys list" in error["hint"]
     line = json.loads((cli.home / "keys.log").read_text())
     assert (line["key"], line["refusal"], line["cost"]) == ("local", "unreachable", 0)
+
+
+@contextmanager
+def provider(status: list[int]) -> Iterator[str]:
+    """Answers everything with an empty list and the one status of `status`; its base URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status[0])
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", "11")
+            self.end_headers()
+            self.wfile.write(b'{"data":[]}')
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_what_a_test_says_of_a_key_is_in_the_list(cli: Cli) -> None:
+    phrase = cli.phrase(PHRASE)
+
+    def state() -> Any:
+        (one,) = cli("keys", "list")
+        return one["state"]
+
+    status = [401]
+    with provider(status) as url:
+        cli("keys", "add", "local", "--url", url, *phrase)
+        assert state() == "ready"
+        assert cli("keys", "test", "local", *phrase, code=3)["code"] == "key_refused"
+        assert state() == "refused"
+        status[0] = 402
+        assert cli("keys", "test", "local", *phrase, code=4)["code"] == "out_of_quota"
+        assert state().startswith("exhausted")
+        status[0] = 200
+        cli("keys", "test", "local", *phrase)
+        assert state() == "ready"

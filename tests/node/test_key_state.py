@@ -179,6 +179,16 @@ def test_a_command_makes_a_key_ready_for_a_running_node(tmp_path: Path) -> None:
     running.close()
 
 
+def test_what_a_command_learns_of_a_key_holds_for_a_running_node(tmp_path: Path) -> None:
+    running = states(tmp_path)
+    key_states.keep(tmp_path, "k", "another record", after(Reason.KEY_REFUSED))
+    assert (running.refresh(NOW), running.of("k")) == (frozenset(), READY)
+    key_states.keep(tmp_path, "k", "a", after(Reason.KEY_REFUSED))
+    assert (running.refresh(NOW), running.of("k").state) == ({"k"}, State.REFUSED)
+    assert running.refresh(NOW) == frozenset()
+    running.close()
+
+
 def test_a_clock_set_back_by_a_year_locks_no_key(tmp_path: Path) -> None:
     first = states(tmp_path)
     first.put("k", "", after(Reason.RATE, 7))

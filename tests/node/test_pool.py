@@ -23,6 +23,7 @@ from ricochet_node.counters import Counters
 from ricochet_node.faults import ProviderFault, Reason
 from ricochet_node.key_room import Room, Rooms, VaultRooms, words
 from ricochet_node.key_rules import Hours, KeyRules
+from ricochet_node.key_state import READY, after_fault
 from ricochet_node.key_states import KeyStates
 from ricochet_node.log import EventLog
 from ricochet_node.offer import Balance, Offer, Source
@@ -286,6 +287,17 @@ def test_a_refused_key_is_told_and_the_offer_goes_with_the_last_one(tmp_path: Pa
     scene.pool.look()
     assert scene.shown() == [("m", 8, 8)]
     assert scene.asked_of(which) == ["b"]
+
+
+def test_a_key_that_a_command_found_refused_serves_no_more(tmp_path: Path) -> None:
+    which = of("a")
+    scene = Scene(tmp_path, which)
+    assert scene.asked_of(which) == ["a"]
+    refused = after_fault(READY, ProviderFault(Reason.KEY_REFUSED), scene.now, scene.now)
+    key_states.keep(tmp_path, "a", "mark", refused)
+    scene.pool.look()
+    assert (scene.events("key_refused"), scene.events("offer_withdrawn")) == (1, 1)
+    assert scene.fault_of(which).code == RemoteCode.NO_MODEL
 
 
 def test_a_model_that_one_key_does_not_know_leaves_its_others_alone(tmp_path: Path) -> None:
