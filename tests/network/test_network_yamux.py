@@ -1,9 +1,11 @@
 """Our yamux, held against strangers, stalls and cancelled writers, in virtual time."""
 
+import json
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -281,6 +283,34 @@ def test_a_connection_that_is_given_up_does_not_wait_for_a_line_that_takes_nothi
             await trio.sleep(1)
             own.cancel_scope.cancel()
         assert trio.current_time() - start < 3
+
+    run(test)
+
+
+def test_a_conversation_is_the_golden_vectors() -> None:
+    path = Path(__file__).parent.parent / "vectors" / "wire.json"
+    said = {
+        name: bytes.fromhex(one["hex"])
+        for name, one in json.loads(path.read_text("utf-8"))["yamux"].items()
+    }
+
+    async def test(nursery: trio.Nursery) -> None:
+        alone = Alone(nursery)
+        assert await alone.hears(said["open"]) == said["acknowledge"]
+        stream = await alone.muxed.accept_stream()
+        assert await alone.hears(said["ping"]) == said["pong"]
+        await alone.hears(said["data"])
+        assert await stream.read() == b"hello"
+        await stream.write(b"hello")
+        assert alone.theirs.said() == said["data"]
+        await alone.hears(frame(DATA, 0, 1, body=bytes(WINDOW // 2 - 5)))
+        await stream.read()
+        assert await alone.hears() == said["credit"]
+        await stream.close()
+        assert await alone.hears() == said["end"]
+        await stream.reset()
+        assert await alone.hears() == said["reset"]
+        assert await alone.hears(said["reset"], said["end"]) == b"", "it is over"
 
     run(test)
 

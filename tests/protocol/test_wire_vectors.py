@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from wire_samples import ADVERT, ASK, FRAMES, REPLIES, REQUESTS
 
-from ricochet_protocol import messages, mux
+from ricochet_protocol import circuit, messages, mux
 from ricochet_protocol.framing import FrameDecoder, encode_frame
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "wire.json").read_text("utf-8"))
@@ -61,3 +61,17 @@ def test_framing_is_what_it_was() -> None:
 
 def test_digests_are_what_they_were() -> None:
     assert {"ask": ASK.digest().hex(), "advert": ADVERT.digest().hex()} == VECTORS["digests"]
+
+
+@pytest.mark.parametrize("name", VECTORS["circuits"])
+def test_messages_of_circuits_are_what_they_were(name: str) -> None:
+    vector = VECTORS["circuits"][name]
+    message = msgspec.convert(vector["fields"], circuit.Message)
+    framed = bytes.fromhex(vector["hex"])
+    encode, read = {
+        "hop": (circuit.encode_hop, circuit.hop_untrusted),
+        "stop": (circuit.encode_stop, circuit.stop_untrusted),
+    }[vector["protocol"]]
+    assert encode(message) == framed
+    assert circuit.length_untrusted(framed[:1]) == len(framed) - 1
+    assert read(framed[1:]) == message
