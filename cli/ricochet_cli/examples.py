@@ -24,6 +24,7 @@ ricochet demo
 ricochet demo --keep --document README.md
 ricochet network join network.json
 ricochet network status --watch
+ricochet network id
 ricochet wallet new
 ricochet wallet import --file keystore.json
 ricochet wallet remember

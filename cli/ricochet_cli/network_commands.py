@@ -8,7 +8,7 @@ import typer
 
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
-from ricochet_cli.language import t
+from ricochet_cli.language import t, told
 from ricochet_protocol.money import Units, dollars
 
 if TYPE_CHECKING:
@@ -33,6 +33,27 @@ def join(
     deployment = load_file(file)
     save(home, deployment)
     say("joined {network} through {rpc}", network=deployment.domain.network, rpc=deployment.rpc)
+
+
+@app.command("id")
+def own_ids(home: Home, as_json: AsJson = False) -> None:
+    """Show the peer ids of this home: of its node and of its runs.
+
+    Who founds a private network lists them under `members` in network.json, for all who may join.
+    Keys that are not there yet are made.
+    """
+    from ricochet_protocol.signing import peer_of
+    from ricochet_settlement.hot_key import NODE_KEY, RUNS_KEY, load_or_create
+
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ids = {
+        name: peer_of(load_or_create(home / file))
+        for name, file in (("node", NODE_KEY), ("runs", RUNS_KEY))
+    }
+    if as_json:
+        print_json(ids)
+        return
+    typer.echo(table(("of", "peer id"), [(told(name), peer) for name, peer in ids.items()]))
 
 
 @app.command("status")

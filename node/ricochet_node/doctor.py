@@ -31,7 +31,6 @@ from ricochet_settlement.holdings import holdings
 
 LEAST_WEI: Final = 2 * 10**15
 """0.002 of the chain's coin: some claims on a rollup, one on a dear chain."""
-_PEER_KEY: Final = "peer.key"
 
 
 async def examine(home: Path) -> tuple[Finding, ...]:
@@ -130,7 +129,7 @@ async def _connected(deployment: Deployment) -> AsyncIterator[Settlement]:
 
 async def _registration(home: Path, settlement: Settlement, operator: Address) -> Finding:
     record = await settlement.node(operator)
-    mine = peer_of(hot_key.load_or_create(home / _PEER_KEY)) if _has_peer(home) else None
+    mine = peer_of(hot_key.load_or_create(home / hot_key.NODE_KEY)) if _has_peer(home) else None
     if record is None or mine is None or record.peer != mine:
         return Finding(
             "registration",
@@ -142,7 +141,7 @@ async def _registration(home: Path, settlement: Settlement, operator: Address) -
 
 
 def _has_peer(home: Path) -> bool:
-    return (home / _PEER_KEY).exists()
+    return (home / hot_key.NODE_KEY).exists()
 
 
 async def _gas(home: Path, deployment: Deployment) -> Finding:

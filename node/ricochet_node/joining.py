@@ -9,7 +9,6 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import SystemRandom
-from typing import Final
 
 from ricochet_network.libp2p_transport import Libp2pTransport
 from ricochet_network.peers import PeerNetwork
@@ -29,12 +28,10 @@ from ricochet_settlement import wallet
 from ricochet_settlement.contract import ContractSettlement
 from ricochet_settlement.deployment import Deployment
 from ricochet_settlement.holdings import holdings
-from ricochet_settlement.hot_key import load_or_create
+from ricochet_settlement.hot_key import NODE_KEY, load_or_create
 from ricochet_settlement.operator import register_node
 from ricochet_settlement.peer_files import PeerFiles
 from ricochet_settlement.sender import Outbox
-
-PEER_KEY: Final = "peer.key"
 
 
 async def join(
@@ -56,7 +53,7 @@ async def join(
     gas_key = load_or_create(home / GAS_KEY)
     settlement = await ContractSettlement.connect(deployment, gas_key, Outbox(home), follow=home)
     stack.push_async_callback(settlement.close)
-    seed = load_or_create(home / PEER_KEY)
+    seed = load_or_create(home / NODE_KEY)
     identity = Identity(peer=peer_of(seed), operator=operator, seed=seed)
     node = Node(identity, config, settlement, books, supply, log, time.time)
     network = PeerNetwork(

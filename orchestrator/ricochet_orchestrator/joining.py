@@ -42,7 +42,7 @@ async def joined(
     subscriber = wallet.address_of(home / "wallet.json")
     session_key = load_or_create(home / SESSION_FILE)
     async with AsyncExitStack() as opened:
-        peer_key = opened.enter_context(_peer_key(home))
+        peer_key = opened.enter_context(_peer_key(home, private=bool(network.members)))
         store = Store(home / STORE_FILE)
         opened.callback(store.close)
         # The orchestrator only reads the chain, so any key will do for gas it never spends.
@@ -82,7 +82,7 @@ async def looking(home: Path) -> "AsyncIterator[PeerNetwork]":
 
     network = deployment.load(home)
     async with AsyncExitStack() as opened:
-        peer_key = opened.enter_context(_peer_key(home))
+        peer_key = opened.enter_context(_peer_key(home, private=bool(network.members)))
         # Nothing is signed here, so any key will do.
         settlement = await ContractSettlement.connect(network, new_key(), follow=home)
         opened.push_async_callback(settlement.close)
@@ -112,20 +112,28 @@ def _peers(
 
 
 @contextmanager
-def _peer_key(home: Path) -> Iterator[bytes]:
+def _peer_key(home: Path, *, private: bool) -> Iterator[bytes]:
     """The identity of this home's runs, or a new one for a run beside another: nodes keep one
     connection a peer, so two processes with one identity would cut each other off. It is never
-    that of the home's node, whose owner may run chains while it serves."""
+    that of the home's node, whose owner may run chains while it serves. A private network would
+    refuse a new one: LocalFault `identity_in_use`."""
     from ricochet_settlement.file_lock import locked
-    from ricochet_settlement.hot_key import load_or_create, new_key
+    from ricochet_settlement.hot_key import RUNS_KEY, load_or_create, new_key
 
-    path = home / "subscriber.key"
+    path = home / RUNS_KEY
     with ExitStack() as held:
         try:
             held.enter_context(locked(path, wait=0))
         except LocalFault as error:
             if error.code != "file_busy":
                 raise
+            if private:
+                raise LocalFault(
+                    "identity_in_use",
+                    "another command of this home is connected, and a private network knows "
+                    "one identity of it",
+                    "Wait until that command has ended, or pause its run.",
+                ) from None
             yield new_key()
             return
         yield load_or_create(path)

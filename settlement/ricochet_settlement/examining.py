@@ -17,6 +17,7 @@ from ricochet_protocol.ids import Address
 from ricochet_settlement import deployment as deployments
 from ricochet_settlement import wallet
 from ricochet_settlement.deployment import Deployment
+from ricochet_settlement.hot_key import NODE_KEY, RUNS_KEY
 
 WALLET: Final = "wallet.json"
 LEAST_DISK: Final = 200 * 1024 * 1024
@@ -26,8 +27,8 @@ CLOCK_TOLERANCE: Final = 15 * 60
 _SECRETS: Final = (
     WALLET,
     "session.key",
-    "peer.key",
-    "subscriber.key",
+    NODE_KEY,
+    RUNS_KEY,
     "keys.json",
     "redaction.key",
     "api_keys.json",

@@ -15,6 +15,10 @@ from ricochet_settlement.private_file import create_private, read_private
 
 # The order of secp256k1's group; a private key lies in 1..order-1. Source: SEC 2, §2.4.1.
 _ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+NODE_KEY: Final = "peer.key"
+"""In a home: the identity of its node."""
+RUNS_KEY: Final = "subscriber.key"
+"""In a home: the identity of its runs, which may be at work while the node is."""
 _FORM: Final = re.compile(rb"[0-9a-f]{64}\n?")
 
 
