@@ -23,11 +23,14 @@ from benchmarks.orchestrator.page import written
 ROOT: Final = Path(__file__).resolve().parents[2]
 MEASURES: Final = {
     "segmentation": ("-m", "benchmarks.orchestrator.segmentation"),
+    "prompts": ("-m", "benchmarks.orchestrator.prompts"),
     "needles": ("-m", "benchmarks.orchestrator.needles"),
     "kill": ("-m", "benchmarks.orchestrator.kill"),
+    "steering": ("-m", "benchmarks.orchestrator.steering"),
     "cost": ("-m", "benchmarks.orchestrator.cost"),
     "faults": ("-m", "benchmarks.orchestrator.faults"),
     "speed": ("-m", "benchmarks.orchestrator.speed"),
+    "serving": ("-m", "benchmarks.orchestrator.serving"),
     "routing": ("benchmarks/routing.py",),
 }
 LONGEST: Final = 3600
@@ -48,6 +51,7 @@ def measured(name: str) -> dict[str, Any]:
         "measured": time.strftime("%Y-%m-%d"),
         "took_seconds": round(time.perf_counter() - begin),
         "load_before": round(load, 2),
+        "load_after": round(os.getloadavg()[0], 2),
     }
 
 

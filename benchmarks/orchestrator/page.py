@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 
 ENGINE_MS: Final = 5.0
 RSS_MB: Final = 150
+STOP_MS: Final = 200
+READY_S: Final = 2
 _HEAD: Final = """# What the orchestrator does, measured
 
 `python -m benchmarks.orchestrator --write docs/orchestrator-benchmarks.md` measures and writes this
@@ -16,6 +18,9 @@ page. The orchestrator is the product's own; models are scripts that count every
 network are the tests' twins, except where real processes are killed. What each program does in
 detail stands on top of it in `benchmarks/orchestrator/` and in `benchmarks/routing.py`, and each
 runs alone as well.
+
+Where the load average is above 2, this machine had other work too, and every time on its clock is
+worse than its own.
 
 Measured on {cores} cores of "{cpu}", Python {python}; a million additions in a bare loop take
 {loop_ms} ms there. Waits are on a virtual clock, so `s wall` and
@@ -48,11 +53,14 @@ def rows(found: dict[str, Any]) -> list[Row]:
     """All targets, in the order of the measures."""
     return [
         *_segmentation(found["segmentation"]),
+        *_prompts(found["prompts"]),
         *_needles(found["needles"]),
         *_kill(found["kill"]),
+        *_steering(found["steering"]),
         *_cost(found["cost"]),
         *_faults(found["faults"]),
         *_speed(found["speed"]),
+        *_serving(found["serving"]),
     ]
 
 
@@ -76,6 +84,13 @@ def _segmentation(found: dict[str, Any]) -> Iterator[Row]:
     yield Row(name, f"≤ {RSS_MB}", str(memory["rss_mb"]), memory["rss_mb"] <= RSS_MB)
 
 
+def _prompts(found: dict[str, Any]) -> Iterator[Row]:
+    least, most = found["windows"]
+    name = f"{found['prompts']:,} prompts of built-in chains over {found['documents']:,} documents"
+    over = found["over_the_window"]
+    yield _none(f"{name}, windows {least:,} to {most:,}: over the window", over)
+
+
 def _needles(found: dict[str, Any]) -> Iterator[Row]:
     for run in found["runs"]:
         cut = run["needles_cut_by_a_segment"]
@@ -86,12 +101,23 @@ def _needles(found: dict[str, Any]) -> Iterator[Row]:
 
 def _kill(found: dict[str, Any]) -> Iterator[Row]:
     points = found["points"]
-    name = f"kill -9 at {points} random points ({found['killed_alive']} before the end)"
+    out = found["with_calls_out"]
+    name = f"kill -9 of {points} processes at work ({out} with calls out)"
     yield _none(f"{name}: completed calls repeated", found["completed_calls_repeated"])
     same = found["identical_outputs"]
-    met = found["met_after_the_end"]
-    yield Row(f"{name}: identical output", str(points + met), str(same), same == points + met)
+    yield Row(f"{name}: identical output", str(points), str(same), same == points)
     yield Row(f"{name}: calls in flight lost", "told", str(found["in_flight_calls_lost"]), None)
+
+
+def _steering(found: dict[str, Any]) -> Iterator[Row]:
+    for wish in ("pause", "cancel"):
+        one = found[wish]
+        name = f"{wish} of {one['runs']} processes at work"
+        median = f"{name}, from the wish to its effect: median ms"
+        yield Row(median, "", f"{one['median_ms']:g}", None)
+        worst = one["worst_ms"]
+        yield Row(f"{name}: worst ms", f"≤ {STOP_MS}", f"{worst:g}", worst <= STOP_MS)
+        yield _none(f"{name}: calls begun after", one["calls_begun_after"])
 
 
 def _cost(found: dict[str, Any]) -> Iterator[Row]:
@@ -140,6 +166,14 @@ def _long(name: str, one: dict[str, Any]) -> Iterator[Row]:
     yield Row(f"{name}: the same without counting", "", f"{engine:.2f}", None)
 
 
+def _serving(found: dict[str, Any]) -> Iterator[Row]:
+    ready = found["health"]["median"]
+    name = f"`ricochet serve`, median of {found['rounds']} starts"
+    yield Row(f"{name}: s until it answers", f"≤ {READY_S}", f"{ready:.2f}", ready <= READY_S)
+    for key, what in (("models", "its list of models"), ("answer", "a model's first answer")):
+        yield Row(f"{name}: s until {what}", "", f"{found[key]['median']:.2f}", None)
+
+
 def _router(found: dict[str, Any]) -> Iterable[str]:
     size = f"{found['peers']:,} simulated peers with stragglers, liars and churn"
     yield f"{size}; {found['calls']:,} calls, medians over {found['seeds']} seeds."
@@ -163,10 +197,9 @@ def _router(found: dict[str, Any]) -> Iterable[str]:
 
 
 def _runs(found: dict[str, Any]) -> Iterable[str]:
-    yield "| | measured | took s | load average before |"
-    yield "|---|---|--:|--:|"
+    yield "| | measured | took s | load average before | at its end |"
+    yield "|---|---|--:|--:|--:|"
     for name, one in found.items():
         if name != "machine":
-            yield (
-                f"| {name} | {one['measured']} | {one['took_seconds']:,} | {one['load_before']:g} |"
-            )
+            took, before = f"{one['took_seconds']:,}", f"{one['load_before']:.1f}"
+            yield f"| {name} | {one['measured']} | {took} | {before} | {one['load_after']:.1f} |"
