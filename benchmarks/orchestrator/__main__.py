@@ -51,7 +51,6 @@ def measured(name: str) -> dict[str, Any]:
         "measured": time.strftime("%Y-%m-%d"),
         "took_seconds": round(time.perf_counter() - begin),
         "load_before": round(load, 2),
-        "load_after": round(os.getloadavg()[0], 2),
     }
 
 

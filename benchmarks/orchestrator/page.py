@@ -202,4 +202,4 @@ def _runs(found: dict[str, Any]) -> Iterable[str]:
     for name, one in found.items():
         if name != "machine":
             took, before = f"{one['took_seconds']:,}", f"{one['load_before']:.1f}"
-            yield f"| {name} | {one['measured']} | {took} | {before} | {one['load_after']:.1f} |"
+            yield f"| {name} | {one['measured']} | {took} | {before} | {one['load']:.1f} |"

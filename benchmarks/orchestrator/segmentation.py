@@ -207,12 +207,12 @@ def main() -> None:
         print(json.dumps(child(Path(sys.argv[2]))))
         return
     result = {
-        "load": os.getloadavg()[0],
         "coverage": coverage(),
         "speed": speed(),
         "definitions": definitions(),
         "memory": memory(),
         "reading_seconds": reading(),
+        "load": os.getloadavg()[0],
     }
     print(json.dumps(result, indent=2))
 

@@ -120,6 +120,7 @@ def retry(
     """Try again the steps of a run that were given up, and what depends on them."""
     from ricochet_orchestrator.app import run_status
     from ricochet_orchestrator.checkpoint import REFUSED, Status
+    from ricochet_orchestrator.result import raise_retries
     from ricochet_protocol.errors import UsageError
 
     state = run_status(home, run_id)
@@ -130,8 +131,7 @@ def retry(
             "answers_refused",
             f"The answers to {', '.join(refused)} were refused as often as the chain lets them be "
             "asked for again: trying once more changes nothing.",
-            f"Raise `retries` of {', '.join(refused)} in the chain (ricochet chain edit "
-            f"{state.run.chain}), then run it over the same document: answers that passed count.",
+            raise_retries(state.run.chain, refused),
         )
     if refused:
         say("not tried again, see `retries` in the chain: {steps}", steps=", ".join(refused))

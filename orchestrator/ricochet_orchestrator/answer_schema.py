@@ -20,6 +20,12 @@ KEYWORDS: Final = frozenset(
         *("multipleOf", "anyOf", "title", "description"),
     }
 )
+_BOUNDS: Final = (
+    ("minimum", "maximum"),
+    ("minLength", "maxLength"),
+    ("minItems", "maxItems"),
+    ("minProperties", "maxProperties"),
+)
 MAX_DEPTH: Final = 64
 """Of an answer, which a stranger's machine wrote."""
 _REASON: Final = 300
@@ -39,7 +45,37 @@ def problem_of(schema: dict[str, Any], path: str = "") -> tuple[str, str] | None
                 return where, "a schema is an object"
             if (found := problem_of(inner, where)) is not None:
                 return found
-    return None if path else _malformed(schema)
+    return None if path else _malformed(schema) or _unmeetable(schema, "")
+
+
+def _unmeetable(schema: dict[str, Any], path: str) -> tuple[str, str] | None:
+    """Where no answer could follow a schema, and every call would be paid for nothing.
+
+    Only what its own words show: bounds that cross, values that its other keywords forbid, and
+    properties that it wants and leaves no room for.
+    """
+    for least, most in _BOUNDS:
+        if least in schema and most in schema and schema[least] > schema[most]:
+            return f"{path}.{least}", f"no answer can meet it: it is above {most}"
+    if "enum" in schema and not any(_meets(value, schema) for value in schema["enum"]):
+        return f"{path}.enum", "no answer can meet it: none of the values is allowed here"
+    if "const" in schema and not _meets(schema["const"], schema):
+        return f"{path}.const", "no answer can meet it: the value is not allowed here"
+    if schema.get("additionalProperties") is False:
+        missing = sorted(set(schema.get("required", ())) - schema.get("properties", {}).keys())
+        if missing:
+            return f"{path}.required", f"no answer can meet it: {missing[0]} is in no properties"
+    for keyword, value in schema.items():
+        for place, inner in _inside(keyword, value):
+            if isinstance(inner, dict) and (
+                found := _unmeetable(inner, f"{path}.{keyword}{place}")
+            ):
+                return found
+    return None
+
+
+def _meets(value: Any, schema: dict[str, Any]) -> bool:
+    return not any(_validator(canonical(schema)).iter_errors(value))
 
 
 def _inside(keyword: str, value: Any) -> list[tuple[str, Any]]:

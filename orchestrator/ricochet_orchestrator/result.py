@@ -14,6 +14,7 @@ import msgspec
 from ricochet_orchestrator.answer_check import cited
 from ricochet_orchestrator.checkpoint import (
     ENDED,
+    REFUSED,
     Answer,
     Origin,
     RunRecord,
@@ -104,11 +105,15 @@ def summarize(
     """The result of a run with these steps, and the answers there are to them."""
     output = "\n\n".join(shown(answers[step]) for step in run.outputs if step in answers)
     paid = [answer for answer in answers.values() if answer.run == run.id]
+    steps = tuple(steps)
+    refused = refused_for_good(steps)
+    if run.status is RunStatus.PARTIAL and refused:
+        hint = raise_retries(run.chain, refused)
     return RunResult(
         run_id=run.id,
         status=run.status,
         output=output,
-        steps=len(tuple(steps)),
+        steps=len(steps),
         calls=len(paid),
         tokens_in=sum(answer.tokens_in for answer in paid),
         tokens_out=sum(answer.tokens_out for answer in paid),
@@ -117,6 +122,23 @@ def summarize(
         peers=_by_peer(paid),
         hint="" if run.status in ENDED else hint,
         citations=_citations(output, run) if run.cites else (),
+    )
+
+
+def refused_for_good(steps: Iterable[StepRecord]) -> tuple[str, ...]:
+    """The chain steps whose answers were refused, where nothing else failed."""
+    failed = [step for step in steps if step.status is Status.FAILED]
+    if not all(step.error.startswith(REFUSED) for step in failed):
+        return ()
+    return tuple(sorted({step.name for step in failed}))
+
+
+def raise_retries(chain: str, names: Iterable[str]) -> str:
+    """How to go on when answers of these steps were refused as often as the chain allows."""
+    listed = ", ".join(names)
+    return (
+        f"Raise `retries` of {listed} in the chain (ricochet chain edit {chain}), then run it "
+        "over the same document: answers that passed count."
     )
 
 

@@ -99,6 +99,39 @@ def test_a_missing_field_is_named(missing: str) -> None:
     assert f"`{missing}`" in refused(chain_file(fields))
 
 
+@pytest.mark.parametrize(
+    ("field", "schema"),
+    [
+        ("schema.minimum", {"minimum": 2, "maximum": 1}),
+        ("schema.minLength", {"minLength": 2, "maxLength": 1}),
+        ("schema.properties.n.minItems", {"properties": {"n": {"minItems": 3, "maxItems": 2}}}),
+        ("schema.items.minProperties", {"items": {"minProperties": 1, "maxProperties": 0}}),
+        ("schema.anyOf[1].enum", {"anyOf": [{}, {"enum": ["a"], "type": "integer"}]}),
+        ("schema.enum", {"enum": []}),
+        ("schema.const", {"const": "long", "maxLength": 3}),
+        ("schema.required", {"required": ["n"], "properties": {}, "additionalProperties": False}),
+    ],
+)
+def test_a_schema_that_no_answer_can_meet_is_refused_before_it_costs(
+    field: str, schema: dict[str, Any]
+) -> None:
+    said = refused(chain_file(step(schema=schema)))
+    assert f"`steps[0].{field}`" in said and "no answer can meet it" in said
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"minimum": 1, "maximum": 1},
+        {"enum": ["a", 1], "type": "integer"},
+        {"const": None},
+        {"required": ["n"], "additionalProperties": {"type": "integer"}},
+    ],
+)
+def test_a_schema_that_some_answer_meets_is_a_schema(schema: dict[str, Any]) -> None:
+    assert parse("mine.json", chain_file(step(schema=schema))).last.schema == schema
+
+
 def test_a_group_of_one_is_refused() -> None:
     data = chain_file(step(), step(name="b", mode="reduce", over="a", group=1))
     assert "`steps[1].group`" in refused(data)

@@ -8,10 +8,13 @@ import pytest
 from orchestrator_stage import MAPPED, Stage, numbered, play
 
 from ricochet_cli.chain_runner import show_result
+from ricochet_cli.console import say
+from ricochet_cli.language import choose
 from ricochet_cli.main import main
 from ricochet_orchestrator.chain_language import Chain
 from ricochet_orchestrator.checkpoint import Origin, RunStatus
-from ricochet_orchestrator.result import Citation, RunResult
+from ricochet_orchestrator.control import resume_hint
+from ricochet_orchestrator.result import Citation, RunResult, raise_retries
 from ricochet_orchestrator.source_files import Skipped
 from ricochet_protocol.errors import ExitCode
 from ricochet_protocol.money import Units
@@ -45,6 +48,20 @@ def test_citations_are_followed_by_their_sources(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "It rose [3].\n"
 
 
+def test_how_to_go_on_is_told_in_the_language_spoken(capsys: pytest.CaptureFixture[str]) -> None:
+    choose({"RICOCHET_LANG": "ru"})
+    try:
+        say(resume_hint("1f2e3d4c"))
+        say(raise_retries("strict", ["reader"]))
+    finally:
+        choose({})
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "Продолжить: ricochet chain resume 1f2e3d4c"
+    assert second.startswith(
+        "Увеличьте `retries` шага reader в цепочке (ricochet chain edit strict)"
+    )
+
+
 def test_what_was_left_out_is_in_the_json(capsys: pytest.CaptureFixture[str]) -> None:
     show_result(RESULT, as_json=True, skipped=LEFT_OUT)
     document = json.loads(capsys.readouterr().out)
@@ -65,6 +82,7 @@ def test_answers_that_were_refused_are_not_tried_again_for_nothing(
     never = msgspec.structs.replace(MAPPED, schema={**schema, "required": ["n"]}, retries=1)
     result = play(stage, numbered(1, words=200), Chain("strict", (never,)))
     assert (result.status, result.exit_code) == (RunStatus.PARTIAL, ExitCode.PARTIAL)
+    assert "`retries` of reader" in result.hint and "resume" not in result.hint
     assert result.calls == 2, "the schema that nothing meets was asked for twice, and paid for"
     assert main(["chain", "retry", "--home", str(tmp_path), "--json"]) == ExitCode.USAGE
     error = json.loads(capsys.readouterr().err)["error"]
