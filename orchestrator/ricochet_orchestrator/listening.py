@@ -70,9 +70,9 @@ async def limited(record: RunRecord, options: Options, stop: asyncio.Event) -> A
 
 def close(store: Store, run_id: str, status: RunStatus, seconds: float) -> RunStatus:
     """Enter where the run stands now that nobody works on it; a completed run stays completed."""
+    moved = {Status.RUNNING: Status.PAUSED}
     if status not in ENDED and store.wish(run_id) is Wish.CANCEL:
         status = RunStatus.CANCELLED
-        store.close_steps(run_id, _OPEN, Status.CANCELLED)
-    store.close_steps(run_id, (Status.RUNNING,), Status.PAUSED)
-    store.mark_run(run_id, status, seconds)
+        moved = dict.fromkeys(_OPEN, Status.CANCELLED)
+    store.close_run(run_id, status, seconds, moved)
     return status

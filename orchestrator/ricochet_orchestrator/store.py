@@ -11,7 +11,7 @@ well under a millisecond beside model calls of seconds, and cancellation cannot 
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
@@ -248,11 +248,21 @@ class Store:
             values = {"status": RunStatus.RUNNING, "worker": worker, "error": ""}
             session.exec(update(RunRow).where(col(RunRow.id) == run_id).values(values))
 
-    def mark_run(self, run_id: str, status: RunStatus, seconds: float) -> None:
-        """Where the run stands; `seconds` is the time spent on it in all."""
+    def close_run(
+        self, run_id: str, status: RunStatus, seconds: float, moved: Mapping[Status, Status]
+    ) -> None:
+        """Where the run stands now that nobody works on it, and its steps, as `moved` says.
+
+        `seconds` is the time spent on it in all.
+        """
+        values = {"status": status, "seconds": seconds}
         with self._transaction() as session:
-            values = {"status": status, "seconds": seconds}
             session.exec(update(RunRow).where(col(RunRow.id) == run_id).values(values))
+            for was, now in moved.items():
+                steps = update(StepRow).where(
+                    col(StepRow.run) == run_id, col(StepRow.status) == was
+                )
+                session.exec(steps.values(status=now))
 
     def lose(self, run_id: str, lost: Units) -> None:
         """A call of the run failed, and its node may keep so much."""
@@ -304,14 +314,6 @@ class Store:
             waiting = col(StepRow.status) != Status.COMPLETED
             query = update(StepRow).where(col(StepRow.run) == run_id, answered, waiting)
             session.exec(query.values(status=Status.COMPLETED, completed_at=now))
-
-    def close_steps(self, run_id: str, was: Collection[Status], status: Status) -> None:
-        """Mark the run's steps that stand at one of `was`."""
-        with self._transaction() as session:
-            query = update(StepRow).where(
-                col(StepRow.run) == run_id, col(StepRow.status).in_(list(was))
-            )
-            session.exec(query.values(status=status))
 
     # Accounts.
 

@@ -122,7 +122,7 @@ def test_the_latest_unfinished_run_of_a_key_is_found(store: Store) -> None:
     entered(store, record("three", key="other"))
     found = store.unfinished("key")
     assert found is not None and found.id == "two"
-    store.mark_run("two", RunStatus.COMPLETED, 4.0)
+    store.close_run("two", RunStatus.COMPLETED, 4.0, {})
     assert store.unfinished("key") is None
     assert store.unfinished("none") is None
 
@@ -131,7 +131,7 @@ def test_whom_a_step_was_asked_of_is_kept_when_a_run_is_paused(store: Store) -> 
     entered(store, record("one"))
     store.asking("one", STEPS[0].id, PeerId("p"), b"advert", 7.0)
     store.asking("one", STEPS[0].id, PeerId("q"), b"other", 8.0)
-    store.close_steps("one", (Status.RUNNING,), Status.PAUSED)
+    store.close_run("one", RunStatus.PAUSED, 4.0, {Status.RUNNING: Status.PAUSED})
     first, second, _ = store.steps("one")
     assert (first.status, first.peer, first.advert) == (Status.PAUSED, "q", b"other")
     assert (first.attempts, first.started_at) == (2, 7.0)
