@@ -27,6 +27,7 @@ from ricochet_orchestrator.growth import Growth
 from ricochet_orchestrator.material import Material
 from ricochet_orchestrator.parameters import resolved
 from ricochet_orchestrator.plan import Step
+from ricochet_orchestrator.schedule import Schedule
 from ricochet_orchestrator.segment import segment
 from ricochet_protocol.conversation import texts_of_turns
 from ricochet_protocol.errors import UsageError
@@ -76,11 +77,16 @@ def size(growth: Growth, step: Step, window: int) -> tuple[int, str]:
 def played(document: Document, chain: Chain, window: int, chance: Random) -> Iterator[Played]:
     """Every call of a run, as far as its window holds them."""
     growth = planned(document, chain, window)
-    for fresh in iter(growth.fresh, []):
-        for step in fresh:
-            tokens, prompt = size(growth, step, window)
-            yield Played(tokens / window, step.attempt > 0)
-            growth.answered(step.id, answer(step, prompt, chance))
+    schedule = Schedule()
+    schedule.add(growth.fresh())
+    while lanes := schedule.lanes():
+        step = schedule.take(lanes[0])
+        assert step is not None, "a lane that is listed has a step"
+        tokens, prompt = size(growth, step, window)
+        yield Played(tokens / window, step.attempt > 0)
+        if growth.answered(step.id, answer(step, prompt, chance)).passed:
+            schedule.passed(step.slot)
+        schedule.add(growth.fresh())
 
 
 def measure(documents: int, seed: int = 1) -> dict[str, Any]:
