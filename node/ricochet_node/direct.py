@@ -26,12 +26,14 @@ from ricochet_node.http_client import (
     Unreachable,
 )
 from ricochet_node.upstream import Ending, Piece, Whole
-from ricochet_node.vault import REFUSAL
+from ricochet_node.vault import MAX_REQUEST, REFUSAL
+from ricochet_node.vault_link import VaultLink
 from ricochet_protocol.messages import Ask, CallPiece, Chunk
 
 _REFUSAL: Final = REFUSAL.lower()
 MAX_ANSWER: Final = 32 * 1024 * 1024
 """Bytes; the vault lets no more through either."""
+_PATH: Final = "/chat/completions"
 _ERROR_SECONDS: Final = 10
 """For the body of an error: what it says is a nicety."""
 
@@ -49,7 +51,7 @@ def _none(_: str) -> str:
 
 
 class DirectUpstream:
-    """Calls through one vault; `client` is shared by all calls and closed by its owner.
+    """Calls through one vault; `client` and `vault` are closed by their owners.
 
     `straight` gives the origin of a key that is called without the vault, "" for all others.
     """
@@ -57,14 +59,12 @@ class DirectUpstream:
     def __init__(
         self,
         client: HttpClient,
-        vault: str,
-        token: str,
+        vault: VaultLink,
         straight: Callable[[str], str] = _none,
     ) -> None:
         self._client = client
         self._straight = straight
         self._vault = vault
-        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     async def stream(self, key_id: str, model: str, ask: Ask) -> AsyncGenerator[Piece, None]:
         """As in the port."""
@@ -101,11 +101,12 @@ class DirectUpstream:
             return Whole(tuple(_said((piece,), ending)), ending.usage())
 
     async def _post(self, straight: str, key_id: str, body: bytes) -> Answer:
-        origin, headers, path = straight, _OPEN_HEADERS, "/chat/completions"
-        if not origin:
-            origin, headers, path = self._vault, self._headers, f"/{key_id}{path}"
         patience = Patience(upstream.FIRST_BYTE_SECONDS, upstream.IDLE_SECONDS)
-        return await self._client.send("POST", origin, path, headers, body, patience)
+        if not straight:
+            if len(body) > MAX_REQUEST:
+                raise fault_of_refusal("too_large")
+            return await self._vault.send(f"/{key_id}{_PATH}", body, patience)
+        return await self._client.send("POST", straight, _PATH, _OPEN_HEADERS, body, patience)
 
 
 class _Blamed:

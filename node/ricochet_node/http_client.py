@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self, cast
+from typing import Any, Final, NamedTuple, Protocol, Self, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -71,10 +71,17 @@ def _place(origin: str) -> _Place:
     )
 
 
+class Source(Protocol):
+    """Where an answer comes from."""
+
+    def hold_back(self, wanted: bool) -> None:
+        """Read on, or not for now."""
+
+
 class Answer:
     """One answer; names of headers are in lower case, of equal ones the first counts."""
 
-    def __init__(self, link: "_Link", release: Callable[[], None]) -> None:
+    def __init__(self, link: Source, release: Callable[[], None]) -> None:
         self._link = link
         self._release: Callable[[], None] | None = release
         self._parts: deque[bytes] = deque()

@@ -57,7 +57,7 @@ class Upstreams:
             for info in keys
             if (dialect := provider_of(info.provider).dialect) in _CHANNELS
         }
-        self._direct = DirectUpstream(client, vault.base_url, vault.token, straight)
+        self._direct = DirectUpstream(client, vault.link, straight)
         boot = Boot(vault=vault.base_url, token=vault.token)
         self._worker = WorkerUpstream(WorkerProcess.start, self._channels, boot, log)
 

@@ -4,10 +4,11 @@ It is an egress proxy on loopback: `/<key id>` followed by one of the provider's
 (`providers.py`), such as `POST /<key id>/chat/completions`. It adds the credential and forwards to
 the origin sealed with that key, nowhere else. Callers show the token that this boot's parent handed
 over; it is scoped to the key ids named with it, and each of them to its models and limits
-(`limits.py`). Every call that is let in leaves a line in the audit trail.
+(`limits.py`). Every call that is let in leaves a line in the audit trail. The node itself asks the
+same on a second port, in frames on one connection (`vault_door.py`).
 
 It is started as `python -I -S` (see `vault_process.py`), reads its boot line from stdin, reports
-its port on stdout, takes changed rules as further lines, and ends when stdin closes, so it never
+its ports on stdout, takes changed rules as further lines, and ends when stdin closes, so it never
 outlives its parent.
 """
 
@@ -36,6 +37,7 @@ from ricochet_node.keystore import Keystore
 from ricochet_node.limits import Limits, Ticket
 from ricochet_node.origin import parse_origin
 from ricochet_node.providers import provider_of
+from ricochet_node.vault_door import frames_served
 from ricochet_node.vault_request import Call, Refusal, Target, call_untrusted, target_untrusted
 from ricochet_protocol.errors import RicochetError
 from ricochet_protocol.money import Units
@@ -73,6 +75,7 @@ class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     port: int = 0
+    frames: int = 0
     open: dict[str, str] = {}
     code: str = ""
     message: str = ""
@@ -96,6 +99,7 @@ class Vault:
     ) -> None:
         self._keys = keys
         self._rules = dict(rules)
+        self._token = token
         self._credential = f"Bearer {token}".encode()
         self._limits = limits
         self._trail = trail
@@ -104,22 +108,35 @@ class Vault:
         self._read_seconds = read_seconds
         self._host = ""
         self.port = 0
+        self.frames_port = 0
 
     def change_rules(self, rules: Mapping[str, KeyRules]) -> None:
         """From the next call on; ids that this vault has not unlocked mean nothing to it."""
         self._rules.update({key: rule for key, rule in rules.items() if key in self._keys})
 
-    async def serve(self, ready: asyncio.Future[int], stop: asyncio.Event) -> None:
-        """Accept calls on a free port of loopback until `stop`; `ready` gets the port."""
-        async with serving(self._handle, "127.0.0.1", 0, READ_SECONDS + 2 * MOST_SECONDS) as port:
-            self.port = port
-            self._host = f"127.0.0.1:{port}"
-            ready.set_result(port)
+    async def serve(self, ready: asyncio.Future[None], stop: asyncio.Event) -> None:
+        """Accept calls on two free ports of loopback until `stop`; `ready` says that they are."""
+        most = READ_SECONDS + 2 * MOST_SECONDS
+        async with (
+            serving(self._handle, "127.0.0.1", 0, most) as self.port,
+            frames_served(self._answer, self._token) as self.frames_port,
+        ):
+            self._host = f"127.0.0.1:{self.port}"
+            ready.set_result(None)
             await stop.wait()
 
     async def _handle(self, request: Request) -> None:
         try:
-            key_id, target = self._admit(request)
+            self._check_caller(request)
+        except Refusal as refusal:
+            _refuse(request, refusal)
+            return
+        await self._answer(request)
+
+    async def _answer(self, request: Request) -> None:
+        """Of a caller who has shown the token."""
+        try:
+            key_id, target = self._aimed(request)
             self._trail.check()
         except Refusal as refusal:
             _refuse(request, refusal)
@@ -163,7 +180,7 @@ class Vault:
         await self._limits.secure(ticket)
         delivery.unbilled = False
 
-    def _admit(self, request: Request) -> tuple[str, Target]:
+    def _check_caller(self, request: Request) -> None:
         headers = request.headers
         given = headers.get("authorization", "").encode("utf-8", "replace")
         if not hmac.compare_digest(given, self._credential):
@@ -171,6 +188,8 @@ class Vault:
         # A page in a browser reaches loopback too; it cannot choose Host and always names itself.
         if headers.get("host") != self._host or "host" in request.doubled or "origin" in headers:
             raise Refusal(403, "host")
+
+    def _aimed(self, request: Request) -> tuple[str, Target]:
         key_id, slash, below = request.target.removeprefix("/").partition("/")
         key = self._keys.get(key_id)
         if key is None or not slash or not request.target.startswith("/"):
@@ -269,10 +288,12 @@ async def _run(boot: Boot) -> None:
         book.share()
         limits = Limits(book, time.time)
         vault = Vault(keys, rules, token, limits, trail, time.time, forwarder)
-        ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         stop = asyncio.Event()
         unsealed = {key: route.origin for key, route in keys.items() if not route.secret}
-        ready.add_done_callback(lambda port: _say(Ready(port=port.result(), open=unsealed)))
+        ready.add_done_callback(
+            lambda _: _say(Ready(port=vault.port, frames=vault.frames_port, open=unsealed))
+        )
         event_loop.started()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(vault.serve(ready, stop))

@@ -17,6 +17,7 @@ import msgspec
 from ricochet_node.isolated import start_isolated
 from ricochet_node.key_rules import KeyRules
 from ricochet_node.vault import Boot, Control, Ready
+from ricochet_node.vault_link import VaultLink
 from ricochet_protocol.errors import ConfigurationError, ExitCode, LocalFault, UsageError
 
 _NO_RULES: Final[Mapping[str, KeyRules]] = MappingProxyType({})
@@ -32,6 +33,8 @@ class VaultProcess:
         self._process = process
         self._talking = asyncio.Lock()
         self.base_url = f"http://127.0.0.1:{ready.port}"
+        self.link = VaultLink(ready.frames, token)
+        """For the node itself; closed with the vault."""
         self.open_keys = ready.open
         """The sealed origins of the keys that hold no secret, by key id."""
         self.token = token
@@ -86,6 +89,7 @@ class VaultProcess:
 
     async def stop(self) -> None:
         """End it, cutting calls still open; may be called twice."""
+        self.link.close()
         await _end(self._process)
 
 

@@ -88,7 +88,7 @@ def test_a_vault_killed_in_mid_call_fails_it_at_once_and_leaks_no_key(tmp_path: 
             Keystore(tmp_path / "keys.json").add("words", "main", "any", double.base_url, KEY)
             vault = await VaultProcess.start(tmp_path / "keys.json", "words", ["main"])
             try:
-                upstream = DirectUpstream(client, vault.base_url, vault.token)
+                upstream = DirectUpstream(client, vault.link)
                 double.fault("stall_after")
                 stream: Any = upstream.stream("main", "real", ask)
                 assert await anext(stream)

@@ -106,7 +106,7 @@ def test_calls_are_spread_within_one_and_every_key_has_its_own_account(tmp_path:
                 book, heard = OfferBook([OFFER]), Records()
                 book.open()
                 heard.listeners.append(records.append)
-                upstream = DirectUpstream(http, vault.base_url, vault.token)
+                upstream = DirectUpstream(http, vault.link)
                 pool = Pool(book, upstream, states, rooms, time.time, EventLog(io.StringIO()))
                 own = OwnCalls(book, pool, heard, OwnTally(ledger), time.time)
                 try:

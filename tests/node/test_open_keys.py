@@ -45,7 +45,7 @@ async def running(home: Path, url: str) -> AsyncIterator[tuple[OpenKeys, DirectU
             with closing(Counters(home / "keys.db")) as counters:
                 rooms = VaultRooms(home / "keys.db", rules, time.time)
                 keys = OpenKeys(vault, rooms)
-                upstream = DirectUpstream(client, vault.base_url, vault.token, keys.origin)
+                upstream = DirectUpstream(client, vault.link, keys.origin)
                 yield keys, upstream, counters
                 rooms.close()
     finally:

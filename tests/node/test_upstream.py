@@ -15,6 +15,7 @@ from ricochet_node.faults import ProviderFault, Reason
 from ricochet_node.http_client import HttpClient
 from ricochet_node.keystore import Keystore
 from ricochet_node.upstream import Upstream, Usage
+from ricochet_node.vault_link import VaultLink
 from ricochet_node.vault_process import VaultProcess
 from ricochet_protocol.conversation import AnswerFormat, Tool, ToolCall, ToolChoice, Turn
 from ricochet_protocol.errors import RemoteCode, RemoteFault
@@ -44,7 +45,7 @@ async def running(home: Path) -> AsyncIterator[tuple[UpstreamDouble, Upstream]]:
         Keystore(home / "keys.json").add("words", "main", "double", double.base_url, KEY)
         vault = await VaultProcess.start(home / "keys.json", "words", ["main"])
         try:
-            yield double, DirectUpstream(client, vault.base_url, vault.token)
+            yield double, DirectUpstream(client, vault.link)
         finally:
             await vault.stop()
 
@@ -224,7 +225,7 @@ def test_closing_the_stream_ends_the_call(bench: Callable[[Scenario], None]) -> 
 def test_without_a_vault_the_fault_is_the_nodes(bench: Callable[[Scenario], None]) -> None:
     async def scenario(double: UpstreamDouble, upstream: Upstream) -> None:
         async with HttpClient() as client:
-            gone = DirectUpstream(client, "http://127.0.0.1:9", "token")
+            gone = DirectUpstream(client, VaultLink(9, "token"))
             with pytest.raises(RemoteFault) as caught:
                 await collect(gone, ask())
             assert caught.value.code == RemoteCode.UPSTREAM

@@ -103,7 +103,7 @@ async def running(
             read_seconds,
         )
         bench = Bench(provider, client, home, counters, vault)
-        ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         stop = asyncio.Event()
         serving = asyncio.create_task(vault.serve(ready, stop))
         await ready
