@@ -163,17 +163,21 @@ class _Line(asyncio.Protocol):
             self._greet(frame)
             return
         match frame:
-            case Call():
-                self._begin(frame)
             case Hello():
                 raise BadFrame
-            case _ if (found := self._calls.get(frame.number)) is None:
-                return  # it has just ended, which the other side does not know yet
-            case Leave():
-                found[1].cancel()
-            case Hold() | Resume():
-                found[0].held = isinstance(frame, Hold)
-                found[0].wake()
+            case Call():
+                self._begin(frame)
+            case Leave() | Hold() | Resume():
+                # Of a call that has just ended, which the other side does not know yet, nothing.
+                if (found := self._calls.get(frame.number)) is not None:
+                    self._steer(*found, frame)
+
+    def _steer(self, call: _Open, task: asyncio.Task[None], frame: Leave | Hold | Resume) -> None:
+        if isinstance(frame, Leave):
+            task.cancel()
+        else:
+            call.held = isinstance(frame, Hold)
+            call.wake()
 
     def _greet(self, frame: ToVault) -> None:
         if not isinstance(frame, Hello) or not self._door.opens(frame.token):
@@ -228,7 +232,7 @@ class _Door:
 
 @asynccontextmanager
 async def frames_served(handle: Handler, token: str) -> AsyncIterator[int]:
-    """Serve callers with that token on a free port of loopback while the context lasts; the port."""
+    """Serve who has that token, on a free port of loopback, while the context lasts; the port."""
     door = _Door(handle, token)
     listener = await asyncio.get_running_loop().create_server(
         lambda: _Line(door), "127.0.0.1", 0, backlog=64
