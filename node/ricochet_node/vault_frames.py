@@ -111,7 +111,7 @@ class Cutter(Generic[T]):
     """Cuts what comes, in whatever pieces, into frames of at most `most` bytes."""
 
     def __init__(self, kind: Any, most: int = MAX_FRAME) -> None:
-        self._decode = msgspec.msgpack.Decoder[T](kind).decode
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind)
         self._kept = bytearray()
         self.most = most
 
@@ -136,6 +136,6 @@ class Cutter(Generic[T]):
 
     def _decoded(self, data: memoryview) -> T:
         try:
-            return self._decode(data)
+            return self._decoder.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise BadFrame from None
