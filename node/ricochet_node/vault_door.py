@@ -1,7 +1,7 @@
 """The vault's end of the line: calls that come in frames, answered by a handler of requests.
 
 A connection counts for nothing until its first frame has shown the token; any other bytes end it.
-A call that its caller leaves, or whose line ends, is cancelled. See `docs/adr/031`.
+A call that its caller leaves, or whose line ends, is cancelled. See `docs/adr/034`.
 """
 
 import asyncio
