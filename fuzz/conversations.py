@@ -4,7 +4,6 @@ Both run on a virtual clock and end with their input, so that an endless wait is
 clock has nothing to jump to, or jumps too far) and not a hang.
 """
 
-import logging
 from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Any, Final
@@ -23,7 +22,6 @@ from ricochet_protocol.mux import decode_untrusted
 
 LONGEST: Final = 1000.0
 """Virtual seconds: several times what any time-out of ours takes."""
-logging.getLogger("ricochet_network").setLevel(logging.CRITICAL)
 
 
 class _Frames:

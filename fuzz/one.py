@@ -5,6 +5,7 @@ that module are instrumented as they are imported.
 """
 
 import importlib
+import logging
 import sys
 from collections.abc import Callable
 
@@ -24,6 +25,8 @@ def _found(name: str) -> Callable[[bytes], None]:
 
 
 def main() -> None:
+    # Every refusal is a line otherwise, and most of what is tried is refused.
+    logging.getLogger("ricochet_network").setLevel(logging.CRITICAL)
     take = _found(sys.argv[1])
     atheris.Setup([sys.argv[0], *sys.argv[2:]], take)
     atheris.Fuzz()
