@@ -12,6 +12,8 @@ import psutil
 
 SIDE: Final = 1
 """The core of load, upstream and chain, where there are two or more; the gateway has the first."""
+_CORES: Final = sorted(os.sched_getaffinity(0))
+"""What this program may use, read before it is pinned itself: a child's core is none of its own."""
 _END_SECONDS: Final = 15
 
 
@@ -19,8 +21,7 @@ _END_SECONDS: Final = 15
 def on_core(core: int) -> Iterator[None]:
     """What is started inside runs on that core only, and so do its children and threads."""
     before = os.sched_getaffinity(0)
-    cores = sorted(before)
-    os.sched_setaffinity(0, {cores[min(core, len(cores) - 1)]})
+    os.sched_setaffinity(0, {_CORES[min(core, len(_CORES) - 1)]})
     try:
         yield
     finally:
