@@ -39,7 +39,7 @@ suffer least. A dash stands where a gateway answered no call of that kind; `fail
 
 The *relay of bytes* passes on what either side sends, on the same loop, and reads nothing: what it
 costs is the price of sockets and wake-ups on this machine, below which no gateway on this loop can
-come. Chunks of {paced} streams that come one a millisecond are read in gulps of at most 8 ms
+come. Chunks of {paced} streams that come one a millisecond are read in gulps of at most 16 ms
 ([adr/031](adr/031-streams-in-gulps.md)): their figure is the price of a gulp, shared by what was in
 it. A chunk that comes later than 8 ms after the one before goes on alone, at the price of a gulp.
 

@@ -1,15 +1,17 @@
 """Streams whose pieces come quickly are read in gulps: a read costs more than what it reads.
 
-After `_QUICK` reads in a row less than `GULP_SECONDS` apart a stream rests for as long at most, and
-what comes meanwhile is read at once. A slower stream, and the beginning of any, is never held. One
-timer wakes all that rest, so that they share a turn of the loop (docs/adr/031).
+After `_QUICK` reads in a row less than `QUICK_SECONDS` apart a stream rests for `GULP_SECONDS` at
+most, and what comes meanwhile is read at once. A slower stream, and the beginning of any, is never
+held. One timer wakes all that rest, so that they share a turn of the loop (docs/adr/031).
 """
 
 import asyncio
 from typing import Final, Protocol
 
-GULP_SECONDS: Final = 0.008
-"""Half of a frame of a screen: nobody who reads along can tell."""
+QUICK_SECONDS: Final = 0.008
+"""Between reads: a stream of fewer than 125 pieces a second is a slow one."""
+GULP_SECONDS: Final = 0.016
+"""A frame of a screen: nobody who reads along can tell."""
 LARGE: Final = 16 * 1024
 """Bytes of a read that is a gulp by itself."""
 _QUICK: Final = 4
@@ -35,7 +37,7 @@ class Pace:
 
     def heard(self, size: int, now: float) -> bool:
         """Take note of a read; whether the stream should rest now."""
-        quick = size < LARGE and now - self._last < GULP_SECONDS
+        quick = size < LARGE and now - self._last < QUICK_SECONDS
         self._quick = self._quick + 1 if quick else 0
         self._last = now
         return self._quick >= _QUICK

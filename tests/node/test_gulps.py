@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ricochet_node import gulps
-from ricochet_node.gulps import GULP_SECONDS, LARGE, Gulps, Pace
+from ricochet_node.gulps import GULP_SECONDS, LARGE, QUICK_SECONDS, Gulps, Pace
 from ricochet_node.http_client import Answer, BrokenAnswer, HttpClient
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -28,10 +28,10 @@ def rests(gaps: list[float], size: int = 100) -> list[bool]:
 
 
 def test_a_stream_rests_after_four_quick_reads() -> None:
-    assert rests([1.0] + [GULP_SECONDS / 2] * 5) == [False] * 4 + [True, True]
+    assert rests([1.0] + [QUICK_SECONDS / 2] * 5) == [False] * 4 + [True, True]
 
 
-@given(st.lists(st.floats(min_value=GULP_SECONDS * 1.001, max_value=10)))
+@given(st.lists(st.floats(min_value=QUICK_SECONDS * 1.001, max_value=10)))
 def test_a_slow_stream_never_rests(gaps: list[float]) -> None:
     assert not any(rests(gaps))
 
@@ -50,7 +50,7 @@ def test_the_time_of_a_rest_is_no_pause_of_the_stream() -> None:
     for _ in range(5):
         pace.heard(1, 0.0)
     pace.rested(GULP_SECONDS)
-    assert pace.heard(1, GULP_SECONDS * 1.5)
+    assert pace.heard(1, GULP_SECONDS + QUICK_SECONDS / 2)
 
 
 class Sleeper:
@@ -98,6 +98,7 @@ Client = Callable[[Answer, Sender], Awaitable[None]]
 def streamed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Runs a client beside the sending side of a stream that has just begun to rest."""
     monkeypatch.setattr(gulps, "GULP_SECONDS", SECONDS)
+    monkeypatch.setattr(gulps, "QUICK_SECONDS", SECONDS)
 
     async def inner(client: Client, began: bytes) -> None:
         sending: asyncio.Future[Sender] = asyncio.get_running_loop().create_future()

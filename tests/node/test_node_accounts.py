@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -119,6 +120,32 @@ def test_calls_are_spread_within_one_and_every_key_has_its_own_account(tmp_path:
             await inner()
 
     asyncio.run(bounded())
+
+
+ON_CORES = """
+import os, sys
+from pathlib import Path
+from gateways.processes import SIDE, on_core, process
+with on_core(SIDE):
+    for core in (0, SIDE):
+        said = (sys.executable, "-c", "import os; print(os.sched_getaffinity(0))")
+        with process(said, Path(os.devnull), core) as child:
+            print(child.stdout.readline().strip())
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores to tell them apart")
+def test_what_is_measured_has_another_core_than_its_load() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ON_CORES],
+        cwd=PROGRAM.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    first, second = done.stdout.splitlines()
+    assert first != second
 
 
 @pytest.mark.deep
