@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 Name = Annotated[str, typer.Argument(help="The key's name, from `ricochet keys list`.")]
 
 
+def ends_of(last4: str) -> str:
+    """How a key's secret is told apart."""
+    return f"…{last4}" if last4 else t("no secret")
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command("show")(show)
@@ -52,9 +57,9 @@ def show(home: Home, name: Name, as_json: AsJson = False) -> None:
         return
     typer.echo(
         t(
-            "key       {id} (…{last4}) of {provider}, {origin}",
+            "key       {id} ({ends}) of {provider}, {origin}",
             id=info.id,
-            last4=info.last4,
+            ends=ends_of(info.last4),
             provider=info.provider,
             origin=info.origin,
         )
@@ -74,7 +79,10 @@ def show(home: Home, name: Name, as_json: AsJson = False) -> None:
     for limit, value in document["limits"].items():
         typer.echo(f"{told(limit):<10}{value}")
     if not document["limits"]:
-        say("no limits: write them under `keys:` in node.yaml, see the README")
+        say(
+            "no limits; set one so: ricochet node config set keys.{key}.rpm 60 (calls a minute)",
+            key=info.id,
+        )
     if not (info.last4 or provider_of(info.provider).needs_key or rules.is_limited):
         say(
             "Without a secret and limits, its calls go straight to the provider and are not "

@@ -73,9 +73,9 @@ def add(
         print_json(_document(info))
     else:
         say(
-            "key {id} (…{last4}) is encrypted for {origin}",
+            "key {id} ({ends}) is encrypted for {origin}",
             id=info.id,
-            last4=info.last4,
+            ends=key_use_commands.ends_of(info.last4),
             origin=info.origin,
         )
         say("next: ricochet keys test {id}", id=info.id)
@@ -124,7 +124,7 @@ def list_keys(home: Home, as_json: AsJson = False) -> None:
     elif keys:
         rows = [
             (
-                *(key.id, key.provider, key.origin, f"…{key.last4}"),
+                *(key.id, key.provider, key.origin, key_use_commands.ends_of(key.last4)),
                 *(told(states[key.id]), told(sharing[key.id].words)),
             )
             for key in keys

@@ -48,6 +48,7 @@ def offer(
     """
     from ricochet_node.config import write_offer
     from ricochet_node.offer import DEFAULT_FEATURES, new_offer
+    from ricochet_protocol.money import Units, dollars
 
     made = new_offer(
         model=model,
@@ -61,10 +62,10 @@ def offer(
     )
     write_offer(home, made)
     say(
-        "{model} is offered at ${price_in} in, ${price_out} out per million tokens",
+        "{model} is offered at {price_in} in, {price_out} out per million tokens",
         model=model,
-        price_in=price_in,
-        price_out=price_out,
+        price_in=dollars(Units(made.shown.price_in)),
+        price_out=dollars(Units(made.shown.price_out)),
     )
     say("next: ricochet node start")
 

@@ -7,6 +7,7 @@ import typer
 
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import told
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,17 +60,25 @@ def set_one(
 ) -> None:
     """Set one value; the file is checked first and replaced in one step.
 
-    Comments in the file stay when the value was there before; otherwise they are lost.
+    Comments in the file stay when the value was there before; otherwise they are lost. What is
+    still missing, such as the price that a cap needs, is told as `node config check` does.
     """
-    from ricochet_node.config_edit import set_value
+    from ricochet_node.config_edit import missing, set_value
 
     kept = set_value(home, name, value)
+    lack = missing(home)
     if as_json:
-        print_json({"name": name, "comments_kept": kept})
+        told_lack = None if lack is None else {"message": lack.message, "hint": lack.hint}
+        print_json({"name": name, "comments_kept": kept, "missing": told_lack})
         return
-    say("{name} is set; a running node says in its log if that needs a restart", name=name)
     if not kept:
         say("the file was written anew: its comments are gone")
+    if lack is None:
+        say("{name} is set; a running node says in its log if that needs a restart", name=name)
+    else:
+        say("{name} is set, but no node starts with the file as it is:", name=name)
+        say(lack.message)
+        say("hint: {hint}", hint=told(lack.hint))
 
 
 @app.command("path")

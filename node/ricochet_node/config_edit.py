@@ -52,6 +52,15 @@ def check(home: Path) -> None:
     offering.check()
 
 
+def missing(home: Path) -> ConfigurationError | None:
+    """What `check` has against the file, if anything."""
+    try:
+        check(home)
+    except ConfigurationError as error:
+        return error
+    return None
+
+
 def set_value(home: Path, name: str, text: str) -> bool:
     """Set one value, written as in YAML; whether the file's comments were kept.
 

@@ -27,7 +27,7 @@ from ricochet_protocol.advert import ModelOffer
 from ricochet_protocol.conversation import Feature
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.ids import ModelId
-from ricochet_protocol.money import UNITS_PER_DOLLAR, PricePerMillion, Units, cost
+from ricochet_protocol.money import PricePerMillion, Units, cost, dollars
 from ricochet_protocol.sharing import Basis, bases_of
 
 Balance = Literal["round-robin", "weighted", "least-loaded"]
@@ -233,9 +233,9 @@ def balance_of(text: str) -> Balance:
     raise _bad(f"balance: one of {', '.join(get_args(Balance))}")
 
 
-def _as_text(price: int) -> str:
-    whole, fraction = divmod(price, UNITS_PER_DOLLAR)
-    return f"{whole}.{fraction:06d}"
+def _as_text(price: PricePerMillion) -> str:
+    """As `dollars` has it, without its sign and its commas, which a config cannot have."""
+    return dollars(Units(price)).removeprefix("$").replace(",", "")
 
 
 def _bad(why: str) -> UsageError:

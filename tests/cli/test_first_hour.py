@@ -109,7 +109,7 @@ def test_an_owner_comes_to_a_serving_node(kept: Kept, spoken: str, tmp_path: Pat
             type_hidden(child, secret)
         code, shown = ended(child)
     assert code == 0 and KEYS[0] not in shown and KEYS[0][-4:] in shown, shown
-    offered = "{model} is offered at ${price_in} in, ${price_out} out per million tokens"
+    offered = "{model} is offered at {price_in} in, {price_out} out per million tokens"
     offer = steps[2].replace("MODEL", "own-model")
     type_command(home, spoken, offer, offered, model=0, price_in=0, price_out=0)
 

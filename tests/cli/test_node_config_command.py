@@ -13,7 +13,14 @@ from ricochet_node.faults import ProviderFault, Reason
 from ricochet_node.key_state import READY, after_fault
 from ricochet_node.key_states import KeyStates
 from ricochet_node.keystore import Keystore
+from ricochet_protocol.ids import Address
+from ricochet_settlement import wallet
+from ricochet_settlement.deployment import Deployment, save
 
+PHRASE = "correct horse battery staple"
+NOWHERE = Deployment(
+    "http://127.0.0.1:9", 31337, Address("0x" + "aa" * 20), Address("0x" + "bb" * 20)
+)
 TEXT = """# my prices
 offers:
   - {model: qwen2.5-0.5b, upstream_model: up, key: local, context: 2304,
@@ -41,6 +48,10 @@ class Cli:
         return self._capsys.readouterr().out
 
 
+def told(name: str, *, kept: bool) -> dict[str, Any]:
+    return {"name": name, "comments_kept": kept, "missing": None}
+
+
 @pytest.fixture
 def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
     return Cli(tmp_path / "home", capsys)
@@ -59,7 +70,7 @@ def test_show_tells_every_value_and_where_it_comes_from(cli: Cli) -> None:
 
 def test_a_value_that_is_there_is_set_and_comments_stay(cli: Cli) -> None:
     for name, value in (("keys.local.rpm", "6"), ("offers.qwen2.5-0.5b.price_in", "0.50")):
-        assert cli("node", "config", "set", name, value) == {"name": name, "comments_kept": True}
+        assert cli("node", "config", "set", name, value) == told(name, kept=True)
     assert load(cli.home).limits["local"].rpm == 6
     assert load(cli.home).offers[0].shown.price_in == 500_000
     assert cli.file.read_text() == TEXT.replace("rpm: 60", "rpm: 6").replace("'", '"').replace(
@@ -69,8 +80,8 @@ def test_a_value_that_is_there_is_set_and_comments_stay(cli: Cli) -> None:
 
 def test_a_new_value_is_set_and_the_loss_of_comments_is_told(cli: Cli) -> None:
     name = "claim.minimum"
-    assert cli("node", "config", "set", name, "2.00") == {"name": name, "comments_kept": False}
-    assert cli("node", "config", "set", name, "3.50") == {"name": name, "comments_kept": True}
+    assert cli("node", "config", "set", name, "2.00") == told(name, kept=False)
+    assert cli("node", "config", "set", name, "3.50") == told(name, kept=True)
     assert load(cli.home).claim.minimum == 3_500_000
     cli("node", "config", "set", "keys.local.prices.m.x.in", "1", code=2)
     cli("node", "config", "set", "keys.local.hours", "22:00-07:00")
@@ -150,3 +161,20 @@ def test_keys_list_tells_how_each_key_stands_and_enable_clears_it(cli: Cli, tmp_
     store.rotate("phrase", "b", "new-secret-0123456789")
     cli("keys", "enable", "b")
     assert told() == ["ready", "ready"]
+
+
+def test_what_a_value_still_lacks_is_told_when_it_is_set(cli: Cli, capsys: Any) -> None:
+    save(cli.home, NOWHERE)
+    wallet.create(cli.home / "wallet.json", PHRASE)
+    Keystore(cli.home / "keys.json").add(
+        PHRASE, "local", "double", "http://127.0.0.1:9/v1", "sk-0123456789"
+    )
+    cap = ("node", "config", "set", "keys.local.per_day", "2.00")
+    assert "prices" in cli(*cap)["missing"]["hint"]
+    assert load(cli.home).limits["local"].per_day == 2_000_000
+    assert main([*cap, "--home", str(cli.home)]) == 0
+    assert "no node starts" in capsys.readouterr().err
+    prices = cli("node", "config", "set", "keys.local.prices", '{up: {in: "1", out: "2"}}')
+    assert prices["missing"] is None
+    other = cli("node", "config", "set", "keys.other.rpm", "1")
+    assert "there is none" in other["missing"]["message"]
