@@ -3,9 +3,9 @@
     python tests/catalogue.py refresh
 
 finds every message, keeps the translations that still have one, drops the others, compiles the
-catalogue, and prints the messages that wait for a translation. Messages come from four places:
+catalogue, and prints the messages that wait for a translation. Messages come from five places:
 `t` and `tn` and literals given to the console in `cli`, the help of the whole command tree, errors
-of all packages (`message_templates`), and the words of typer that people see.
+of all packages (`message_templates`), the words of typer that people see, and built-in chains.
 """
 
 import ast
@@ -29,6 +29,8 @@ from ricochet_cli.language import DOMAIN, LOCALES, flowing
 from ricochet_cli.main import app
 from ricochet_node.policy import Verdict
 from ricochet_orchestrator.breaker import State
+from ricochet_orchestrator.chains import TEMPLATES, available
+from ricochet_orchestrator.chains import read as read_chain
 from ricochet_orchestrator.checkpoint import RunStatus, Status
 
 FOLDER: Final = LOCALES / "ru" / "LC_MESSAGES"
@@ -110,6 +112,8 @@ def extracted() -> dict[str, Message]:
         add(text, "--help")
     for text in TYPER:
         add(text, "typer")
+    for file, text in templates():
+        add(text, file)
     for word in (*RunStatus, *Status, *State, *Verdict, *WORDS):
         add(str(word), "words")
     return found
@@ -149,6 +153,14 @@ def _literals(node: ast.expr) -> Iterator[str]:
                 yield from _literals(part)
         case ast.Starred(value=inner):
             yield from _literals(inner)
+
+
+def templates() -> Iterator[tuple[str, str]]:
+    """What the chains that come with us say of themselves and of their parameters."""
+    for path in available((TEMPLATES,)).values():
+        chain = read_chain(path)
+        for text in (chain.description, *(one.description for one in chain.parameters.values())):
+            yield f"templates/{path.name}", text
 
 
 def helps() -> Iterator[str]:

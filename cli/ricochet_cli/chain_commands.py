@@ -15,6 +15,7 @@ from ricochet_cli import (
 )
 from ricochet_cli.console import print_json, table
 from ricochet_cli.home import AsJson, Home
+from ricochet_cli.language import told
 from ricochet_orchestrator.media import Media
 from ricochet_protocol.ids import ModelId
 
@@ -179,7 +180,7 @@ def list_chains(home: Home, as_json: AsJson = False) -> None:
             ]
         )
         return
-    rows = [(c.name, " → ".join(s.role for s in c.steps), c.description) for c in chains]
+    rows = [(c.name, " → ".join(s.role for s in c.steps), told(c.description)) for c in chains]
     typer.echo(table(("chain", "roles", "what it does"), rows))
 
 

@@ -12,6 +12,7 @@ import typer
 from ricochet_cli.console import print_json, say
 from ricochet_cli.home import AsJson, Home
 from ricochet_cli.language import t, told
+from ricochet_cli.output_form import form_of
 from ricochet_protocol.errors import UsageError
 
 if TYPE_CHECKING:
@@ -87,28 +88,32 @@ def show(name: Name, home: Home, as_json: AsJson = False) -> None:
 
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Chain files.")],
+    chains: Annotated[
+        list[str],
+        typer.Argument(metavar="CHAIN...", help="Names of chains, or files, which end in .yaml."),
+    ],
+    home: Home,
     as_json: AsJson = False,
 ) -> None:
-    """Check chain files; the first problem of each is told, with its field."""
-    from ricochet_orchestrator import chain_files, chains
+    """Check chains by name or by file; the first problem of each is told, with its field."""
+    from ricochet_orchestrator import chain_files
 
     found: list[dict[str, Any]] = []
-    for file in files:
+    for which in chains:
+        path, name, problem = which, None, None
         try:
-            chain_files.suffix_of(file)
-            chains.read(file)
+            file, chain = chain_files.checked_file(which, _places(home))
+            path, name = str(file), chain.name
         except UsageError as error:
-            found.append({"file": str(file), "valid": False, "problem": error.message})
-        else:
-            found.append({"file": str(file), "valid": True, "problem": None})
+            problem = error.message
+        found.append({"file": path, "name": name, "valid": problem is None, "problem": problem})
     if as_json:
         print_json(found)
-    for one in found:
-        if not as_json:
-            typer.echo(
-                f"{one['file']}: {told(str(one['problem'])) if one['problem'] else t('valid')}"
-            )
+    for one in found if not as_json else ():
+        if one["problem"]:
+            typer.echo(f"{one['file']}: {told(str(one['problem']))}")
+        else:
+            typer.echo(t("{file}: the chain {name} is valid", file=one["file"], name=one["name"]))
     if not all(one["valid"] for one in found):
         raise typer.Exit(UsageError.exit_code)
 
@@ -127,8 +132,9 @@ def export(
     home: Home,
     out: Annotated[Path | None, typer.Option(help="File to write. [default: stdout]")] = None,
     form: Annotated[
-        Literal["yaml", "json"], typer.Option("--format", help="yaml or json.")
-    ] = "yaml",
+        Literal["yaml", "json"] | None,
+        typer.Option("--format", help="yaml or json. [default: as the file ends, else yaml]"),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -136,7 +142,8 @@ def export(
     from ricochet_orchestrator import chain_files, chains
     from ricochet_orchestrator.placing import place
 
-    data = chain_files.written(chains.get(name, _places(home)), form)
+    written_as = form_of(out, form, chain_files.FORMS, "yaml")
+    data = chain_files.written(chains.get(name, _places(home)), written_as)
     if out is None:
         typer.echo(data.decode().rstrip())
         return
@@ -147,15 +154,15 @@ def export(
 
 
 def import_chain(
-    file: Annotated[Path, typer.Argument(help="A chain file; its name is the chain's.")],
+    file: Annotated[Path, typer.Argument(help="A chain file, whatever it is called.")],
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take a chain file into .ricochet/chains of this folder, once it is valid."""
+    """Take a chain file into .ricochet/chains of this folder, under the name that it says."""
     from ricochet_orchestrator import chain_files, chains
 
     suffix = chain_files.suffix_of(file)
-    chain = chains.read(file)
+    chain = chains.read_elsewhere(file)
     path = chain_files.save(_folder(), chain.name, file.read_bytes(), suffix, replace=force)
     _told(as_json, {"name": chain.name, "path": str(path)}, str(path))
 

@@ -50,7 +50,8 @@ ricochet chain list
 ricochet chain create --name mine --from overview
 ricochet chain edit mine --set steps.summarize.max_tokens=200
 ricochet chain show overview
-ricochet chain validate .ricochet/chains/mine.yaml
+ricochet chain validate mine
+ricochet chain validate draft.yaml
 ricochet chain delete mine
 ricochet chain export mine --out mine.yaml
 ricochet chain import mine.yaml
@@ -63,7 +64,7 @@ ricochet chain resume
 ricochet chain resume RUN --max-cost 1.00
 ricochet chain retry
 ricochet chain cancel
-ricochet chain result --format md --out result.md
+ricochet chain result --out result.html
 ricochet chain checkpoints
 ricochet chain diff RUN1 RUN2
 ricochet chain encryption status

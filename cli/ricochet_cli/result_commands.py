@@ -9,6 +9,7 @@ import typer
 from ricochet_cli.console import print_json, say, table
 from ricochet_cli.home import AsJson, Home
 from ricochet_cli.language import t
+from ricochet_cli.output_form import form_of
 from ricochet_cli.run_commands import RunId
 
 
@@ -23,7 +24,10 @@ class Form(StrEnum):
 def result(
     home: Home,
     run_id: RunId = None,
-    form: Annotated[Form, typer.Option("--format", help="md, json or html.")] = Form.MARKDOWN,
+    form: Annotated[
+        Form | None,
+        typer.Option("--format", help="md, json or html. [default: as the file ends, else md]"),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="File to write; it must not exist. [default: stdout]")
     ] = None,
@@ -37,10 +41,13 @@ def result(
     from ricochet_orchestrator.reports import as_json as to_json
     from ricochet_orchestrator.reports import as_markdown
 
+    asked = Form.JSON if as_json else form
+    endings = {".md": Form.MARKDOWN, ".json": Form.JSON, ".html": Form.HTML}
+    written_as = form_of(out, asked, endings, Form.MARKDOWN)
     with Runs(home) as runs:
         trace = runs.trace(run_id)
     forms = {Form.MARKDOWN: as_markdown, Form.JSON: to_json, Form.HTML: as_html}
-    text = forms[Form.JSON if as_json else form](trace)
+    text = forms[written_as](trace)
     if out is None:
         typer.echo(text.rstrip("\n"))
         return
@@ -107,19 +114,38 @@ def checkpoints(
 
 def diff(
     home: Home,
-    first: Annotated[str, typer.Argument(metavar="RUN1", help="A run's id.")],
-    second: Annotated[str, typer.Argument(metavar="RUN2", help="Another's.")],
+    first: Annotated[
+        str | None, typer.Argument(metavar="[RUN1]", help="A run's id. [default: the latest]")
+    ] = None,
+    second: Annotated[
+        str | None, typer.Argument(metavar="[RUN2]", help="The id of a run to hold against it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a second run did otherwise: segments read anew, calls, cost, and the text."""
+    """Show what a second run did otherwise: segments read anew, calls, cost, and the text.
+
+    One run alone is the second: the first is the run before it of the same chain over documents of
+    the same name.
+    """
     import msgspec
 
     from ricochet_orchestrator.control import Runs
     from ricochet_orchestrator.difference import difference
+    from ricochet_orchestrator.printing import printable
     from ricochet_orchestrator.trace import ranges
     from ricochet_protocol.money import Units, dollars
 
     with Runs(home) as runs:
+        if second is None:
+            second = runs.record(first).id
+            before = runs.before(second)
+            first = before.id
+            say(
+                "comparing with run {first}, the one before of {chain} over {document}",
+                first=first,
+                chain=before.chain,
+                document=printable(before.document),
+            )
         found = difference(runs.trace(first), runs.trace(second))
     if as_json:
         document = msgspec.to_builtins(found)

@@ -120,6 +120,7 @@ def retry(
     """Try again the steps of a run that were given up, and what depends on them."""
     from ricochet_orchestrator.app import run_status
     from ricochet_orchestrator.checkpoint import REFUSED, Status
+    from ricochet_orchestrator.control import nothing_failed
     from ricochet_orchestrator.result import raise_retries
     from ricochet_protocol.errors import UsageError
 
@@ -136,11 +137,7 @@ def retry(
     if refused:
         say("not tried again, see `retries` in the chain: {steps}", steps=", ".join(refused))
     if not failed:
-        raise UsageError(
-            "nothing_failed",
-            f"No step of run {state.run.id} has failed; it is {state.run.status}.",
-            f"Go on with a paused run: ricochet chain resume {state.run.id}",
-        )
+        raise nothing_failed(state.run)
     go_on(home, state.run.id, changed(None, None), detach, as_json)
 
 

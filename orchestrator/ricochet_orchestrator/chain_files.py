@@ -5,9 +5,9 @@ before, takes the file's place in one step, and never replaces another file unle
 person wrote is kept to the byte where it is not changed; a changed chain is written anew, as YAML.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -19,12 +19,17 @@ from ricochet_orchestrator.chains import (
     available,
     of_tree,
     parse,
+    read,
+    read_elsewhere,
     refuse,
     tree,
     unknown,
 )
 from ricochet_orchestrator.placing import place
 from ricochet_protocol.errors import UsageError
+
+Form = Literal["yaml", "json"]
+FORMS: Final[dict[str, Form]] = {".yaml": "yaml", ".yml": "yaml", ".json": "json"}
 
 
 def created(
@@ -68,7 +73,7 @@ def changed(path: Path, settings: Iterable[str]) -> bytes:
             table.pop(field, None)
         else:
             table[field] = parsed
-    return written(of_tree(path.name, content), _format(path))
+    return written(of_tree(path.name, content), FORMS[path.suffix])
 
 
 def _table(content: Any, names: list[str], setting: str) -> tuple[dict[str, Any], str]:
@@ -91,7 +96,7 @@ def _bad_setting(setting: str, problem: str) -> UsageError:
     )
 
 
-def written(chain: Chain, form: Literal["yaml", "json"]) -> bytes:
+def written(chain: Chain, form: Form) -> bytes:
     """A chain as the content of a file."""
     content = {"name": chain.name, **msgspec.to_builtins(chain)}
     if form == "json":
@@ -111,10 +116,6 @@ def written(chain: Chain, form: Literal["yaml", "json"]) -> bytes:
     Dumper.add_representer(str, text)
     dumped: str = yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100)
     return dumped.encode()
-
-
-def _format(path: Path) -> Literal["yaml", "json"]:
-    return "json" if path.suffix == ".json" else "yaml"
 
 
 def owned(name: str, folder: Path) -> Path:
@@ -146,6 +147,23 @@ def save(folder: Path, name: str, data: bytes, suffix: str, *, replace: bool) ->
     if old is not None and old != path:
         old.unlink()
     return path
+
+
+def checked_file(which: str, places: Sequence[Path]) -> tuple[Path, Chain]:
+    """The chain that a name or a file says, and its file; UsageError when it is none.
+
+    What ends as files of chains do, or names a folder, is a file. In a chains folder it must have
+    the chain's name, because it is found by that.
+    """
+    path = Path(which)
+    if not path.suffix and path.name == which:
+        known = available(places)
+        if which not in known:
+            raise unknown(which, known, places[0])
+        return known[which], read(known[which])
+    suffix_of(path)
+    at_home = any(folder.is_dir() and folder.samefile(path.parent) for folder in places)
+    return path, read(path) if at_home and path.exists() else read_elsewhere(path)
 
 
 def suffix_of(path: Path) -> str:

@@ -180,7 +180,9 @@ class ChainStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 class Chain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A chain of models over a document; steps form a graph with one end."""
 
-    name: Annotated[str, Meta(description="The file's name, without its ending.")]
+    name: Annotated[
+        str, Meta(description="In a folder of chains, the file's name without its ending.")
+    ]
     steps: tuple[ChainStep, ...]
     description: str = ""
     parameters: dict[str, Parameter] = {}

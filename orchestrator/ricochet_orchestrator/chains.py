@@ -1,9 +1,10 @@
 """Chain files: where they are found, how one is read, and the refusal of bad ones.
 
-A chain's name is its file's name. Folders are searched in order, the working folder's
-`.ricochet/chains` first, then `chains` in the home folder, then the templates built in. What a file
-may say is in `chain_language`, what makes it a chain in `chain_check`. Anything that is not known
-is refused with the file and the field, because an option that is silently ignored costs money.
+A chain in a chains folder has its file's name; a file elsewhere is known by its own `name`. Folders
+are searched in order, the working folder's `.ricochet/chains` first, then `chains` in the home
+folder, then the templates built in. What a file may say is in `chain_language`, what makes it a
+chain in `chain_check`. Anything that is not known is refused with the file and the field, because
+an option that is silently ignored costs money.
 """
 
 from collections.abc import Collection, Sequence
@@ -71,12 +72,20 @@ def unknown(name: str, known: Collection[str], folder: Path) -> UsageError:
 
 
 def read(path: Path) -> Chain:
-    """The chain in a file; UsageError with file and field when it is not one."""
+    """The chain in a file of a chains folder; UsageError with file and field when it is not one."""
+    return parse(path.name, _bytes(path))
+
+
+def read_elsewhere(path: Path) -> Chain:
+    """The chain in a file that is named as its owner likes; UsageError as for `read`."""
+    return _of_content(path.name, tree(path.name, _bytes(path)))
+
+
+def _bytes(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         refuse(path.name, f"cannot be read: {error.strerror}")
-    return parse(path.name, data)
 
 
 def parse(file: str, data: bytes) -> Chain:
@@ -85,16 +94,20 @@ def parse(file: str, data: bytes) -> Chain:
 
 
 def of_tree(file: str, content: Any) -> Chain:
-    """A chain from what a YAML or JSON file held; UsageError with the field."""
+    """A chain from what a YAML or JSON file of its name held; UsageError with the field."""
+    chain = _of_content(file, content)
+    if Path(file).stem != chain.name:
+        refuse(file, f"field `name`: says {chain.name!r}, which is not the file's name")
+    return chain
+
+
+def _of_content(file: str, content: Any) -> Chain:
     try:
-        chain = checked(msgspec.convert(content, Chain))
+        return checked(msgspec.convert(content, Chain))
     except msgspec.ValidationError as error:
         refuse(file, _readable(str(error)))
     except NotAChainError as error:
         refuse(file, str(error))
-    if Path(file).stem != chain.name:
-        refuse(file, f"field `name`: says {chain.name!r}, which is not the file's name")
-    return chain
 
 
 def tree(file: str, data: bytes) -> Any:

@@ -19,6 +19,7 @@ from ricochet_orchestrator.listening import close
 from ricochet_orchestrator.monitor import View, run_view, step_view
 from ricochet_orchestrator.ownership import owned, owning, run_file
 from ricochet_orchestrator.plan import StepId
+from ricochet_orchestrator.printing import printable
 from ricochet_orchestrator.request import Request
 from ricochet_orchestrator.result import RunState, summarize
 from ricochet_orchestrator.statistics import Use
@@ -30,6 +31,8 @@ OBEY_WAIT: Final = 10.0
 """Seconds in which a working process does what is wanted; it takes 0.2, and longer while it plans
 a large document."""
 _LOOK: Final = 0.02
+_LOOK_BACK: Final = 1000
+"""Runs among which the one before another is looked for."""
 _SHORTEST_STEP: Final = 6
 """Characters of a step's id that name it."""
 
@@ -81,6 +84,23 @@ class Runs:
     def latest(self, limit: int = 20) -> tuple[RunRecord, ...]:
         """The latest runs, latest first."""
         return tuple(self._as_it_is(run) for run in self._store.runs(limit))
+
+    def before(self, run_id: str) -> RunRecord:
+        """The latest run before one, of its chain over documents of its name, that has a result.
+
+        UsageError `no_run_before` when there is none among the latest.
+        """
+        run = self.record(run_id)
+        for one in self._store.runs(_LOOK_BACK):
+            same = (one.chain, one.document) == (run.chain, run.document)
+            shown = one.status in (RunStatus.COMPLETED, RunStatus.PARTIAL)
+            if same and shown and one.id != run.id and one.created_at <= run.created_at:
+                return one
+        raise UsageError(
+            "no_run_before",
+            f"No run of {run.chain} over {printable(run.document)} before {run.id} has a result.",
+            "Name two runs: `ricochet chain runs` lists them.",
+        )
 
     def state(self, run_id: str | None = None) -> RunState:
         """A run with its steps and what it has so far."""
@@ -203,6 +223,29 @@ class Runs:
 def resume_hint(run_id: str) -> str:
     """How to go on with a run."""
     return f"Go on with: ricochet chain resume {run_id}"
+
+
+def nothing_failed(run: RunRecord) -> UsageError:
+    """The error for a run that has nothing to try again, with what can be done with it instead."""
+    return UsageError(
+        "nothing_failed",
+        f"There is nothing to retry: no step of run {run.id} has failed, and it is {run.status}.",
+        _instead(run),
+    )
+
+
+def _instead(run: RunRecord) -> str:
+    match run.status:
+        case RunStatus.COMPLETED:
+            return (
+                f"See what it has come to: ricochet chain result {run.id}; for other answers, run "
+                "the chain with --model, or edit it."
+            )
+        case RunStatus.CANCELLED:
+            return "Run the chain again; answers that are stored cost nothing."
+        case RunStatus.RUNNING:
+            return f"See it go by: ricochet chain watch {run.id}"
+    return f"Go on with it: ricochet chain resume {run.id}"
 
 
 def latest_runs(home: Path, limit: int) -> tuple[RunRecord, ...]:

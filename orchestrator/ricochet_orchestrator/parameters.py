@@ -25,10 +25,14 @@ def resolved(chain: Chain, given: Mapping[str, str]) -> dict[str, str]:
     for name, parameter in chain.parameters.items():
         value = given.get(name, parameter.default)
         if value is None:
-            about = f" ({parameter.description})" if parameter.description else ""
+            needs = f"The chain {chain.name} needs the parameter {name!r}."
+            if parameter.description:
+                needs = (
+                    f"The chain {chain.name} needs the parameter {name!r}: {parameter.description}"
+                )
             raise UsageError(
                 "parameter_missing",
-                f"The chain {chain.name} needs the parameter {name!r}{about}.",
+                needs,
                 f"Add --set {name}=TEXT, or --set-file {name}=FILE.",
             )
         if not value.strip() or len(value.encode()) > MAX_VALUE:

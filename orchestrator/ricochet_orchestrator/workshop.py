@@ -22,13 +22,13 @@ from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.event_log import EventLog
 from ricochet_orchestrator.notifying import notify
 from ricochet_orchestrator.ownership import owning, run_file
-from ricochet_orchestrator.placement import over_budget
+from ricochet_orchestrator.placement import LARGER_KEY, over_budget
 from ricochet_orchestrator.progress import printable
 from ricochet_orchestrator.request import Options
 from ricochet_orchestrator.result import RunResult, RunState, summarize
 from ricochet_orchestrator.run import work_on
 from ricochet_orchestrator.switchboard import Switchboard
-from ricochet_protocol.errors import LocalFault, RicochetError
+from ricochet_protocol.errors import BudgetError, LocalFault, RicochetError
 from ricochet_protocol.ids import ModelId
 from ricochet_protocol.money import Units
 
@@ -152,10 +152,11 @@ class Workshop:
         )
         try:
             result = await work_on(setting, run_id, stop, resume_hint(run_id), cap)
-        except RicochetError as error:
+        except RicochetError as found:
+            error = _of_the_key(found, options.max_cost, cap)
             self._stopped(run_id, error)
             await notify(options.notify, lambda: self._state(run_id), log)
-            raise
+            raise error from None
         if result.status is not RunStatus.PAUSED:
             await notify(options.notify, lambda: self._state(run_id), log)
         return result
@@ -193,3 +194,18 @@ class Workshop:
         record = self.board.setting.store.run(run_id)
         answers = self.board.setting.store.answers(run_id)
         return Units(0) if record is None else summarize(record, (), answers).cost
+
+
+def _of_the_key(error: RicochetError, asked: Units | None, cap: Units | None) -> RicochetError:
+    """The error of a run that has come to its cap, when an API key's budget is what capped it.
+
+    Who calls the server can change neither the run's cap nor the key.
+    """
+    if error.code != "max_cost" or cap is None or (asked is not None and asked <= cap):
+        return error
+    return BudgetError(
+        "key_budget",
+        f"The API key's budget is used up. {error.message}",
+        "Finished steps are kept: send the same request again once the key's next day or period "
+        f"has begun, or with a key of a larger budget, which its owner makes: {LARGER_KEY}",
+    )

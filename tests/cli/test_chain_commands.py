@@ -133,6 +133,45 @@ def test_files_are_validated_each(capsys: pytest.CaptureFixture[str], folder: Pa
     assert chain(capsys, "validate", good)[0]["problem"] is None
 
 
+def test_a_chain_is_validated_by_its_name_too(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    made = chain(capsys, "create", "--name", "mine")["path"]
+    found = chain(capsys, "validate", "mine", "overview")
+    assert [(one["name"], one["valid"]) for one in found] == [("mine", True), ("overview", True)]
+    assert found[0]["file"] == made
+    (unknown,) = chain(capsys, "validate", "mein", code=2)
+    assert unknown["file"] == "mein" and "no chain" in unknown["problem"]
+    assert main(["chain", "validate", "mine"]) == 0
+    assert capsys.readouterr().out == f"{made}: the chain mine is valid\n"
+
+
+def test_a_file_elsewhere_is_known_by_the_name_that_it_says(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    chain(capsys, "export", "questions", "--out", "Draft 2.yaml")
+    (found,) = chain(capsys, "validate", "Draft 2.yaml")
+    assert found["name"] == "questions"
+    placed = folder / ".ricochet" / "chains" / "questions.yaml"
+    assert chain(capsys, "import", "Draft 2.yaml") == {"name": "questions", "path": str(placed)}
+    placed.rename(placed.with_stem("other"))
+    (moved,) = chain(capsys, "validate", str(placed.with_stem("other")), code=2)
+    assert "not the file's name" in moved["problem"]
+
+
+def test_a_file_is_written_as_its_ending_says(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    chain(capsys, "export", "overview", "--out", "m.json")
+    assert json.loads((folder / "m.json").read_text())["name"] == "overview"
+    chain(capsys, "export", "overview", "--out", "m.yml")
+    assert (folder / "m.yml").read_text().startswith("name: overview")
+    chain(capsys, "export", "overview", "--out", "m.txt", "--format", "yaml")
+    for arguments in (("n.json", "--format", "yaml"), ("n.txt",)):
+        assert refused(capsys, "export", "overview", "--out", *arguments) == "format_bad"
+        assert not (folder / arguments[0]).exists()
+
+
 def test_a_circle_of_steps_is_refused_by_whatever_reads_it(
     capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:

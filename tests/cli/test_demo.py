@@ -2,12 +2,15 @@
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from demo_report import check_money
 from live import Provider, failed, processes_of, ricochet, start, until
+from ricochet_cli.demo.report import Report
+from ricochet_protocol.money import Units
 
 
 def demo_arguments(provider: Provider, *more: str) -> list[str]:
@@ -84,3 +87,26 @@ def test_a_bad_document_is_refused_before_anything_starts(
     hint = failed(ricochet(*arguments, TMPDIR=str(scratch)), 2, f"document_{error}")
     assert hint
     assert list(scratch.iterdir()) == []
+
+
+def test_the_report_says_what_wrote_the_answers() -> None:
+    report = Report(
+        nodes=(),
+        commission=Units(0),
+        paid=Units(0),
+        spent=Units(0),
+        cost=Units(0),
+        budget_left=Units(0),
+        run={},
+        served_by="",
+        rpc="",
+        contract="",
+        token="",
+        accounted=True,
+        discrepancies=(),
+        timings={},
+        output="An overview.",
+    )
+    assert "a model of 135M parameters" in report.text()
+    own = replace(report, served_by="llama3, http://127.0.0.1:1/v1").text()
+    assert "(Written by llama3, http://127.0.0.1:1/v1.)" in own and "135M" not in own

@@ -153,3 +153,15 @@ def test_hostile_text_neither_breaks_nor_is_read_as_a_template(text: str, hole: 
         told(name)
     finally:
         choose({})
+
+
+def test_built_in_chains_say_in_russian_what_they_do_and_need(
+    russian: None, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["chain", "list", "--home", str(tmp_path)]) == 0
+    assert "Перевод всего документа, сегмент за сегментом" in capsys.readouterr().out
+    (tmp_path / "a.txt").write_text("Text.")
+    run = ["chain", "run", str(tmp_path / "a.txt"), "--chain", "translate", "--dry-run"]
+    assert main([*run, "--home", str(tmp_path)]) == 2
+    shown = capsys.readouterr().err
+    assert "нужен параметр 'language': Язык, на который переводить" in shown

@@ -70,6 +70,46 @@ def test_what_was_left_out_is_in_the_json(capsys: pytest.CaptureFixture[str]) ->
     assert "skipped" not in json.loads(capsys.readouterr().out)
 
 
+def test_retrying_and_comparing_say_what_there_is_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = Stage(tmp_path)
+    stage.node(0)
+    first = play(stage, numbered(1, words=200)).run_id
+    at = ("--home", str(tmp_path))
+    assert main(["chain", "retry", *at]) == ExitCode.USAGE
+    told = capsys.readouterr().err
+    assert "nothing to retry" in told and f"chain result {first}" in told
+    assert "resume" not in told
+    assert main(["chain", "diff", first, *at]) == ExitCode.USAGE
+    assert f"before {first}" in capsys.readouterr().err
+    stage.settlement.now += 1
+    second = play(stage, numbered(2, words=200)).run_id
+    for named in ((), (second,), (first, second)):
+        assert main(["chain", "diff", *named, "--json", *at]) == ExitCode.OK
+        shown = capsys.readouterr()
+        found = json.loads(shown.out)
+        assert (found["first"], found["second"]) == (first, second)
+        assert (f"comparing with run {first}" in shown.err) is (len(named) < 2)
+
+
+def test_a_result_is_written_as_the_ending_of_its_file_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = Stage(tmp_path)
+    stage.node(0)
+    play(stage, numbered(1, words=200))
+    at = ("--home", str(tmp_path))
+    page, notes = tmp_path / "r.html", tmp_path / "r.txt"
+    assert main(["chain", "result", "--out", str(page), *at]) == ExitCode.OK
+    assert page.read_text().lower().startswith("<!doctype html>")
+    capsys.readouterr()
+    for refused in ((str(page), "--format", "md", "--force"), (str(notes),), (str(page), "--json")):
+        assert main(["chain", "result", "--out", *refused, *at]) == ExitCode.USAGE
+        assert "format_bad" in capsys.readouterr().err or "--json" not in refused
+    assert not notes.exists()
+
+
 def test_answers_that_were_refused_are_not_tried_again_for_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

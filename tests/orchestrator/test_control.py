@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from killed_run import PARAGRAPHS, begin, stage_of
 from orchestrator_stage import SHORT, Stage, numbered, on, play
 
 from live import until
+from ricochet_orchestrator.chain_language import Chain
 from ricochet_orchestrator.checkpoint import RunStatus, Status, Wish
 from ricochet_orchestrator.control import Runs
+from ricochet_orchestrator.document import document_of
 from ricochet_orchestrator.entering import enter
 from ricochet_orchestrator.ownership import owned, owning
 from ricochet_orchestrator.progress import StepFinished, StepStarted
@@ -140,6 +143,27 @@ def test_what_was_given_up_is_tried_again(stage: Stage) -> None:
     for node in stage.nodes:
         node.always = None
     assert on(stage, lambda: stage.work(run.id)).status is RunStatus.COMPLETED
+
+
+def test_the_run_before_another_is_of_its_chain_and_document_and_has_a_result(
+    stage: Stage,
+) -> None:
+    def again(paragraphs: int, name: str = "document", chain: Chain = SHORT) -> str:
+        document = document_of(name, numbered(paragraphs).parts)
+        stage.settlement.now += 1
+        return play(stage, document, chain).run_id
+
+    first = again(1)
+    again(1, name="other")
+    again(1, chain=msgspec.structs.replace(SHORT, name="longer"))
+    with Runs(stage.home) as runs:
+        stage.settlement.now += 1
+        entered(stage)
+        last = again(2)
+        assert runs.before(last).id == first
+        with pytest.raises(UsageError) as none:
+            runs.before(first)
+    assert none.value.code == "no_run_before"
 
 
 def test_a_run_of_an_older_version_asks_for_its_document(stage: Stage) -> None:

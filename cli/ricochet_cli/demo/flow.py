@@ -30,6 +30,7 @@ from ricochet_node.keystore import Keystore
 from ricochet_node.local_model import CONTEXT
 from ricochet_node.offer import new_offer
 from ricochet_node.weights import MODEL_NAME
+from ricochet_orchestrator.printing import printable
 from ricochet_protocol.errors import ExitCode, LocalFault, RicochetError
 from ricochet_protocol.money import UNITS_PER_DOLLAR, Units, dollars
 from ricochet_protocol.signing import account_address, peer_of
@@ -95,10 +96,20 @@ class Demo:
             await asyncio.gather(*(settle(owner.home) for owner in owners))
             books = await audit(deployment)
         self.timings["total"] = round(time.monotonic() - start, 3)
-        return _report(deployment, owners, subscriber, outcome, books, self.timings)
+        return _report(
+            deployment, owners, subscriber, outcome, books, self.timings, self._served_by()
+        )
+
+    def _served_by(self) -> str:
+        """What wrote the answers, where that is the user's own server."""
+        own = self.upstream
+        return "" if own is None else printable(f"{own.model}, {own.url}")
 
     async def _foundations(self) -> tuple[str, Upstream, list[Person]]:
-        say("starting a development chain and a model, making five wallets …")
+        if self.upstream is None:
+            say("starting a development chain and a model, making five wallets …")
+        else:
+            say("starting a development chain, making five wallets …")
         state = str(self.folder / "chain.db")
         chain = self.children.start("chain", ["dev", "chain", "--state", state, "--port", "0"], {})
         upstream, everyone = await asyncio.gather(
@@ -244,6 +255,7 @@ def _report(
     outcome: dict[str, Any],
     books: Audit,
     timings: dict[str, float],
+    served_by: str,
 ) -> Report:
     served = {peer["operator"]: peer for peer in outcome["peers"]}
     income = {account.operator: account for account in books.operators}
@@ -273,6 +285,7 @@ def _report(
         cost=Units(outcome["run"]["cost"]),
         budget_left=account.budget_left,
         run=outcome["run"],
+        served_by=served_by,
         rpc=deployment.rpc,
         contract=deployment.contract,
         token=deployment.token,

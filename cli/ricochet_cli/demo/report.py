@@ -34,6 +34,8 @@ class Report:
     """Of the run's answers."""
     budget_left: Units
     run: dict[str, object]
+    served_by: str
+    """The user's own model and where it is; "" for the small one that the demo brings."""
     rpc: str
     contract: str
     token: str
@@ -82,10 +84,7 @@ class Report:
         return "\n\n".join(
             [
                 self.output,
-                t(
-                    "(Written by a model of 135M parameters: it stays on topic, repeats "
-                    "itself and invents things.)"
-                ),
+                self._author_line(),
                 self._node_table(),
                 t(
                     "platform    commission {commission}\nsubscriber  paid {paid}, spent "
@@ -101,6 +100,14 @@ class Report:
                 "time        "
                 + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.timings.items()),
             ]
+        )
+
+    def _author_line(self) -> str:
+        if self.served_by:
+            return t("(Written by {model}.)", model=self.served_by)
+        return t(
+            "(Written by a model of 135M parameters: it stays on topic, repeats itself and "
+            "invents things.)"
         )
 
     def _node_table(self) -> str:
