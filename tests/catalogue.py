@@ -72,6 +72,12 @@ TYPER: Final = (
     "Path {0} does not exist.",
 )
 """Of typer 0.28, which marks only some of its words for translation."""
+MSGSPEC: Final = (
+    "Expected `{0}`, got `{1}`",
+    "Object contains unknown field `{0}`",
+    "Object missing required field `{0}`",
+)
+"""What it says most often of a value in a file that people write."""
 HEADERS: Final = ("head", "headers", "_HEADERS", "_COLUMNS", "_STATES")
 """Names of what is told when it is shown: headers of tables, and names of states."""
 WORDS: Final = ("day", "month", "at once", "per day", "per month", "hours")
@@ -112,6 +118,8 @@ def extracted() -> dict[str, Message]:
         add(text, "--help")
     for text in TYPER:
         add(text, "typer")
+    for text in MSGSPEC:
+        add(text, "msgspec")
     for file, text in templates():
         add(text, file)
     for word in (*RunStatus, *Status, *State, *Verdict, *WORDS):
@@ -129,7 +137,7 @@ def said(tree: ast.AST) -> Iterator[tuple[str, str]]:
         match node.func.id, node.args:
             case "tn", [ast.Constant(value=str(one)), ast.Constant(value=str(many)), *_]:
                 yield one, many
-            case "t" | "say" | "told" | "print_error", [*values]:
+            case "t" | "say" | "note" | "told" | "print_error", [*values]:
                 for value in values:
                     yield from ((text, "") for text in _literals(value))
             case "table", [headers, *_]:

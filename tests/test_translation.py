@@ -27,7 +27,19 @@ _PLACE = re.compile(r"(?<!\{)\{[^{}]*\}")
 _COMMAND = re.compile(r"\s*(ricochet|export) ")
 """A command to type is the same in every language."""
 _CONSOLE = {"echo", "prompt", "confirm", "print", "write"}
-_LOOKED_UP = {"t", "tn", "told", "say", "Typer", "Option", "Argument", "Entry", "command", "table"}
+_LOOKED_UP = {
+    "t",
+    "tn",
+    "told",
+    "say",
+    "note",
+    "Typer",
+    "Option",
+    "Argument",
+    "Entry",
+    "command",
+    "table",
+}
 """Calls whose literals are looked up in the catalogue."""
 
 

@@ -14,7 +14,7 @@ from ricochet_cli import (
     run_commands,
 )
 from ricochet_cli.console import print_json, table
-from ricochet_cli.home import AsJson, Home
+from ricochet_cli.home import AsJson, Home, Quiet
 from ricochet_cli.language import told
 from ricochet_orchestrator.media import Media
 from ricochet_protocol.ids import ModelId
@@ -108,6 +108,7 @@ def run(
     set_file: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE: a parameter's value from a file.")
     ] = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a chain over a document and print its result.

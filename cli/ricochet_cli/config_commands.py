@@ -78,6 +78,10 @@ def set_one(
         path = home / FILE_NAME
     else:
         path = settings.set_value(home, Path.cwd(), name, value, _scope(user))
+        if area == settings.MODELS:
+            from ricochet_cli.models_commands import note_own_roles
+
+            note_own_roles(home, [rest])
     _told(name, path, as_json)
 
 

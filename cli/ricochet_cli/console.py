@@ -14,6 +14,8 @@ import typer
 
 from ricochet_cli.language import t, told
 
+_quiet = False
+
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout, alone."""
@@ -23,6 +25,23 @@ def print_json(value: Any) -> None:
 def say(text: str, /, **values: object) -> None:
     """A line for the person at the terminal, on stderr; a template when it comes with values."""
     typer.echo(t(text, **values) if values else told(text), err=True)
+
+
+def note(text: str, /, **values: object) -> None:
+    """A line about work that goes on, as `say` has it; with --quiet there is none."""
+    if not _quiet:
+        say(text, **values)
+
+
+def hush(wanted: bool) -> None:
+    """Let work that goes on be told from now on, or not."""
+    global _quiet
+    _quiet = wanted
+
+
+def hushed() -> bool:
+    """Whether nothing is told of work that goes on."""
+    return _quiet
 
 
 def print_error(code: str, message: str, hint: str, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ricochet_cli.console import print_json, say
-from ricochet_cli.home import AsJson
+from ricochet_cli.home import AsJson, Quiet
 from ricochet_cli.language import t
 from ricochet_protocol.errors import ExitCode, LocalFault, UsageError
 
@@ -39,6 +39,7 @@ def demo(
     upstream_model: Annotated[
         str | None, typer.Option(help="With --upstream: the model's name there.")
     ] = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole network here: chain, model, three nodes, one subscriber, one document.

@@ -1,9 +1,14 @@
-"""Which folder a command works in: `--home`, else `RICOCHET_HOME`, else the user data folder."""
+"""Options that many commands have; above all `--home`, which folder a command works in.
+
+Without it that is `RICOCHET_HOME`, else the user data folder.
+"""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ricochet_cli.console import hush
 
 
 def _default() -> Path:
@@ -25,6 +30,11 @@ Home = Annotated[
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", callback=hush, help="Tell no progress: only results and errors."),
+]
 
 
 def models_folder() -> Path:

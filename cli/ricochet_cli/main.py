@@ -18,7 +18,7 @@ from typer._click import exceptions
 
 from ricochet_cli.command_table import Commands
 from ricochet_cli.completing import VARIABLE, answer_shells
-from ricochet_cli.console import print_error
+from ricochet_cli.console import hush, print_error
 from ricochet_cli.language import choose, t
 from ricochet_protocol.errors import ExitCode, RicochetError
 
@@ -63,6 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     as_json = "--json" in arguments
     choose({} if as_json else os.environ)
+    hush(False)
     if VARIABLE in os.environ:
         answer_shells()
     try:

@@ -1,13 +1,14 @@
 """`ricochet models`: which model each role gets, chosen from what the network offers."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ricochet_cli.console import print_json, say, table
-from ricochet_cli.home import AsJson, Home
+from ricochet_cli.home import AsJson, Home, Quiet
 from ricochet_cli.language import t, told
 from ricochet_protocol.errors import ConfigurationError, UsageError
 from ricochet_protocol.ids import ModelId
@@ -63,6 +64,7 @@ def setup(
             )
         models = _asked(home)
     _change(home, user, models)
+    note_own_roles(home, models)
     _print_roles(home, as_json, origin=True)
 
 
@@ -140,7 +142,9 @@ def set_model(
     as_json: AsJson = False,
 ) -> None:
     """Give roles their models."""
-    _change(home, user, _pairs(pairs))
+    models = _pairs(pairs)
+    _change(home, user, models)
+    note_own_roles(home, models)
     _print_roles(home, as_json, origin=True)
 
 
@@ -164,6 +168,7 @@ def test(
     home: Home,
     role: Role,
     model: Annotated[str | None, typer.Option(help="This model instead of the role's.")] = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Make one small paid call to a role's model, and say what happened."""
@@ -253,6 +258,19 @@ def _change(home: Path, user: bool, models: dict[str, str]) -> None:
 
     with role_models.changing(_file(home, user)) as held:
         held[0] = role_models.with_roles(held[0], models)
+
+
+def note_own_roles(home: Path, roles: Iterable[str]) -> None:
+    """Tell of roles that no chain here has: a chain of one's own may, or they are misspelt."""
+    from ricochet_orchestrator.role_models import without_chain
+
+    known, missing = without_chain(home, roles)
+    for role in missing:
+        say(
+            "no chain here has the role {role}; roles that there are: {known}",
+            role=role,
+            known=", ".join(known),
+        )
 
 
 def _file(home: Path, user: bool) -> Path:

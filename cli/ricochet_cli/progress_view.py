@@ -1,6 +1,7 @@
 """A run as it goes by, on stderr: a line for each answer, and a bar at the bottom of a terminal.
 
-Without a terminal only the lines are printed, so that a log stays readable. Peers appear by the
+Without a terminal only the lines are printed, so that a log stays readable; with --quiet, nothing
+is. Peers appear by the
 end of their ids, which is where ids differ.
 """
 
@@ -9,6 +10,7 @@ import sys
 import time
 from typing import TextIO
 
+from ricochet_cli.console import hushed
 from ricochet_cli.language import t, tn, told
 from ricochet_orchestrator.progress import (
     Event,
@@ -42,6 +44,8 @@ class ProgressView:
         self._waits: dict[str, float] = {}
 
     def __call__(self, event: Event, at: float | None = None) -> None:
+        if hushed():
+            return
         self._now = time.time() if at is None else at
         if isinstance(event, RunStarted):
             self._start = self._now

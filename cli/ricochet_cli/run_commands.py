@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ricochet_cli.console import print_json, say, table
-from ricochet_cli.home import AsJson, Home
+from ricochet_cli.home import AsJson, Home, Quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,6 +105,7 @@ def resume(
     max_cost: MaxCost = None,
     max_time: MaxTime = None,
     detach: Detach = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a run, without its document or chain file: all it needs is stored with it."""
@@ -115,6 +116,7 @@ def retry(
     home: Home,
     run_id: RunId = None,
     detach: Detach = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Try again the steps of a run that were given up, and what depends on them."""

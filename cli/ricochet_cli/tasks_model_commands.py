@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ricochet_cli.console import print_json, say
-from ricochet_cli.home import AsJson, Home
+from ricochet_cli.home import AsJson, Home, Quiet
 from ricochet_cli.language import t, tn
 from ricochet_cli.tasks_order_commands import Tag
 from ricochet_protocol.errors import ExitCode
@@ -29,6 +29,7 @@ def analyze(
     refs: Refs = None,
     tag: Tag = None,
     max_cost: MaxCost = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Let the analyzer's model rate how complex tasks are, and how to break them down.
@@ -67,6 +68,7 @@ def expand(
     ] = False,
     tag: Tag = None,
     max_cost: MaxCost = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Let main's model break tasks into subtasks."""
@@ -92,6 +94,7 @@ def parse(
     ],
     tag: Tag = None,
     max_cost: MaxCost = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Make tasks out of a requirements document of any length, section by section.
@@ -122,6 +125,7 @@ def run(
     model: Annotated[str | None, typer.Option(help="Model for all, whatever their role.")] = None,
     max_cost: MaxCost = None,
     tag: Tag = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Let models do the ready tasks, each by its role, round after round until none is ready.

@@ -15,6 +15,7 @@ import msgspec
 
 from ricochet_orchestrator.chain_check import NAME, NotAChainError, checked
 from ricochet_orchestrator.chain_language import Chain
+from ricochet_orchestrator.field_errors import explained
 from ricochet_protocol.errors import UsageError
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -105,7 +106,7 @@ def _of_content(file: str, content: Any) -> Chain:
     try:
         return checked(msgspec.convert(content, Chain))
     except msgspec.ValidationError as error:
-        refuse(file, _readable(str(error)))
+        refuse(file, explained(error, Chain))
     except NotAChainError as error:
         refuse(file, str(error))
 
@@ -155,13 +156,6 @@ def _check_shape(file: str, text: str) -> None:
             refuse(file, f"uses the alias *{event.anchor}; write the value out")
         if depth > MAX_DEPTH:
             refuse(file, "is nested too deeply")
-
-
-def _readable(error: str) -> str:
-    """msgspec's message, with the path in the words of this module."""
-    message, _, path = error.partition(" - at `$")
-    field = path.strip("`").lstrip(".")
-    return f"field `{field}`: {message}" if field else message
 
 
 def refuse(file: str, problem: str) -> NoReturn:

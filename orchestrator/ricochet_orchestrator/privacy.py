@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from ricochet_orchestrator.document import Document, Part, document_of, part_of
+from ricochet_orchestrator.field_errors import explained
 from ricochet_orchestrator.personal_data import Finder, Kind
 from ricochet_orchestrator.redaction import redact
 from ricochet_orchestrator.request import Options
@@ -195,7 +196,7 @@ def parse(path: Path, data: bytes) -> Privacy:
     except (UnicodeDecodeError, yaml.YAMLError, RecursionError):
         raise _bad(path, "it is not YAML in UTF-8") from None
     except msgspec.ValidationError as error:
-        raise _bad(path, str(error)) from None
+        raise _bad(path, explained(error, PrivacyFile)) from None
     kinds = _ALL if file.redact == "all" else file.redact
     found = Privacy(tuple(kinds), file.terms, file.region, file.sensitivity)
     try:

@@ -7,14 +7,16 @@ know. `taskmaster` holds what was imported from Task Master's configuration, wor
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from ricochet_orchestrator.chain_language import Chain
+from ricochet_orchestrator.chain_language import ROLES, Chain
+from ricochet_orchestrator.chains import available, folders
+from ricochet_orchestrator.chains import read as read_chain
 from ricochet_orchestrator.placing import place
 from ricochet_protocol.errors import UsageError
 from ricochet_protocol.ids import ModelId
@@ -162,6 +164,18 @@ def assigned(chain: Chain, flag: ModelId | None, found: Sequence[Layer]) -> Chai
         model = flag or step.model or choose(step.role, found).model
         steps.append(msgspec.structs.replace(step, model=None if model is None else ModelId(model)))
     return msgspec.structs.replace(chain, steps=tuple(steps))
+
+
+def without_chain(home: Path, roles: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The roles that are known here, and which of `roles` are none of them.
+
+    Chains name their own; a chain file that cannot be read names none.
+    """
+    known = dict.fromkeys(ROLES)
+    for path in available(folders(home, Path.cwd())).values():
+        with suppress(UsageError):
+            known |= dict.fromkeys(step.role for step in read_chain(path).steps)
+    return list(known), [role for role in roles if role not in known]
 
 
 def invalid(path: Path, problem: str) -> UsageError:

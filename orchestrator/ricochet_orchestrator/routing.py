@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from ricochet_orchestrator.field_errors import explained
 from ricochet_protocol.errors import ConfigurationError, UsageError
 from ricochet_protocol.ids import peer_public_key
 from ricochet_protocol.money import PricePerMillion, Units, parse_dollars
@@ -146,9 +147,11 @@ def load(places: Sequence[Path], flags: RoutingFlags) -> RoutingSettings:
         # A command passes words as they were typed: only a conversion checks them.
         checked = msgspec.convert(msgspec.structs.asdict(flags), RoutingFlags)
         return checked.over(settings)
-    except (ValueError, msgspec.ValidationError) as error:
+    except ValueError as error:
         raise UsageError(
-            "bad_routing", f"Routing: {error}.", "ricochet chain run --help shows what it takes."
+            "bad_routing",
+            f"Routing: {_problem(error)}.",
+            "ricochet chain run --help shows what it takes.",
         ) from None
 
 
@@ -156,8 +159,14 @@ def parse(path: Path, data: bytes, settings: RoutingSettings = DEFAULTS) -> Rout
     """The settings with what a file says instead; ConfigurationError, which names its path."""
     try:
         return _flags(data).over(settings)
-    except (ValueError, msgspec.ValidationError) as error:
-        raise _refused(path, str(error)) from None
+    except ValueError as error:
+        raise _refused(path, _problem(error)) from None
+
+
+def _problem(error: ValueError) -> str:
+    if isinstance(error, msgspec.ValidationError):
+        return explained(error, RoutingFlags)
+    return str(error)
 
 
 def _flags(data: bytes) -> RoutingFlags:

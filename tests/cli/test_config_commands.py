@@ -101,6 +101,21 @@ def test_what_is_refused_leaves_the_files(
     assert [path.name for path in file.parent.glob("*.*") if path.suffix != ".lock"] == [file.name]
 
 
+def test_where_there_is_a_choice_of_words_the_error_has_them(home: Path, capsys: Capsys) -> None:
+    for name, typed, choices in (
+        ("routing.strategy", "wrong", "balanced, cheapest, fastest, round-robin"),
+        ("routing.policies", "[x]", "attested, licence, own, private"),
+        ("privacy.sensitivity", "secret", "public, attested, own"),
+    ):
+        message = config(capsys, "set", name, typed, code=2)["error"]["message"]
+        assert f"is none of {choices}" in message
+
+
+def test_a_role_that_no_chain_has_is_taken_and_told(home: Path, capsys: Capsys) -> None:
+    assert main(["config", "set", "models.scribe", "m"]) == 0
+    assert "no chain here has the role scribe" in capsys.readouterr().err
+
+
 def test_a_broken_file_is_named_and_not_overwritten(home: Path, capsys: Capsys) -> None:
     file = Path(".ricochet/routing.yaml")
     file.parent.mkdir()

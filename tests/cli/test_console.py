@@ -1,10 +1,17 @@
 """Tables and errors as people and programs read them."""
 
 import json
+from io import StringIO
+from pathlib import Path
 
 import pytest
 
-from ricochet_cli.console import print_error, table
+from command_reference import commands
+from ricochet_cli.console import hushed, note, print_error, say, table
+from ricochet_cli.main import main
+from ricochet_cli.progress_view import ProgressView
+from ricochet_orchestrator.checkpoint import RunStatus
+from ricochet_orchestrator.progress import RunFinished
 
 
 def test_columns_of_numbers_are_right_aligned() -> None:
@@ -15,6 +22,40 @@ def test_columns_of_numbers_are_right_aligned() -> None:
         "alice      7   $0.01",
         "bob       12       -",
     ]
+
+
+def test_quiet_work_tells_results_and_errors_only(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    home = ("--home", str(tmp_path))
+    assert main(["chain", "resume", "--quiet", *home]) == 2
+    assert "error: " in capsys.readouterr().err
+    assert hushed()
+    note("starting …")
+    say("a result")
+    out = StringIO()
+    ProgressView(out)(RunFinished("1f2e", RunStatus.COMPLETED, 1.0))
+    assert (capsys.readouterr().err, out.getvalue()) == ("a result\n", "")
+    assert main(["chain", "resume", *home]) == 2
+    assert not hushed(), "one command's option is not the next one's"
+    ProgressView(out)(RunFinished("1f2e", RunStatus.COMPLETED, 1.0))
+    assert "1f2e" in out.getvalue()
+
+
+def test_all_that_shows_a_run_can_be_quiet() -> None:
+    quiet = {
+        name
+        for name, command in commands()
+        for option in command.params
+        if "--quiet" in option.opts
+    }
+    assert quiet == {
+        "ricochet demo",
+        "ricochet models test",
+        "ricochet analyze-complexity",
+        *(f"ricochet chain {name}" for name in ("run", "resume", "retry")),
+        *(f"ricochet tasks {one}" for one in ("analyze-complexity", "expand", "parse", "run")),
+    }
 
 
 def test_an_error_names_the_next_step(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,23 @@ def test_flag_step_project_user_and_main_decide_in_this_order(
     assert models(capsys, "show", "critic")["origin"] == "user"
 
 
+def test_a_role_that_no_chain_has_is_told_and_may_be_of_a_chain_of_ones_own(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    assert main(["models", "set", "main=m", "anlyzer=x"]) == 0
+    told = capsys.readouterr().err
+    assert "no chain here has the role anlyzer" in told and "analyzer" in told
+    assert "role main" not in told
+    chains = folder / ".ricochet" / "chains"
+    chains.mkdir()
+    step = {"name": "s", "role": "anlyzer", "mode": "map", "over": "segments", "max_tokens": 9}
+    step["prompt"] = "{text}"
+    (chains / "mine.json").write_text(json.dumps({"name": "mine", "steps": [step]}))
+    (chains / "broken.json").write_text("{")
+    assert main(["models", "set", "anlyzer=y"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

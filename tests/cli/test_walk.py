@@ -174,7 +174,8 @@ def test_a_finished_run_costs_nothing_again(kept: Kept, tmp_path: Path) -> None:
     first = ricochet("chain", "run", str(file), "--json", home=home)
     assert first.returncode == 0, first.stderr
     before = kept.provider.calls()
-    second = ricochet("chain", "run", str(file), "--json", home=home)
+    second = ricochet("chain", "run", str(file), "--json", "--quiet", home=home)
+    assert second.stderr == ""
     assert kept.provider.calls() == before
     assert json.loads(second.stdout)["output"] == json.loads(first.stdout)["output"]
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ricochet_cli.console import say
+from ricochet_cli.console import hushed, note
 from ricochet_cli.demo.people import Person, people
 from ricochet_cli.demo.processes import STOP_SECONDS, Child, Children
 from ricochet_cli.demo.report import NodeLine, Report
@@ -107,9 +107,9 @@ class Demo:
 
     async def _foundations(self) -> tuple[str, Upstream, list[Person]]:
         if self.upstream is None:
-            say("starting a development chain and a model, making five wallets …")
+            note("starting a development chain and a model, making five wallets …")
         else:
-            say("starting a development chain, making five wallets …")
+            note("starting a development chain, making five wallets …")
         state = str(self.folder / "chain.db")
         chain = self.children.start("chain", ["dev", "chain", "--state", state, "--port", "0"], {})
         upstream, everyone = await asyncio.gather(
@@ -129,7 +129,7 @@ class Demo:
     async def _contracts(
         self, rpc: str, platform: Person, subscriber: Person, owners: Sequence[Person]
     ) -> Deployment:
-        say("deploying the test stablecoin and the Ricochet contract, funding wallets …")
+        note("deploying the test stablecoin and the Ricochet contract, funding wallets …")
         deployment = await deploy(rpc, dev_key(0), treasury=platform.account)
         await give(deployment, subscriber.account, wei=WEI_PER_ETHER, units=WALLET_MONEY)
         for owner in owners:
@@ -141,7 +141,7 @@ class Demo:
     async def _nodes(
         self, deployment: Deployment, owners: Sequence[Person], upstream: Upstream
     ) -> Deployment:
-        say("starting three nodes; the second and third know only the first one's address …")
+        note("starting three nodes; the second and third know only the first one's address …")
         for owner, key, prices in zip(owners, upstream.keys, PRICES, strict=True):
             await asyncio.to_thread(_configure_node, owner, upstream, key, prices)
         first, *others = owners
@@ -162,7 +162,7 @@ class Demo:
         delegate = account_address(load_or_create(subscriber.home / "session.key"))
         key = await asyncio.to_thread(subscriber.wallet_key)
         await subscribe(deployment, key, PLAN, delegate, outbox=Outbox(subscriber.home))
-        say("the subscriber has paid {price} for 30 days", price=dollars(PLAN))
+        note("the subscriber has paid {price} for 30 days", price=dollars(PLAN))
 
     async def _run(self, subscriber: Person, owners: Sequence[Person]) -> dict[str, Any]:
         async with _chain_run(self.document, subscriber) as run:
@@ -172,7 +172,7 @@ class Demo:
         if run.returncode != ExitCode.OK:
             raise ChainRunFailed(ExitCode(run.returncode or ExitCode.FAILURE))
         if victim is not None:
-            say("starting {name}'s node again: it still holds its vouchers", name=victim.name)
+            note("starting {name}'s node again: it still holds its vouchers", name=victim.name)
             await self._start_node(victim).ready()
         outcome: dict[str, Any] = json.loads(output)
         return outcome
@@ -183,7 +183,7 @@ class Demo:
             for owner in owners:
                 state = await status(owner.home)
                 if sum(model["calls"] for model in state["models"]) >= CHAOS_CALLS:
-                    say("chaos: killing {name}'s node in the middle of the run", name=owner.name)
+                    note("chaos: killing {name}'s node in the middle of the run", name=owner.name)
                     self.children.kill(f"node-{owner.name}")
                     return owner
             await asyncio.sleep(_POLL_SECONDS)
@@ -215,7 +215,7 @@ async def _chain_run(
     """`ricochet chain run --json` with its progress on our stderr; interrupted when we are."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "ricochet_cli", "chain", "run", str(document)),
-        *("--chain", "overview", "--json"),
+        *("--chain", "overview", "--json", *(("--quiet",) if hushed() else ())),
         env={**os.environ, **subscriber.environment()},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
