@@ -175,7 +175,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _folder() -> Path:
-    return Path.cwd() / ".ricochet" / "chains"
+    from ricochet_orchestrator.chains import project_folder
+
+    return project_folder(Path.cwd())
 
 
 def _places(home: Path) -> tuple[Path, ...]:

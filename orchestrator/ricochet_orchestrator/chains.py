@@ -29,9 +29,14 @@ AS_MODEL: Final = "ricochet/"
 """Before a chain's name, where models are named."""
 
 
+def project_folder(working: Path) -> Path:
+    """Where the chains are that commands make, edit and delete."""
+    return working / ".ricochet" / "chains"
+
+
 def folders(home: Path, working: Path) -> tuple[Path, ...]:
     """Where chain files are looked for, first match wins."""
-    return (working / ".ricochet" / "chains", home / "chains", TEMPLATES)
+    return (project_folder(working), home / "chains", TEMPLATES)
 
 
 def available(places: Sequence[Path]) -> dict[str, Path]:

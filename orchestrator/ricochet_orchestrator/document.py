@@ -97,8 +97,8 @@ def part_of(
 
 
 def document_of(name: str, parts: tuple[Part, ...]) -> Document:
-    """A document with the digest of its parts."""
-    content = msgspec.json.encode([(part.form, part.sha256) for part in parts])
+    """A document with the digest of its parts and their names, which its citations show."""
+    content = msgspec.json.encode([(part.name, part.form, part.sha256) for part in parts])
     return Document(name, parts, hashlib.sha256(content).hexdigest())
 
 

@@ -92,7 +92,8 @@ def room_for_text(
             f"Step {spec.name} leaves {max(space, 0)} tokens for text in the window of {model} "
             f"({windows[model]} tokens, {spec.max_tokens} of them for the answer); "
             f"at least {MIN_BUDGET} are needed.",
-            "Choose a model with a larger window, or a chain with shorter prompts and answers.",
+            "Choose a model with a larger window (`ricochet models list --available`), or a chain "
+            "with shorter prompts and answers.",
         )
     return space
 
@@ -155,7 +156,8 @@ class Calls:
             "window_too_small",
             f"Step {self.spec.name} cannot hold {what} of {tokens} tokens in the window of "
             f"{self.ground.models[self.spec.name]}.",
-            "Choose a model with a larger window, or lower max_tokens in the chain.",
+            "Choose a model with a larger window (`ricochet models list --available`), or lower "
+            "max_tokens in the chain.",
         )
 
 

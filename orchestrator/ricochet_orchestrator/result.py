@@ -6,12 +6,14 @@ resumed shows all of itself. An answer that another run paid for costs this one 
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from statistics import median
 from typing import Final
 
 import msgspec
 
 from ricochet_orchestrator.answer_check import cited
+from ricochet_orchestrator.chains import TEMPLATES, available, project_folder
 from ricochet_orchestrator.checkpoint import (
     ENDED,
     REFUSED,
@@ -136,6 +138,12 @@ def refused_for_good(steps: Iterable[StepRecord]) -> tuple[str, ...]:
 def raise_retries(chain: str, names: Iterable[str]) -> str:
     """How to go on when answers of these steps were refused as often as the chain allows."""
     listed = ", ".join(names)
+    if chain in available((TEMPLATES,)) and chain not in available((project_folder(Path.cwd()),)):
+        return (
+            f"Make the chain yours (ricochet chain create --name mine --from {chain}), raise "
+            f"`retries` of {listed} in it, then run it over the same document: answers that passed "
+            "count."
+        )
     return (
         f"Raise `retries` of {listed} in the chain (ricochet chain edit {chain}), then run it "
         "over the same document: answers that passed count."

@@ -107,7 +107,8 @@ def _cuts(
             "window_too_small",
             f"The model's window leaves {max(budget, 0)} tokens for text; "
             f"at least {MIN_BUDGET} are needed.",
-            "Choose a model with a larger window, or a chain with shorter prompts and answers.",
+            "Choose a model with a larger window (`ricochet models list --available`), or a chain "
+            "with shorter prompts and answers.",
         )
     start, size = 0, budget * _FIRST_GUESS
     while start < len(text):

@@ -13,7 +13,8 @@ from ricochet_cli.language import choose
 from ricochet_cli.main import main
 from ricochet_orchestrator.chain_language import Chain
 from ricochet_orchestrator.checkpoint import Origin, RunStatus
-from ricochet_orchestrator.control import resume_hint
+from ricochet_orchestrator.control import Runs, resume_hint
+from ricochet_orchestrator.document import document_of
 from ricochet_orchestrator.result import Citation, RunResult, raise_retries
 from ricochet_orchestrator.source_files import Skipped
 from ricochet_protocol.errors import ExitCode
@@ -128,3 +129,24 @@ def test_answers_that_were_refused_are_not_tried_again_for_nothing(
     error = json.loads(capsys.readouterr().err)["error"]
     assert error["code"] == "answers_refused"
     assert "`retries` of reader" in error["hint"] and "chain edit strict" in error["hint"]
+
+
+def test_a_template_is_made_ones_own_before_its_retries_are_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "chain create --name mine --from extract" in raise_retries("extract", ["find"])
+    assert main(["chain", "create", "--name", "extract", "--from", "extract"]) == ExitCode.OK
+    assert "chain edit extract" in raise_retries("extract", ["find"])
+
+
+def test_a_text_that_was_read_before_is_cited_by_its_name_now(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.node(0)
+    for name in ("standard input", "report.pdf"):
+        (part,) = numbered(1, words=200).parts
+        renamed = document_of(name, (msgspec.structs.replace(part, name=name),))
+        run = play(stage, renamed).run_id
+        with Runs(tmp_path) as runs:
+            assert {origin.part for origin in runs.trace(run).origins} == {name}
+    assert len(stage.nodes[0].calls) == 2, "the second run's answers were there"
