@@ -201,19 +201,27 @@ def _inputs(
             span = (material.ranges[part],)
             yield Source(text_key(text), ground.count(text), span, part, text=text)
         return
-    passages: list[Passage] = []
+    passages: list[tuple[Passage, StepId]] = []
     for name in spec.sources:
         for answer, slot in zip(made[name].answers, made[name].slots, strict=True):
             if made[name].spec.quotes:
-                passages += held[slot].passages
+                passages += ((one, slot) for one in held[slot].passages)
             elif spec.only is not None and not fits(spec.only, held[slot].value):
                 continue
             elif spec.mode == "each":
                 yield from _items(calls, answer, held[slot].value)
             else:
                 yield answer if spec.only is None else _by_text(answer, held[slot].text, ground)
-    for passage in merged(passages):
-        yield _passage(passage, ground)
+    passages.sort()
+    left = iter([*passages, None])
+    one = next(left)
+    for passage in merged(found for found, _ in passages):
+        # Each was merged into one, and both are in the document's order.
+        origins: list[StepId] = []
+        while one is not None and (one[0].part, one[0].start) < (passage.part, passage.end):
+            origins.append(one[1])
+            one = next(left)
+        yield _passage(passage, tuple(dict.fromkeys(origins)), ground)
 
 
 def _items(calls: Calls, answer: Source, value: Any) -> Iterator[Source]:
@@ -233,16 +241,21 @@ def _items(calls: Calls, answer: Source, value: Any) -> Iterator[Source]:
 
 def _by_text(answer: Source, text: str, ground: Ground) -> Source:
     """What an answer said, or a part of it, as an input that is there already."""
-    return Source(text_key(text), ground.count(text), answer.spans, answer.part, text=text)
+    origins = () if answer.step is None else (answer.step,)
+    return Source(
+        text_key(text), ground.count(text), answer.spans, answer.part, text=text, origins=origins
+    )
 
 
-def _passage(passage: Passage, ground: Ground) -> Source:
+def _passage(passage: Passage, origins: tuple[StepId, ...], ground: Ground) -> Source:
     material = ground.material
     text = material.texts[passage.part][passage.start : passage.end].strip()
     first = material.segment_at(passage.part, passage.start)
     last = material.segment_at(passage.part, passage.end - 1)
     span = ((first, last + 1),)
-    return Source(text_key(text), ground.count(text), span, passage.part, text=text)
+    return Source(
+        text_key(text), ground.count(text), span, passage.part, text=text, origins=origins
+    )
 
 
 def _labelled(sources: Iterator[Source], spec: ChainStep, ground: Ground) -> Iterator[Source]:

@@ -37,7 +37,7 @@ _ORDINAL_BITS: Final = 22
 
 
 class Source(msgspec.Struct, frozen=True):
-    """One input: a segment, another step's answer, or a text that answers yielded.
+    """One input: a segment, another step's answer, or a text that the answers of `origins` yielded.
 
     `key` stands for it in ids; `tokens` is the most it takes in a prompt; `spans` are the segments
     it comes from and `part` their file, None for several.
@@ -51,6 +51,7 @@ class Source(msgspec.Struct, frozen=True):
     step: StepId | None = None
     text: str = ""
     label: str = ""
+    origins: tuple[StepId, ...] = ()
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -90,13 +91,15 @@ class Step(msgspec.Struct, frozen=True):
 
     @property
     def segments(self) -> tuple[int, ...]:
-        """The segments it reads directly."""
-        return tuple(one.segment for one in self.sources if one.segment is not None)
+        """The segments it reads directly, as such or as whole files."""
+        direct = (one for one in self.sources if one.step is None and not one.origins)
+        return tuple(number for one in direct for span in one.spans for number in range(*span))
 
     @property
     def inputs(self) -> tuple[StepId, ...]:
-        """The steps whose answers it reads, in order."""
+        """The steps whose answers it reads, or whose answers led to what it reads, in order."""
         read = [one.step for one in self.sources if one.step is not None]
+        read += dict.fromkeys(origin for one in self.sources for origin in one.origins)
         read += [] if self.previous is None else [self.previous]
         return (*read, *(step for _, step in self.named))
 

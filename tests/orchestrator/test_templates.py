@@ -12,11 +12,13 @@ from orchestrator_stage import Stage, play
 from ricochet_orchestrator.chain_language import Chain, ChainStep
 from ricochet_orchestrator.chains import TEMPLATES, get
 from ricochet_orchestrator.checkpoint import RunStatus
+from ricochet_orchestrator.control import Runs
 from ricochet_orchestrator.document import Document, document_from, document_of, part_of
 from ricochet_orchestrator.parameters import given, resolved
 from ricochet_orchestrator.progress import PlanGrew, StepFailed, StepRefused, StepStarted
 from ricochet_orchestrator.result import RunResult
 from ricochet_orchestrator.store import Store
+from ricochet_orchestrator.trace import TracedStep
 from ricochet_protocol.errors import BudgetError, ExitCode, UsageError
 from ricochet_protocol.messages import Ask
 from twins.scripted_node import OFFER
@@ -41,6 +43,15 @@ def said(ask: Ask) -> str:
 
 def filler(number: int, needle: str = "") -> str:
     return f"Section {number}. " + f"Words about nothing {number}. " * 60 + needle
+
+
+def traced(stage: Stage) -> dict[str, list[TracedStep]]:
+    """The steps of the latest run by their chain step."""
+    found: dict[str, list[TracedStep]] = {}
+    with Runs(stage.home) as runs:
+        for step in runs.trace().steps:
+            found.setdefault(step.name, []).append(step)
+    return found
 
 
 # Questions.
@@ -71,6 +82,11 @@ def test_every_needle_reaches_the_last_prompt_whole_and_with_its_place(tmp_path:
         place = document.text[one.origin.start : one.origin.end]
         assert "needle" in place or "magic" in place
     assert result.citations and result.citations[0].origin.part == "hay.txt"
+    steps = traced(stage)
+    (answer,) = steps["answer"]
+    with_needles = [step for step in steps["evidence"] if "needle" in step.text]
+    assert set(answer.inputs) == {step.id for step in with_needles}
+    assert set(answer.rests_on) == {number for step in with_needles for number in step.segments}
 
 
 def test_a_document_without_an_answer_still_ends_in_one(tmp_path: Path) -> None:
@@ -109,6 +125,10 @@ def test_records_are_extracted_and_joined_as_json(tmp_path: Path) -> None:
     result, stage = run(tmp_path, "extract", document_from("a", text), script, what="sections")
     assert [one["name"] for one in json.loads(result.output)["records"]] == [*map(str, range(12))]
     assert stage.heard(StepRefused), "each first answer with section 0 was refused"
+    steps = traced(stage)
+    passed = [step for step in steps["find"] if step.text.startswith("{")]
+    assert set(steps["merge"][-1].inputs) == {step.id for step in passed}
+    assert steps["merge"][-1].rests_on == tuple(range(len(passed))), "all of the document"
     assert result.calls == stage.calls, "an answer that was refused is a call of its own, paid"
 
 
@@ -147,6 +167,11 @@ def test_each_finding_of_a_review_is_verified(tmp_path: Path) -> None:
     text = "\n\n".join(filler(number) for number in range(6))
     result, stage = run(tmp_path, "review-code", document_from("a.py", text), script)
     assert result.output == "Report: 6 serious."
+    steps = traced(stage)
+    for verified in steps["verify"]:
+        (inspected,) = [step for step in steps["inspect"] if step.id in verified.inputs]
+        assert verified.rests_on == inspected.segments != ()
+    assert steps["report"][0].rests_on == tuple(range(len(steps["inspect"])))
     assert stage.heard(PlanGrew)[-1].steps == result.steps
     again = play(
         stage,
