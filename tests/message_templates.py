@@ -25,7 +25,7 @@ MADE: Final = {
     "RicochetError": (1, 2),
     "Finding": (0, 2, 3),
     "Refused": (1, 2),
-    "NotAChainError": (0,),
+    "NotAChainError": (1,),
     "ValueError": (0,),
     "kept": (3,),
 }

@@ -165,3 +165,17 @@ def test_built_in_chains_say_in_russian_what_they_do_and_need(
     assert main([*run, "--home", str(tmp_path)]) == 2
     shown = capsys.readouterr().err
     assert "нужен параметр 'language': Язык, на который переводить" in shown
+
+
+def test_what_is_wrong_with_a_chain_is_told_in_russian(
+    russian: None, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fields = {"role": "r", "mode": "map", "prompt": "{text}", "max_tokens": 10}
+    steps = [{"name": "a", "over": "b", **fields}, {"name": "b", "over": "a", **fields}]
+    ring, word = tmp_path / "ring.json", tmp_path / "word.json"
+    ring.write_text(json.dumps({"name": "ring", "steps": steps}))
+    word.write_text(json.dumps({"name": "word", "steps": [{**steps[0], "mode": "mpa"}]}))
+    assert main(["chain", "validate", str(ring), str(word), "--home", str(tmp_path)]) == 2
+    shown = capsys.readouterr().out
+    assert "поле `steps`: a, b ждут друг друга по кругу" in shown
+    assert "'mpa' не подходит, возможны each, map, reduce, refine" in shown
