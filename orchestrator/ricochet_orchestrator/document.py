@@ -62,7 +62,7 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Document(msgspec.Struct, frozen=True):
-    """`sha256` names the parts' texts and forms, in order: all that segments depend on."""
+    """`sha256` stands for the parts' names, forms and texts, in order: all that a run shows."""
 
     name: str
     parts: tuple[Part, ...]

@@ -215,10 +215,11 @@ def test_the_name_of_the_part_heads_the_path_of_several() -> None:
     assert ["a.txt" in leads[0], "b.txt" in leads[1]] == [True, True]
 
 
-def test_the_form_is_part_of_what_a_document_is() -> None:
+def test_the_form_and_the_names_of_its_parts_are_part_of_what_a_document_is() -> None:
     one, two = document_from("a", "# x", Form.TEXT), document_from("a", "# x", Form.MARKDOWN)
     assert one.sha256 != two.sha256
-    assert one.sha256 == document_from("b", "# x", Form.TEXT).sha256
+    assert one.sha256 != document_from("b", "# x", Form.TEXT).sha256
+    assert one.sha256 == document_of("another", one.parts).sha256
 
 
 @given(lines, st.sampled_from(Form))
