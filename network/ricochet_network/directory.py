@@ -83,6 +83,9 @@ class Directory:
             return False
         if known and signed.advert.seq < known.signed.advert.seq:
             return False
+        # Who speaks for itself, once or now, owes its place to nobody.
+        if known and source == peer:
+            known.source = source
         if known and signed == known.signed:
             return _bring_back(known, source, now)
         check_advert_untrusted(signed, self._network, unix)
@@ -90,9 +93,7 @@ class Directory:
             return False
         if known is None:
             self._make_room_untrusted(source, now, unix)
-        # Who speaks for itself, once or now, owes its place to nobody.
-        first = source if known is None or source == peer else known.source
-        self._entries[peer] = _Entry(signed, now, first)
+        self._entries[peer] = _Entry(signed, now, known.source if known else source)
         return True
 
     def twin(self, now: float) -> Advert | None:

@@ -340,6 +340,18 @@ def test_a_source_that_answers_first_cannot_fill_the_directory() -> None:
     assert sum(one in {signed.advert.peer for signed in late} for one in turns) == 10
 
 
+def test_a_peer_that_greets_us_keeps_the_place_that_another_gave_it() -> None:
+    directory = Directory(peer(1), NETWORK)
+    first, greeting = peer(2), advert(MAX_PEERS, ["/memory/9"])
+    for n in range(10, 10 + MAX_PEERS):
+        directory.offer_untrusted(advert(n, ["/memory/9"]), first, 0.0, UNIX)
+    assert not directory.offer_untrusted(greeting, greeting.advert.peer, 0.0, UNIX), "no news"
+    for n in range(5000, 5100):
+        directory.offer_untrusted(advert(n, ["/memory/9"]), peer(3), 0.0, UNIX)
+    live = {one.advert.peer for one in directory.live(0.0)}
+    assert peer(MAX_PEERS) in live and peer(MAX_PEERS - 1) not in live
+
+
 HONEST, SPAM = range(1, 21), range(100, 280)
 
 
