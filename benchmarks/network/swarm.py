@@ -23,7 +23,7 @@ LOOK: Final = 0.005
 """Seconds between looks: peers tell nobody that their directory has changed."""
 FIRST: Final = 3
 """Peers that a newcomer knows."""
-SETTLE: Final = 1.0
+SETTLE: Final = 3.0
 """Seconds between rounds, in which what one round has set off comes to its end."""
 
 

@@ -1,10 +1,11 @@
 """How adverts spread: news is passed on at once, a snapshot fills whatever was missed.
 
 Each new link begins with a greeting: both sides announce their own advert and pull the other's
-directory, so a newcomer is complete in one round trip. An advert that is new to us is announced to
-every other link; so is the loss of a peer, as a hint. Every half minute one random peer is asked
-for its directory again and told who was lost, which repairs what news did not bring about. All of
-it are ordinary calls (ADR 001 says why not gossipsub).
+directory, so a newcomer is complete in one round trip. Our own advert is announced on every link at
+once; one that is new to us goes on to a few random links at once and is owed to the others (ADR
+035). The loss of a peer is told on every link, as a hint. Every half minute one random peer is
+asked for its directory again and told who was lost, which repairs what news did not bring about.
+All of it are ordinary calls (ADR 001 says why not gossipsub).
 """
 
 import asyncio
@@ -37,6 +38,8 @@ REPAIR: Final = 30.0
 """Seconds between snapshots from one random peer."""
 EXCHANGE: Final = 10.0
 """Seconds that one announcement or snapshot may take."""
+FEW: Final = 4
+"""Links on which what others say goes on at once: at random they reach 98 of 100 peers."""
 GATHER: Final = 0.1
 """Seconds in which what is lost becomes one message."""
 _log = logging.getLogger(__name__)
@@ -72,7 +75,7 @@ class Gossip:
         self._blame = blame
         self._gone: dict[PeerId, None] = {}
         self._tasks = TaskOwner()
-        self._announcements = Announcements(self._announce, self._tasks)
+        self._announcements = Announcements(self._announce, self._tasks, rng)
 
     def start(self) -> None:
         """Begin the periodic repair."""
@@ -89,10 +92,15 @@ class Gossip:
         await self._pull(link)
 
     def spread(self, adverts: Sequence[SignedAdvert], source: PeerId | None = None) -> None:
-        """Pass adverts on to every linked peer except `source`."""
-        for link in self._links():
-            if link.peer != source:
-                self._announcements.add(link, adverts)
+        """Pass adverts on to all linked peers except `source`; our own, without one, at once."""
+        links = [link for link in self._links() if link.peer != source]
+        if source is not None:
+            self._rng.shuffle(links)
+        at_once = len(links) if source is None else FEW
+        for link in links[:at_once]:
+            self._announcements.add(link, adverts)
+        for link in links[at_once:]:
+            self._announcements.owe(link, adverts)
 
     def mourn(self, peer: PeerId) -> None:
         """Tell every linked peer that this one does not answer us any more."""
