@@ -17,6 +17,7 @@ from ricochet_orchestrator.progress import (
     FirstToken,
     ModelReplaced,
     NoticeUndelivered,
+    OffersAwaited,
     PaymentDelayed,
     Progress,
     RunFinished,
@@ -63,6 +64,17 @@ class ProgressView:
         match event:
             case RunStarted():
                 return self._started(event)
+            case OffersAwaited(model=None):
+                return t(
+                    "waiting for a node that offers a model, {seconds:.0f} s at most",
+                    seconds=event.seconds,
+                )
+            case OffersAwaited(model=str(model)):
+                return t(
+                    "waiting for a node that offers {model}, {seconds:.0f} s at most",
+                    model=printable(model),
+                    seconds=event.seconds,
+                )
             case ModelReplaced():
                 return t(
                     "nobody offers {model}: {by} answers {steps} (role fallback)",

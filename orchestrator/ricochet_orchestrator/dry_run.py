@@ -25,7 +25,7 @@ async def dry_run(setting: Setting, request: Request, document: Document) -> Est
     never = asyncio.Event()
     wanted = request.options.model
     default, windows = await models_on_offer(
-        offers, request.chain, wanted, never, request.options.fallback
+        offers, request.chain, wanted, never, setting.tell, request.options.fallback
     )
     subscription = await setting.settlement.subscription(setting.payer.subscriber)
     period = Period(0) if subscription is None else subscription.period

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Final
 
-from ricochet_orchestrator.eligible import why_not
+from ricochet_orchestrator.eligible import WORDS, why_not
 from ricochet_orchestrator.routing import DEFAULTS, RoutingSettings
 from ricochet_protocol.advert import ModelOffer, SignedAdvert
 from ricochet_protocol.conversation import Feature
@@ -106,6 +106,25 @@ class Offers:
         )
         return tuple(sorted(offered, key=lambda model: (-offered[model], model)))
 
+    @property
+    def found(self) -> bool:
+        """Whether registered nodes offer anything, to us or to others."""
+        return any(one.advert.models for one in self.believed())
+
+    def left_out(self, model: ModelId | None) -> Counter[str]:
+        """Why offers of the model (None: of any) do not count (`eligible.WORDS`), one a peer."""
+        return Counter(
+            reasons[0]
+            for one in self.believed()
+            if (
+                reasons := [
+                    reason
+                    for offer in one.advert.models
+                    if model in (None, offer.id) and (reason := self.why_not(one, offer.id))
+                ]
+            )
+        )
+
     def window(self, model: ModelId) -> int | None:
         """The window to plan for: half of the peers or more have it; None without an offer."""
         windows = sorted(
@@ -119,17 +138,24 @@ class Offers:
 def no_peer(
     model: ModelId | None, offers: Offers, needs: frozenset[Feature] = frozenset()
 ) -> LocalFault:
-    """The error for a model that nobody offers; None stands for any model at all."""
-    offered = offers.models()
+    """The error for a model that nobody offers to this run; None stands for any model at all."""
+    if left := offers.left_out(model):
+        wanted = "a model" if model is None else f"the model {model}"
+        return LocalFault(
+            "no_peer",
+            f"No peer offers {wanted} to this run.",
+            f"Registered nodes that offer it and are left out: {left.total()}; most often for this "
+            f"reason: {WORDS[left.most_common(1)[0][0]]}. `ricochet route explain "
+            f"{model or 'MODEL'}` tells it of each node.",
+        )
     what = "a model" if model is None else f"the model {model} with the window the run needs"
-    what += f" and support for {', '.join(sorted(needs))}" if needs else ""
-    hint = (
+    features = f" and support for {', '.join(sorted(needs))}" if needs else ""
+    offered = offers.models()
+    return LocalFault(
+        "no_peer",
+        f"No peer offers {what}{features}.",
         f"Models on offer now: {', '.join(offered)}. Choose one with --model, or try again later."
         if offered
         else "No registered node answers. Check that nodes are running and that `bootstrap` in "
-        "network.json names one, then run the same command again."
+        "network.json names one, then run the same command again.",
     )
-    if offers.routing.excludes:
-        what += ", within your routing settings"
-        hint += f" `ricochet route explain {model or 'MODEL'}` tells who is left out, and why."
-    return LocalFault("no_peer", f"No peer offers {what}.", hint)

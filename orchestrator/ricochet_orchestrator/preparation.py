@@ -41,7 +41,7 @@ async def prepare(
             return record, growth
     wanted = request.options.model
     default, windows = await models_on_offer(
-        offers, request.chain, wanted, stop, request.options.fallback
+        offers, request.chain, wanted, stop, setting.tell, request.options.fallback
     )
     for model, steps in _replaced(request, windows).items():
         setting.tell(ModelReplaced(model, request.options.fallback or model, steps))

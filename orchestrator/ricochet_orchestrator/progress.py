@@ -38,6 +38,13 @@ class RunStarted(Happening, frozen=True):
     resumed: bool
 
 
+class OffersAwaited(Happening, frozen=True):
+    """Nobody offers the model yet (None: any); the run waits for it, so many seconds at most."""
+
+    model: ModelId | None
+    seconds: float
+
+
 class ModelReplaced(Happening, frozen=True):
     """Nobody offers the model that `steps` name, so the role `fallback` answers them."""
 
@@ -159,6 +166,7 @@ class RunFinished(Happening, frozen=True):
 
 Event = (
     RunStarted
+    | OffersAwaited
     | ModelReplaced
     | PlanGrew
     | StepStarted

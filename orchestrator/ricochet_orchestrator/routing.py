@@ -54,13 +54,6 @@ class RoutingSettings(msgspec.Struct, frozen=True):
         for one in (*self.allow, *self.deny):
             _check_party(one)
 
-    @property
-    def excludes(self) -> bool:
-        """Whether there are offers that these settings could leave out."""
-        lists = (self.regions, self.allow, self.deny, self.policies)
-        ceilings = (self.max_price_in, self.max_price_out, self.max_latency)
-        return any(lists) or any(one is not None for one in ceilings)
-
 
 DEFAULTS: Final = RoutingSettings()
 

@@ -310,7 +310,7 @@ class Switchboard:
 
     def _joining(self) -> bool:
         """Whether the directory may not be whole yet."""
-        wait = KNOWN_WAIT if self.offers.models() else OFFER_WAIT
+        wait = KNOWN_WAIT if self.offers.found else OFFER_WAIT
         return asyncio.get_running_loop().time() < self._began + wait
 
     def _nobody(self, model: ModelId) -> RicochetError:

@@ -1,13 +1,14 @@
 """What must hold before the first call: a subscription this home may spend, and models on offer."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 
 from ricochet_orchestrator.chain_language import Chain
 from ricochet_orchestrator.offers import OFFER_WAIT, Offers, no_peer
+from ricochet_orchestrator.progress import OffersAwaited
 from ricochet_orchestrator.setting import Setting
 from ricochet_protocol.errors import BudgetError, ConfigurationError, ExitCode, RicochetError
 from ricochet_protocol.ids import ModelId
@@ -17,7 +18,9 @@ from ricochet_protocol.signing import account_address
 LOOK: Final = 0.1
 """Seconds between looks at the directory."""
 KNOWN_WAIT: Final = 3.0
-"""Seconds to wait for a model once others are on offer: a directory is whole soon after joining."""
+"""Seconds to wait for a model once nodes are known: a directory is whole soon after joining."""
+SILENT: Final = 1.0
+"""Seconds of such a wait after which it is told."""
 
 
 class Interrupted(RicochetError):
@@ -54,15 +57,17 @@ async def models_on_offer(
     chain: Chain,
     model: ModelId | None,
     stop: asyncio.Event,
+    tell: Callable[[OffersAwaited], None],
     fallback: ModelId | None = None,
 ) -> tuple[ModelId, dict[ModelId, int]]:
     """The model for steps that name none (unless told: what most peers offer), and all windows.
 
-    Waits, bounded, for offers. A model that is not among them has no window then: `fallback` is
-    among them and stands in for it (`with_fallback`), or LocalFault `no_peer` is raised.
+    Waits, bounded, for offers, and tells of a wait that is not short. A model that is not among
+    them has no window then: `fallback` is among them and stands in for it (`with_fallback`), or
+    LocalFault `no_peer` is raised.
     """
     loop = asyncio.get_running_loop()
-    start = loop.time()
+    start, told = loop.time(), False
     while True:
         await offers.refresh()
         offered = offers.models()
@@ -72,8 +77,12 @@ async def models_on_offer(
         found = {one: window for one, window in windows.items() if window is not None}
         if default is not None and len(found) == len(needed):
             return default, found
-        if loop.time() >= start + (KNOWN_WAIT if offered else OFFER_WAIT):
-            missing = sorted(set(windows) - set(found))
+        missing = sorted(set(windows) - set(found))
+        patience = KNOWN_WAIT if offers.found else OFFER_WAIT
+        if loop.time() >= start + SILENT and not told:
+            told = True
+            tell(OffersAwaited(missing[0] if missing else None, start + patience - loop.time()))
+        if loop.time() >= start + patience:
             window = None if fallback is None else offers.window(fallback)
             if fallback is not None and window is not None and default in found.keys() | {fallback}:
                 return default, found | {fallback: window}

@@ -11,7 +11,8 @@ from ricochet_cli.console import hushed, note, print_error, say, table
 from ricochet_cli.main import main
 from ricochet_cli.progress_view import ProgressView
 from ricochet_orchestrator.checkpoint import RunStatus
-from ricochet_orchestrator.progress import RunFinished
+from ricochet_orchestrator.progress import OffersAwaited, RunFinished
+from ricochet_protocol.ids import ModelId
 
 
 def test_columns_of_numbers_are_right_aligned() -> None:
@@ -40,6 +41,17 @@ def test_quiet_work_tells_results_and_errors_only(
     assert not hushed(), "one command's option is not the next one's"
     ProgressView(out)(RunFinished("1f2e", RunStatus.COMPLETED, 1.0))
     assert "1f2e" in out.getvalue()
+
+
+def test_a_wait_for_nodes_is_told() -> None:
+    out = StringIO()
+    view = ProgressView(out)
+    view(OffersAwaited(None, 9.0))
+    view(OffersAwaited(ModelId("small"), 2.0))
+    assert out.getvalue().splitlines() == [
+        "waiting for a node that offers a model, 9 s at most",
+        "waiting for a node that offers small, 2 s at most",
+    ]
 
 
 def test_all_that_shows_a_run_can_be_quiet() -> None:

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -8,11 +9,14 @@ from orchestrator_stage import Stage, numbered, on, play
 
 from ricochet_orchestrator.breaker import State
 from ricochet_orchestrator.checkpoint import RunStatus
+from ricochet_orchestrator.offers import OFFER_WAIT
 from ricochet_orchestrator.peer_reports import PeerRow, RouteRow, explain, remembered, survey
+from ricochet_orchestrator.progress import OffersAwaited
 from ricochet_orchestrator.route import Need
 from ricochet_orchestrator.routing import RoutingSettings
 from ricochet_orchestrator.setting import Setting
 from ricochet_orchestrator.store import Store
+from ricochet_orchestrator.terms import KNOWN_WAIT, SILENT
 from ricochet_protocol.errors import LocalFault
 from ricochet_protocol.ids import ModelId
 from ricochet_protocol.money import PricePerMillion
@@ -90,14 +94,36 @@ def test_settings_leave_peers_out_of_runs(tmp_path: Path) -> None:
     assert len(chosen.calls) == stage.calls == 4
 
 
-def test_settings_that_leave_nobody_are_told(tmp_path: Path) -> None:
+def test_settings_that_leave_nobody_are_told_with_the_commonest_reason(tmp_path: Path) -> None:
     stage = Stage(tmp_path, routing=RoutingSettings(regions=("eu",)))
-    stage.node(0, region="us")
+    for number, region in enumerate(("us", "us", "eu")):
+        node = stage.node(number, region=region)
+    stage.routing = RoutingSettings(regions=("eu",), deny=(node.peer,))
+
+    async def scene() -> float:
+        begin = asyncio.get_running_loop().time()
+        with pytest.raises(LocalFault) as caught:
+            await stage.play(numbered(1))
+        assert caught.value.code == "no_peer"
+        assert caught.value.message == "No peer offers a model to this run."
+        assert "left out: 3; most often for this reason: of another region" in caught.value.hint
+        assert "`ricochet route explain MODEL`" in caught.value.hint
+        return asyncio.get_running_loop().time() - begin
+
+    assert on(stage, scene) < KNOWN_WAIT + 1, "nodes are known, so nobody else is to be expected"
+    assert stage.calls == 0
+
+
+def test_a_wait_for_offers_is_told(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
     with pytest.raises(LocalFault) as caught:
         play(stage, numbered(1))
-    assert caught.value.code == "no_peer"
-    assert "routing settings" in caught.value.message
-    assert "route explain" in caught.value.hint
+    assert "No registered node answers" in caught.value.hint
+    (told,) = stage.heard(OffersAwaited)
+    assert told.model is None and 0 < told.seconds <= OFFER_WAIT - SILENT
+    with pytest.raises(LocalFault):
+        play(stage, numbered(1), model=ModelId("gigantic"))
+    assert [event.model for event in stage.heard(OffersAwaited)] == [None, "gigantic"]
 
 
 def test_a_model_that_nobody_offers_cannot_be_explained(tmp_path: Path) -> None:

@@ -42,7 +42,6 @@ def test_flags_win_over_the_folder_and_the_folder_over_the_home(tmp_path: Path) 
 
 def test_without_a_file_there_are_defaults(tmp_path: Path) -> None:
     assert load(files(tmp_path, tmp_path), RoutingFlags()) == RoutingSettings()
-    assert not RoutingSettings().excludes
 
 
 @pytest.mark.parametrize(
@@ -124,7 +123,6 @@ def test_who_is_left_out_and_why(flags: RoutingFlags, reason: str) -> None:
     settings = flags.over(RoutingSettings())
     assert why_not(advert, offer, settings) == reason
     assert not reason or reason in WORDS
-    assert settings.excludes == (flags != RoutingFlags())
 
 
 def test_every_basis_of_an_offer_has_to_be_allowed() -> None:
