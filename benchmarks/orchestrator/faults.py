@@ -35,9 +35,10 @@ from orchestrator_stage import SHORT, Stage, document_from  # noqa: E402
 
 from ricochet_network.virtual_time import run_virtual  # noqa: E402
 from ricochet_orchestrator.checkpoint import RunStatus  # noqa: E402
+from ricochet_orchestrator.entering import enter  # noqa: E402
 from ricochet_orchestrator.progress import StepFinished, StepRetried, StepStarted  # noqa: E402
 from ricochet_orchestrator.request import Options  # noqa: E402
-from ricochet_orchestrator.run import enter, work_on  # noqa: E402
+from ricochet_orchestrator.run import work_on  # noqa: E402
 from ricochet_protocol.advert import ModelOffer  # noqa: E402
 from ricochet_protocol.messages import Ask, Reply  # noqa: E402
 from twins.scripted_node import WAIT, Fault, ScriptedNode  # noqa: E402
