@@ -23,14 +23,14 @@ from typing import Any
 from gateways import key_accounts, own
 from gateways.processes import SIDE, on_core
 
-from node import GATEWAY, upstream
+from node import GATEWAY, program
 
 
 async def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The whole document."""
     with ExitStack() as stack:
         stack.enter_context(on_core(SIDE))
-        provider = stack.enter_context(upstream(folder))
+        _, provider = stack.enter_context(program("upstream.py", folder, SIDE))
         home = await own.home(folder, stack.enter_context(own.chain(folder)), provider)
         stack.enter_context(own.node(home, GATEWAY))
         target = home.target("spread")

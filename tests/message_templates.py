@@ -30,7 +30,7 @@ MADE: Final = {
     "kept": (3,),
 }
 """Calls that make something a person reads, and which arguments that is."""
-RETURNED: Final = ("words", "resume_hint", "raise_retries", "explained")
+RETURNED: Final = ("words", "resume_hint", "raise_retries", "no_result", "explained")
 """Functions whose results are told."""
 TABLES: Final = ("WORDS",)
 """Tables whose values are told."""

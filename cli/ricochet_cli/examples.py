@@ -132,6 +132,7 @@ ricochet serve
 ricochet serve --port 0 --json
 ricochet serve keys new editor --budget 1 --per day
 ricochet serve keys list
+ricochet serve keys limit editor 2.50 --per day
 ricochet serve keys revoke editor
 ricochet mcp
 ricochet mcp --tools core

@@ -46,6 +46,7 @@ def offer(
 
     Comments in the file are lost. More keys for it: ricochet node add-source.
     """
+    from ricochet_node.admin import is_running
     from ricochet_node.config import write_offer
     from ricochet_node.offer import DEFAULT_FEATURES, new_offer
     from ricochet_protocol.money import Units, dollars
@@ -67,7 +68,10 @@ def offer(
         price_in=dollars(Units(made.shown.price_in)),
         price_out=dollars(Units(made.shown.price_out)),
     )
-    say("next: ricochet node start")
+    if is_running(home):
+        say("the running node takes it up if it started with that key: ricochet node status")
+    else:
+        say("next: ricochet node start")
 
 
 @app.command("add-source")

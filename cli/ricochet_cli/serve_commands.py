@@ -126,6 +126,36 @@ def listing(home: Home, as_json: AsJson = False) -> None:
     typer.echo(table(("key", "made (UTC)", "expires", "budget", "spent", "models"), rows))
 
 
+@keys.command("limit")
+def limit(
+    home: Home,
+    name: Annotated[str, typer.Argument(help="Its name: ricochet serve keys list.")],
+    budget: Annotated[
+        str, typer.Argument(help="Dollars it may spend; none: what the subscription holds.")
+    ],
+    per: Annotated[
+        Literal["period", "day"] | None,
+        typer.Option(help="Each period of the subscription, or UTC day. [default: as it is]"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a key another budget, in a running server too; what it has spent counts."""
+    from ricochet_cli.values import amount
+    from ricochet_orchestrator.api_keys import ApiKeys
+    from ricochet_protocol.money import dollars
+
+    most = None if budget == "none" else amount(budget, "BUDGET")
+    key = ApiKeys(home).limit(name, most, per)
+    if as_json:
+        print_json({"name": name, "budget": key.budget, "per": key.per})
+    elif key.budget is None:
+        say("the key {name} may spend what the subscription holds", name=name)
+    elif key.per == "day":
+        say("the key {name} may spend {budget} each day", name=name, budget=dollars(key.budget))
+    else:
+        say("the key {name} may spend {budget} each period", name=name, budget=dollars(key.budget))
+
+
 @keys.command("revoke")
 def revoke(
     home: Home, name: Annotated[str, typer.Argument(help="Its name: ricochet serve keys list.")]

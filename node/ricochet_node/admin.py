@@ -53,6 +53,15 @@ class RunFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: str
 
 
+def is_running(home: Path) -> bool:
+    """Whether a node of this home answers."""
+    try:
+        _request(home, "GET", "/status", _STATUS_SECONDS)
+    except RicochetError as error:
+        return error.code != "node_not_running"
+    return True
+
+
 async def status(home: Path) -> dict[str, Any]:
     """What the node of this home does now; LocalFault `node_not_running` when none runs.
 

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
 
@@ -90,8 +91,7 @@ class ApiKeys:
                 f"not a name for a key: {name!r}",
                 "use 1 to 32 letters, digits, . _ -",
             )
-        if budget is not None and budget <= 0:
-            raise UsageError("bad_budget", "a budget is more than nothing", "for example 2.50")
+        _check_budget(budget)
         if days is not None and not 0 < days <= MAX_DAYS:
             raise UsageError("bad_expiry", f"a key is good for 1 to {MAX_DAYS} days", "see --help")
         with locked(self._path):
@@ -116,16 +116,26 @@ class ApiKeys:
             self._write((*known, key))
         return secret
 
+    def limit(self, name: str, budget: Units | None, per: Per | None = None) -> ApiKey:
+        """Give a key another budget, for another time (None: the same); what it spent counts.
+
+        UsageError when there is none of this name.
+        """
+        _check_budget(budget)
+        with locked(self._path):
+            known = {key.name: key for key in self.list()}
+            key = _named(known, name)
+            known[name] = msgspec.structs.replace(key, budget=budget, per=per or key.per)
+            self._write(tuple(known.values()))
+        return known[name]
+
     def revoke(self, name: str) -> None:
         """Make a key invalid; UsageError when there is none of this name."""
         with locked(self._path):
-            known = self.list()
-            rest = tuple(key for key in known if key.name != name)
-            if len(rest) == len(known):
-                raise UsageError(
-                    "no_key", f"there is no key named {name!r}", "see `ricochet serve keys list`"
-                )
-            self._write(rest)
+            known = {key.name: key for key in self.list()}
+            _named(known, name)
+            del known[name]
+            self._write(tuple(known.values()))
 
     def _read(self) -> tuple[ApiKey, ...]:
         try:
@@ -137,6 +147,19 @@ class ApiKeys:
 
     def _write(self, keys: tuple[ApiKey, ...]) -> None:
         write_private(self._path, msgspec.json.encode(keys) + b"\n")
+
+
+def _named(known: Mapping[str, ApiKey], name: str) -> ApiKey:
+    if name not in known:
+        raise UsageError(
+            "no_key", f"there is no key named {name!r}", "see `ricochet serve keys list`"
+        )
+    return known[name]
+
+
+def _check_budget(budget: Units | None) -> None:
+    if budget is not None and budget <= 0:
+        raise UsageError("bad_budget", "a budget is more than nothing", "for example 2.50")
 
 
 def _digest(secret: str) -> str:

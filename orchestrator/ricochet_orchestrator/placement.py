@@ -21,7 +21,7 @@ from ricochet_protocol.usage import TOOLS_TOKENS, worst_cost
 DEFAULT_TOKENS: Final = 4096
 """Of an answer whose caller names no limit, as far as the model's window has room."""
 
-LARGER_KEY: Final = "ricochet serve keys new NAME --budget DOLLARS"
+RAISE: Final = "ricochet serve keys limit NAME DOLLARS"
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -80,8 +80,8 @@ def over_budget(worst: Units, left: Units) -> BudgetError:
     return BudgetError(
         "key_budget",
         f"This API key has {dollars(left)} left, and the call may cost {dollars(worst)}.",
-        "Ask for fewer tokens, wait for the key's next day or period, or use a key with a larger "
-        f"budget, which its owner makes: {LARGER_KEY}",
+        "Ask for fewer tokens, wait for the key's next day or period, or have its owner raise its "
+        f"budget: {RAISE}",
     )
 
 

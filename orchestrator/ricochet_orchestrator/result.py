@@ -111,6 +111,7 @@ def summarize(
     refused = refused_for_good(steps)
     if run.status is RunStatus.PARTIAL and refused:
         hint = raise_retries(run.chain, refused)
+    silent = run.status is RunStatus.COMPLETED and not run.outputs
     return RunResult(
         run_id=run.id,
         status=run.status,
@@ -122,7 +123,7 @@ def summarize(
         cost=Units(sum(answer.cost for answer in paid)),
         seconds=run.seconds,
         peers=_by_peer(paid),
-        hint="" if run.status in ENDED else hint,
+        hint=no_result() if silent else "" if run.status in ENDED else hint,
         citations=_citations(output, run) if run.cites else (),
     )
 
@@ -133,6 +134,14 @@ def refused_for_good(steps: Iterable[StepRecord]) -> tuple[str, ...]:
     if not all(step.error.startswith(REFUSED) for step in failed):
         return ()
     return tuple(sorted({step.name for step in failed}))
+
+
+def no_result() -> str:
+    """Why a run that is complete has none."""
+    return (
+        "There is no result: the chain's last step made no call, because a condition of it does "
+        "not hold or there is nothing for it to read."
+    )
 
 
 def raise_retries(chain: str, names: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ from ricochet_orchestrator.document import Document
 from ricochet_orchestrator.event_log import EventLog
 from ricochet_orchestrator.notifying import notify
 from ricochet_orchestrator.ownership import owning, run_file
-from ricochet_orchestrator.placement import LARGER_KEY, over_budget
+from ricochet_orchestrator.placement import RAISE, over_budget
 from ricochet_orchestrator.progress import printable
 from ricochet_orchestrator.request import Options
 from ricochet_orchestrator.result import RunResult, RunState, summarize
@@ -207,5 +207,5 @@ def _of_the_key(error: RicochetError, asked: Units | None, cap: Units | None) ->
         "key_budget",
         f"The API key's budget is used up. {error.message}",
         "Finished steps are kept: send the same request again once the key's next day or period "
-        f"has begun, or with a key of a larger budget, which its owner makes: {LARGER_KEY}",
+        f"has begun, or once its owner has raised its budget: {RAISE}",
     )

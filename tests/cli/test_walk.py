@@ -449,8 +449,13 @@ def test_any_openai_client_by_base_url(newcomer: Path, phrase: str, tmp_path: Pa
     """The API in a process of its own: calls, streams, a chain; killed and stopped in order."""
     new = ("serve", "keys", "new", "editor", "--budget", "1")
     key = ricochet(*new, home=newcomer).stdout.strip()
+    limited = ricochet("serve", "keys", "limit", "editor", "2.50", "--per", "day", home=newcomer)
+    assert "may spend $2.50 each day" in limited.stdout + limited.stderr
+    missing = ricochet("serve", "keys", "limit", "nobody", "1", "--json", home=newcomer)
+    assert "serve keys list" in failed(missing, 2, "no_key")
     listed = json.loads(ricochet("serve", "keys", "list", "--json", home=newcomer).stdout)
     assert (listed[0]["name"], listed[0]["spent"]) == ("editor", 0) and key not in str(listed)
+    assert (listed[0]["budget"], listed[0]["per"]) == (2_500_000, "day")
     paid = ricochet("subscribe", "--plan", "5", "--passphrase-file", phrase, home=newcomer)
     assert paid.returncode == 0, paid.stderr
     server = start("serve", "--port", "0", "--json", home=newcomer)

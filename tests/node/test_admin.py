@@ -20,6 +20,7 @@ from ricochet_node.admin import (
     claim,
     drain,
     funds,
+    is_running,
     resume,
     settle,
     status,
@@ -115,6 +116,7 @@ def test_the_run_file_is_private_and_removed(tmp_path: Path) -> None:
         path = tmp_path / FILE_NAME
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         left.append(path.read_bytes())
+        assert await asyncio.to_thread(is_running, tmp_path)
 
     with_admin(tmp_path, scenario, settled)
     assert not (tmp_path / FILE_NAME).exists()
@@ -124,6 +126,7 @@ def test_the_run_file_is_private_and_removed(tmp_path: Path) -> None:
     with pytest.raises(LocalFault) as caught:
         asyncio.run(status(tmp_path))
     assert caught.value.code == "node_not_running"
+    assert not is_running(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"pid": "x"}'])

@@ -191,6 +191,9 @@ def test_keys_have_budgets_models_ends_and_can_be_revoked(stage: Stage) -> None:
         served = len(stage.nodes[0].calls)
         assert (await create(few, "0")).choices[0].message.content  # answered before, for nothing
         assert len(stage.nodes[0].calls) == served == number
+        one.keys.limit("few", Units(120))
+        await create(few, "raised")
+        one.keys.limit("few", Units(60))
         stage.settlement.now += 86_400
         await create(few, "tomorrow")
 

@@ -3,6 +3,7 @@
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -177,6 +178,22 @@ def test_keys_are_kept_as_hashes_with_their_rules(tmp_path: Path) -> None:
     assert keys.opened_by(again, 9) != first  # another id: it starts at nothing
     with pytest.raises(UsageError, match="no key"):
         keys.revoke("c")
+
+
+def test_a_key_gets_another_budget_and_is_otherwise_the_same(tmp_path: Path) -> None:
+    keys = ApiKeys(tmp_path)
+    secret = keys.new("a", 7, Units(5), "day", 2, ("m",))
+    keys.new("b", 7)
+    before, other = keys.list()
+    assert keys.limit("a", Units(9)) == msgspec.structs.replace(before, budget=Units(9))
+    assert keys.limit("a", None, "period").per == "period"
+    after = keys.opened_by(secret, 8)
+    assert after == msgspec.structs.replace(before, budget=None, per="period")
+    assert keys.list() == (after, other)
+    with pytest.raises(UsageError, match="no key"):
+        keys.limit("c", Units(9))
+    with pytest.raises(UsageError, match="more than nothing"):
+        keys.limit("a", Units(0))
 
 
 def test_a_damaged_file_of_keys_is_told(tmp_path: Path) -> None:

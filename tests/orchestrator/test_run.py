@@ -17,7 +17,7 @@ from orchestrator_stage import (
 )
 
 from ricochet_orchestrator.call_shape import request_id_of
-from ricochet_orchestrator.chain_language import Chain, ChainStep
+from ricochet_orchestrator.chain_language import Chain, ChainStep, Condition, Count
 from ricochet_orchestrator.checkpoint import RunStatus
 from ricochet_orchestrator.document import default_document, document_from
 from ricochet_orchestrator.offers import OFFER_WAIT
@@ -271,6 +271,15 @@ def test_a_model_that_nobody_offers_names_those_on_offer(stage: Stage) -> None:
 WRITER = ChainStep("writer", "r", "reduce", "reader", "{text}\nJoin.", 60, model=ModelId("gone"))
 WITH_GONE = Chain("two", (MAPPED, WRITER))
 FALLEN_BACK = Options(fallback=ModelId("spare"))
+
+
+def test_a_run_whose_last_step_had_nothing_to_do_says_so(stage: Stage) -> None:
+    never = msgspec.structs.replace(MAPPED, name="join", mode="reduce", over=MAPPED.name)
+    never = msgspec.structs.replace(never, when=(Condition(step=MAPPED.name, count=Count(min=50)),))
+    result = play(stage, numbered(1), Chain("two", (MAPPED, never)))
+    assert (result.status, result.output, result.calls) == (RunStatus.COMPLETED, "", 1)
+    assert "last step made no call" in result.hint
+    assert play(stage, numbered(1), Chain("one", (MAPPED,))).hint == ""
 
 
 def test_the_fallback_answers_for_a_model_that_nobody_offers(tmp_path: Path) -> None:
