@@ -1,10 +1,15 @@
-"""The README's two commands are the ones that CI and a newcomer run; both READMEs say the same."""
+"""The README's two commands are the ones that CI and a newcomer run; translations say the same."""
 
 import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
+PAIRS = [("README.md", "README.ru.md"), ("docs/node.md", "docs/node.ru.md")]
+TRANSLATED = re.compile(r"(README|node)(\.ru)?\.md$")
+"""Links between the texts that exist in both languages."""
 
 
 def readme_command(name: str) -> str:
@@ -38,6 +43,7 @@ def shape(name: str) -> dict[str, list[str]]:
     uncommented = (
         re.sub(r"(^|(?<= ))#.*", "", line).rstrip() for line in "\n".join(blocks).splitlines()
     )
+    links = {link for link in re.findall(r"\]\(([^)]+)\)", prose) if not TRANSLATED.search(link)}
     return {
         "headings": re.findall(r"^#+", prose, re.MULTILINE),
         "commands": [line for line in uncommented if line],
@@ -45,14 +51,15 @@ def shape(name: str) -> dict[str, list[str]]:
             " ".join(sorted(re.findall(r"`[^`]+`", row)))
             for row in re.findall(r"^\|.*\|$", prose, re.MULTILINE)
         ],
-        "links": sorted(set(re.findall(r"\]\(([^)]+)\)", prose)) - {"README.md", "README.ru.md"}),
+        "links": sorted(links),
         "code": sorted({" ".join(one.split()) for one in re.findall(r"`[^`]+`", prose)}),
     }
 
 
-def test_the_russian_readme_says_what_the_english_one_says() -> None:
-    english, russian = shape("README.md"), shape("README.ru.md")
+@pytest.mark.parametrize(("name", "translation"), PAIRS)
+def test_the_russian_text_says_what_the_english_one_says(name: str, translation: str) -> None:
+    english, russian = shape(name), shape(translation)
     for part, found in english.items():
         assert russian[part] == found, part
-    assert "(README.ru.md)" in (ROOT / "README.md").read_text("utf-8")
-    assert "(README.md)" in (ROOT / "README.ru.md").read_text("utf-8")
+    assert f"({Path(translation).name})" in (ROOT / name).read_text("utf-8")
+    assert f"({Path(name).name})" in (ROOT / translation).read_text("utf-8")

@@ -1,5 +1,6 @@
 """node.yaml: what is read back, and how each mistake is told."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -10,8 +11,11 @@ from hypothesis import strategies as st
 from ricochet_network.relay_book import RELAY_LIMITS
 from ricochet_node import config
 from ricochet_node.config import ClaimSettings, load, write_offer
-from ricochet_node.offer import Source, new_offer
+from ricochet_node.key_limits import KeySection
+from ricochet_node.monitoring import Monitoring
+from ricochet_node.offer import OfferSection, Source, new_offer
 from ricochet_node.prices import Price
+from ricochet_node.relaying import Relaying
 from ricochet_protocol.errors import ConfigurationError, UsageError
 from ricochet_protocol.money import PricePerMillion
 
@@ -56,6 +60,18 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
     limits = read.relay.limits()
     assert limits is not None and (limits.reservations, limits.circuits) == (3, 5)
     assert (limits.duration, limits.data, limits.rate) == (120, 2**20, 65536.0)
+
+
+@pytest.mark.parametrize("name", ["node.md", "node.ru.md"])
+def test_the_file_that_the_documentation_explains_is_one_and_names_every_field(
+    tmp_path: Path, name: str
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / name).read_text("utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert load(written(tmp_path, block)).offers[0].model == "smollm2-135m-instruct"
+    sections = (config.ConfigFile, OfferSection, KeySection, Monitoring, Relaying, ClaimSettings)
+    for field in (field.encode_name for one in sections for field in msgspec.structs.fields(one)):
+        assert re.search(rf"\b{field}\b", block), f"{name} does not name {field}"
 
 
 def test_a_node_relays_unless_its_owner_does_not_want_it(tmp_path: Path) -> None:
