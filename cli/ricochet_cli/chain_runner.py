@@ -65,7 +65,7 @@ def show_result(result: RunResult, as_json: bool, skipped: Sequence[Skipped] | N
         if result.citations:
             typer.echo("\n" + t("Sources:"))
         for cited in result.citations:
-            typer.echo(f"[{cited.number}] {printable(place(cited.origin))}")
+            typer.echo(f"[{cited.number}] {printable(place(cited.origin, cited.passages))}")
     if result.exit_code:
         raise typer.Exit(result.exit_code)
 
@@ -123,6 +123,10 @@ def run_document(result: RunResult) -> dict[str, object]:
                 "start": one.origin.start,
                 "end": one.origin.end,
                 "places": list(one.origin.places),
+                "passages": [
+                    {"start": passage.start, "end": passage.end, "places": list(passage.places)}
+                    for passage in one.passages
+                ],
             }
             for one in result.citations
         ],

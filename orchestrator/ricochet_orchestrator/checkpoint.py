@@ -58,7 +58,7 @@ class Wish(StrEnum):
 
 
 class Origin(msgspec.Struct, frozen=True, array_like=True):
-    """Where a segment comes from: a file, offsets in its text, in characters, pages or chapters."""
+    """Where a segment or passage is: file, offsets in its text in characters, pages or chapters."""
 
     part: str
     start: int
@@ -71,7 +71,8 @@ class RunRecord(msgspec.Struct, frozen=True):
 
     `model` answers the steps that name none; `windows` are what the plan was made for, so that a
     resumed run plans the same steps whoever offers the models by then. The answers of `outputs` are
-    the run's text; `sources` are the document's segments, which it `cites` by number, or does not.
+    the run's text; `sources` are the document's segments, which it `cites` by number, or does not;
+    `passages` are what was quoted of them, in the document's order.
     Before there is a plan, these are empty. `digest` names the document. `wish` is what was last
     asked of the run, `worker` names the process that worked on it last, `error` says why it
     stopped. `lost` is what failed calls may have cost, of all processes that worked on it.
@@ -88,6 +89,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     outputs: tuple[StepId, ...]
     seconds: float = 0.0
     sources: tuple[Origin, ...] = ()
+    passages: tuple[Origin, ...] = ()
     cites: bool = False
     digest: str = ""
     wish: Wish = Wish.RUN

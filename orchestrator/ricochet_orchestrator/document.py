@@ -50,6 +50,11 @@ class Part(msgspec.Struct, frozen=True):
         first = max(bisect_right(self.marks, start, key=_start) - 1, 0)
         return tuple(mark.label for mark in self.marks[first:] if mark.start < max(end, start + 1))
 
+    def source(self, start: int, end: int) -> tuple[int, int, tuple[str, ...]]:
+        """Where the text from `start` to `end` is in the source: offsets, pages or chapters."""
+        low, high = source_span(self.cuts, start, end)
+        return low, high, self.places(low, high)
+
 
 class Span(msgspec.Struct, frozen=True):
     """A stretch of one part: its index and name, offsets in its source, pages or chapters."""
@@ -84,8 +89,7 @@ class Document(msgspec.Struct, frozen=True):
         for index, (part, begin) in enumerate(zip(self.parts, self.starts, strict=False)):
             low, high = max(start - begin, 0), min(end - begin, len(part.text))
             if low < high:
-                low, high = source_span(part.cuts, low, high)
-                spans.append(Span(index, part.name, low, high, part.places(low, high)))
+                spans.append(Span(index, part.name, *part.source(low, high)))
         return tuple(spans)
 
 

@@ -18,8 +18,10 @@ import msgspec
 from ricochet_orchestrator.answer_check import Judged, judge, kept
 from ricochet_orchestrator.chain_check import reads
 from ricochet_orchestrator.chain_language import Chain, ChainStep
+from ricochet_orchestrator.checkpoint import Origin
 from ricochet_orchestrator.compose import Answers, share, turns_of
 from ricochet_orchestrator.conditions import holds
+from ricochet_orchestrator.evidence import merged
 from ricochet_orchestrator.expansion import Calls, Ground, Made, expanded
 from ricochet_orchestrator.material import Material
 from ricochet_orchestrator.plan import Plan, Step, StepId, attempt_id
@@ -83,6 +85,14 @@ class Growth:
             return made.slots
         held = (self._held[slot].step for slot in made.slots if slot in self._held)
         return tuple(step for step in held if step is not None)
+
+    @property
+    def passages(self) -> tuple[Origin, ...]:
+        """What was quoted of the document so far, in its order, each place once."""
+        quoting = (made for made in self._made.values() if made.spec.quotes)
+        held = (self._held[slot] for made in quoting for slot in made.slots if slot in self._held)
+        found = merged(passage for one in held for passage in one.passages)
+        return tuple(self.material.origin(one.part, one.start, one.end) for one in found)
 
     @property
     def whole(self) -> bool:

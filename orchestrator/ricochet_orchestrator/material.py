@@ -45,12 +45,15 @@ class Material(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def origins(self) -> tuple[Origin, ...]:
         """Where each segment comes from, for citations and traces."""
-        made = []
-        for segment, base in zip(self.segments, self.bases, strict=True):
-            part = self.document.parts[segment.part]
-            end = base + len(segment.text)
-            made.append(Origin(part.name, base, end, part.places(base, end)))
-        return tuple(made)
+        return tuple(
+            self.origin(segment.part, base, base + len(segment.text))
+            for segment, base in zip(self.segments, self.bases, strict=True)
+        )
+
+    def origin(self, part: int, start: int, end: int) -> Origin:
+        """Where a range of a part's text is in its source."""
+        found = self.document.parts[part]
+        return Origin(found.name, *found.source(start, end))
 
     def label(self, part: int) -> str:
         """What heads a file's text in a prompt."""

@@ -46,10 +46,14 @@ class PeerUse(msgspec.Struct, frozen=True):
 
 
 class Citation(msgspec.Struct, frozen=True):
-    """A segment that the result cites by its number."""
+    """A segment that the result cites by its number, and the passages of it that were read.
+
+    Without `passages` the segment was read as a whole, or by way of other answers.
+    """
 
     number: int
     origin: Origin
+    passages: tuple[Origin, ...] = ()
 
 
 class RunResult(msgspec.Struct, frozen=True):
@@ -160,8 +164,18 @@ def raise_retries(chain: str, names: Iterable[str]) -> str:
 
 
 def _citations(output: str, run: RunRecord) -> tuple[Citation, ...]:
-    numbers = (number for number in cited(output) if 0 < number <= len(run.sources))
-    return tuple(Citation(number, run.sources[number - 1]) for number in numbers)
+    """What the output cites. A passage has the number of the segment that it begins in."""
+    found = []
+    for number in cited(output):
+        if 0 < number <= len(run.sources):
+            origin = run.sources[number - 1]
+            within = (
+                one
+                for one in run.passages
+                if one.part == origin.part and origin.start <= one.start < origin.end
+            )
+            found.append(Citation(number, origin, tuple(within)))
+    return tuple(found)
 
 
 def shown(answer: Answer) -> str:

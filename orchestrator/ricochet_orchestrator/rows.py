@@ -25,7 +25,8 @@ def json_of(value: Any) -> str:
 
 
 def run_columns(run: RunRecord) -> dict[str, Any]:
-    structured = {name: json_of(getattr(run, name)) for name in ("windows", "outputs", "sources")}
+    names = ("windows", "outputs", "sources", "passages")
+    structured = {name: json_of(getattr(run, name)) for name in names}
     return {**msgspec.structs.asdict(run), **structured}
 
 
@@ -42,6 +43,7 @@ def run_of(row: RunRow) -> RunRecord:
         outputs=msgspec.json.decode(row.outputs, type=tuple[StepId, ...]),
         seconds=row.seconds,
         sources=msgspec.json.decode(row.sources, type=tuple[Origin, ...]),
+        passages=msgspec.json.decode(row.passages, type=tuple[Origin, ...]),
         cites=row.cites,
         digest=row.digest,
         wish=Wish(row.wish),

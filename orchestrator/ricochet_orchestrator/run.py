@@ -204,7 +204,7 @@ class _Run:
                     self._judge(step, answer)
         if self._outputs != self._growth.outputs:
             self._outputs = self._growth.outputs
-            self._store.set_outputs(self._record.id, self._outputs)
+            self._store.set_outputs(self._record.id, self._outputs, self._growth.passages)
 
     def _judge(self, step: Step, answer: Answer) -> None:
         """An answer is stored: whether it passes, and what becomes ready by it."""

@@ -26,6 +26,7 @@ from ricochet_orchestrator.checkpoint import (
     ENDED,
     Answer,
     Check,
+    Origin,
     RunRecord,
     RunStatus,
     Status,
@@ -141,7 +142,7 @@ class Store:
         """
         with self._transaction() as session:
             columns = run_columns(run)
-            names = ("model", "windows", "outputs", "sources", "cites")
+            names = ("model", "windows", "outputs", "sources", "passages", "cites")
             values = {name: columns[name] for name in names}
             session.exec(update(RunRow).where(col(RunRow.id) == run.id).values(values))
             paid = select(AnswerRow.step).where(AnswerRow.run == run.id)
@@ -163,11 +164,13 @@ class Store:
             rows = (session.get_one(AnswerRow, step) for step in known)
             return {StepId(row.step): answer_of(row) for row in rows}
 
-    def set_outputs(self, run_id: str, outputs: Sequence[StepId]) -> None:
-        """Which answers are the run's text, from now on."""
+    def set_outputs(
+        self, run_id: str, outputs: Sequence[StepId], passages: Sequence[Origin] = ()
+    ) -> None:
+        """Which answers are the run's text, from now on, and what was quoted for them."""
         with self._transaction() as session:
-            where = col(RunRow.id) == run_id
-            session.exec(update(RunRow).where(where).values(outputs=json_of(outputs)))
+            values = {"outputs": json_of(outputs), "passages": json_of(passages)}
+            session.exec(update(RunRow).where(col(RunRow.id) == run_id).values(values))
 
     def request(self, run_id: str) -> Request | None:
         """What the run was entered for; None for a run of an older version, which kept less."""

@@ -41,6 +41,7 @@ class RunRow(_Base, table=True):
     worker: str = ""
     error: str = ""
     lost: int = 0
+    passages: str = "[]"
 
 
 class StepRow(_Base, table=True):
@@ -252,4 +253,5 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE seal (id INTEGER NOT NULL PRIMARY KEY, record BLOB NOT NULL)",
     ),
     ("ALTER TABLE runs ADD COLUMN lost INTEGER NOT NULL DEFAULT 0",),
+    ("ALTER TABLE runs ADD COLUMN passages VARCHAR NOT NULL DEFAULT '[]'",),
 )

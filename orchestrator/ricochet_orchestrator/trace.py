@@ -127,7 +127,11 @@ def ranges(numbers: Sequence[int]) -> str:
     )
 
 
-def place(origin: Origin) -> str:
-    """Where a segment is, for a person: file, characters, pages."""
+def place(origin: Origin, passages: Sequence[Origin] = ()) -> str:
+    """Where a segment is, or passages of it, for a person: file, characters, pages."""
+    return f"{origin.part}, characters {'; '.join(map(_range, passages or (origin,)))}"
+
+
+def _range(origin: Origin) -> str:
     pages = f" ({', '.join(origin.places)})" if origin.places else ""
-    return f"{origin.part}, characters {origin.start:,} to {origin.end:,}{pages}"
+    return f"{origin.start:,} to {origin.end:,}{pages}"

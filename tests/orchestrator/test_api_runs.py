@@ -199,7 +199,7 @@ def test_a_run_is_capped_by_what_its_key_has_left(stage: Stage) -> None:
         with pytest.raises(openai.APIStatusError) as refused:
             await one.with_key(secret).chat.completions.create(model=CHAIN, messages=messages)
         assert refused.value.type == "insufficient_quota", refused.value
-        assert "ricochet serve keys new NAME --budget DOLLARS" in refused.value.message
+        assert "ricochet serve keys limit NAME DOLLARS" in refused.value.message
         assert "chain resume" not in refused.value.message, "which is not the client's to call"
         spent = one.board.calls.spent(Allowance(key.id, key.budget), Period(1), 0)
         assert 0 < spent == stage.nodes[0].due <= 300

@@ -11,13 +11,15 @@ from ricochet_cli.chain_runner import show_result
 from ricochet_cli.console import say
 from ricochet_cli.language import choose
 from ricochet_cli.main import main
+from ricochet_cli.mcp_server.run_views import result_out, result_text
 from ricochet_orchestrator.chain_language import Chain
-from ricochet_orchestrator.checkpoint import Origin, RunStatus
+from ricochet_orchestrator.checkpoint import Origin, RunRecord, RunStatus
 from ricochet_orchestrator.control import Runs, resume_hint
 from ricochet_orchestrator.document import document_of
-from ricochet_orchestrator.result import Citation, RunResult, raise_retries
+from ricochet_orchestrator.result import Citation, RunResult, RunState, raise_retries
 from ricochet_orchestrator.source_files import Skipped
 from ricochet_protocol.errors import ExitCode
+from ricochet_protocol.ids import ModelId
 from ricochet_protocol.money import Units
 
 RESULT = RunResult(
@@ -45,8 +47,38 @@ def test_citations_are_followed_by_their_sources(capsys: pytest.CaptureFixture[s
         ".pdf, characters 10 to 2,000 (page 2)\n"
     )
     assert "\x1b" not in shown
+    (cited,) = RESULT.citations
+    quoted = (Origin("a.pdf", 20, 90, ("page 2",)), Origin("a.pdf", 1_200, 1_300))
+    exact = msgspec.structs.replace(cited, passages=quoted)
+    show_result(msgspec.structs.replace(RESULT, citations=(exact,)), as_json=False)
+    shown = capsys.readouterr().out
+    assert shown.endswith(".pdf, characters 20 to 90 (page 2); 1,200 to 1,300\n")
+    show_result(msgspec.structs.replace(RESULT, citations=(exact,)), as_json=True)
+    (told,) = json.loads(capsys.readouterr().out)["citations"]
+    assert (told["start"], told["end"]) == (10, 2_000)
+    assert told["passages"] == [
+        {"start": 20, "end": 90, "places": ["page 2"]},
+        {"start": 1_200, "end": 1_300, "places": []},
+    ]
     show_result(msgspec.structs.replace(RESULT, citations=()), as_json=False)
     assert capsys.readouterr().out == "It rose [3].\n"
+
+
+def test_editors_get_the_passages_of_a_citation_too() -> None:
+    passages = (Origin("a.pdf", 20, 90, ("page 2",)), Origin("a.pdf", 1_200, 1_300))
+    exact = Citation(3, Origin("a.pdf", 10, 2_000, ("page 2",)), passages)
+    run = RunRecord("1f2e", "k", "a", "c", ModelId("m"), {}, RunStatus.COMPLETED, 0.0, ())
+    result = msgspec.structs.replace(RESULT, citations=(exact, RESULT.citations[0]))
+    out = result_out(RunState(run, (), result))
+    assert [one["passages"] for one in out["citations"]] == [
+        [
+            {"start": 20, "end": 90, "places": ["page 2"]},
+            {"start": 1_200, "end": 1_300, "places": []},
+        ],
+        [],
+    ]
+    assert result_text(out).splitlines()[1] == "[3] a.pdf, characters 20 to 90; 1,200 to 1,300"
+    assert result_text(out).endswith("characters 10 to 2,000")
 
 
 def test_how_to_go_on_is_told_in_the_language_spoken(capsys: pytest.CaptureFixture[str]) -> None:

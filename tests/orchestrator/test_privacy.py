@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ricochet_orchestrator.document import Mark, document_of, part_of
+from ricochet_orchestrator.material import Material
 from ricochet_orchestrator.media import Form
 from ricochet_orchestrator.personal_data import Kind
 from ricochet_orchestrator.privacy import (
@@ -17,7 +18,9 @@ from ricochet_orchestrator.privacy import (
     terms_of,
 )
 from ricochet_orchestrator.redaction import restore
+from ricochet_orchestrator.segment import segment
 from ricochet_protocol.errors import ConfigurationError, UsageError
+from ricochet_protocol.tokens import count_tokens
 
 KEY = bytes(range(32))
 
@@ -111,3 +114,7 @@ def test_a_document_is_redacted_part_by_part_and_still_leads_to_its_sources() ->
     )
     (whole,) = redacted.trace(0, 12)
     assert first[whole.start : whole.end] == "Write to ada@example.org"
+    material = Material(redacted, segment(redacted, 64, count_tokens))
+    ends = [(one.start, one.end) for one in material.origins if one.part == redacted.parts[0].name]
+    assert ends[0][0] == 0 and ends[-1][1] == len(first), "what is cited is the source as it was"
+    assert material.origin(0, at, at + 6).places == ("page 2",)

@@ -81,6 +81,16 @@ def test_every_needle_reaches_the_last_prompt_whole_and_with_its_place(tmp_path:
     for one in result.citations:
         place = document.text[one.origin.start : one.origin.end]
         assert "needle" in place or "magic" in place
+        quoted = [document.text[passage.start : passage.end] for passage in one.passages]
+        assert quoted and all(re.search(r"needle|magic|w\d", text) for text in quoted)
+        assert all(one.origin.start <= passage.start for passage in one.passages)
+        assert sum(map(len, quoted)) < len(place) / 2
+    cited = "".join(
+        document.text[passage.start : passage.end]
+        for one in result.citations
+        for passage in one.passages
+    )
+    assert all(needle in cited for needle in needles), "each is cited to the sentence"
     assert result.citations and result.citations[0].origin.part == "hay.txt"
     steps = traced(stage)
     (answer,) = steps["answer"]

@@ -145,14 +145,26 @@ class ViewOut(TypedDict):
     error: str | None
 
 
+class PassageOut(TypedDict):
+    """A passage that was quoted for the result: characters of its segment's file."""
+
+    start: int
+    end: int
+    places: list[str]
+
+
 class CitationOut(TypedDict):
-    """A passage that the result cites by its number: characters of a file."""
+    """A segment that the result cites by its number, and what was quoted of it.
+
+    Without passages, the segment was read as a whole.
+    """
 
     number: int
     file: str
     start: int
     end: int
     places: list[str]
+    passages: list[PassageOut]
 
 
 class ResultOut(TypedDict):

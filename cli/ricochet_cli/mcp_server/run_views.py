@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from ricochet_cli.mcp_server.outputs import (
     CitationOut,
+    PassageOut,
     ResultOut,
     RunOut,
     RunStatusOut,
@@ -89,6 +90,10 @@ def result_out(state: RunState) -> ResultOut:
                 start=one.origin.start,
                 end=one.origin.end,
                 places=list(one.origin.places),
+                passages=[
+                    PassageOut(start=part.start, end=part.end, places=list(part.places))
+                    for part in one.passages
+                ],
             )
             for one in result.citations
         ],
@@ -103,12 +108,15 @@ def result_out(state: RunState) -> ResultOut:
 def result_text(out: ResultOut) -> str:
     """The result with its sources, or why there is none."""
     run = out["run"]
-    sources = [
-        f"[{one['number']}] {one['file']}, characters {one['start']:,} to {one['end']:,}"
-        for one in out["citations"]
-    ]
+    sources = [_source(one) for one in out["citations"]]
     nothing = f"No result yet: run {run['id']} is {run['status']}. {out['hint']}"
     return "\n".join([out["output"] or nothing, *sources])
+
+
+def _source(cited: CitationOut) -> str:
+    places = cited["passages"] or [cited]
+    ranges = "; ".join(f"{one['start']:,} to {one['end']:,}" for one in places)
+    return f"[{cited['number']}] {cited['file']}, characters {ranges}"
 
 
 def view_out(view: "View") -> ViewOut:
