@@ -112,7 +112,7 @@ class Pair:
         """With a permit that has one `fault`, or none; `used` is one that was sent before."""
         nonce = self.model.token.nonces[sender] + (fault == "nonce")
         deadline = self.model.now - (fault == "expired")
-        amount = fee - (fault == "amount")
+        amount = fee ^ (fault == "amount")  # a fee of nothing has none below it
         tail = (deadline, *permit(sender, amount, nonce, deadline))
         if fault == "used":
             self.evm.write(OWNER, USD, "permit", sender, POOL, fee, *tail)
