@@ -207,7 +207,7 @@ def working(home: Path, log: Path, think: float) -> Iterator[subprocess.Popen[st
 
 def test_another_process_is_paused_and_its_run_goes_on_here(tmp_path: Path) -> None:
     log, home = tmp_path / "calls.log", tmp_path / "home"
-    with working(home, log, think=0.2) as process, Runs(home) as runs:
+    with working(home, log, think=0.6) as process, Runs(home) as runs:
         run = runs.record(None)
         assert (run.status, run.worker.split("@")[0]) == (RunStatus.RUNNING, str(process.pid))
         assert runs.state().owned
