@@ -104,7 +104,7 @@ class Runs:
 
     def state(self, run_id: str | None = None) -> RunState:
         """A run with its steps and what it has so far."""
-        run = self.record(run_id)
+        run = self._store.readable_run(self.record(run_id))
         steps = self._store.steps(run.id)
         result = summarize(run, steps, self._store.readable(run.id), resume_hint(run.id))
         return RunState(run=run, steps=steps, result=result, owned=owned(self._home, run.id))

@@ -90,7 +90,8 @@ async def work_on(
         setting.tell(RunFinished(run=run_id, status=status, seconds=worked))
     ended = store.run(run_id)
     assert ended is not None, "a run is never deleted"
-    return summarize(ended, store.steps(run_id), store.readable(run_id), resume_hint)
+    readable = store.readable(run_id)
+    return summarize(store.readable_run(ended), store.steps(run_id), readable, resume_hint)
 
 
 async def _work(

@@ -116,14 +116,28 @@ class Store:
 
     def readable(self, run_id: str) -> dict[StepId, Answer]:
         """The run's answers for a person, with values in the place of placeholders."""
-        answers = self.answers(run_id)
-        with self._reading() as session:
-            rows = session.exec(select(PlaceholderRow))
-            values = {row.placeholder: row.value for row in rows}
+        answers, values = self.answers(run_id), self._values()
         return {
             step: msgspec.structs.replace(answer, text=restore(answer.text, values))
             for step, answer in answers.items()
         }
+
+    def readable_run(self, run: RunRecord) -> RunRecord:
+        """The run for a person, with the names of its files as they are."""
+        values = self._values()
+
+        def named(places: tuple[Origin, ...]) -> tuple[Origin, ...]:
+            return tuple(
+                msgspec.structs.replace(one, part=restore(one.part, values)) for one in places
+            )
+
+        return msgspec.structs.replace(
+            run, sources=named(run.sources), passages=named(run.passages)
+        )
+
+    def _values(self) -> dict[str, str]:
+        with self._reading() as session:
+            return {row.placeholder: row.value for row in session.exec(select(PlaceholderRow))}
 
     # Runs and steps.
 

@@ -158,9 +158,10 @@ def test_what_is_not_encrypted_cannot_be_decrypted(tmp_path: Path) -> None:
 
 def test_nothing_personal_is_sent_and_the_result_has_it_again(stage: Stage) -> None:
     privacy = Privacy((Kind.EMAIL,), terms=(SECRET,))
-    document = document_from("d", f"{MAIL} saw {SECRET} fly.")
+    text = f"{MAIL} saw {SECRET} fly."
+    original = document_from(f"to {MAIL}", text)
     options = Options(parameters={"question": f"Who is {MAIL}?"})
-    document, options, values = sendable(stage.home, document, options, privacy)
+    document, options, values = sendable(stage.home, original, options, privacy)
     assert MAIL not in document.text + options.parameters["question"]
     store = Store(stage.home / "runs.db")
     store.keep_values(values)
@@ -170,7 +171,10 @@ def test_nothing_personal_is_sent_and_the_result_has_it_again(stage: Stage) -> N
     assert prompts and not [text for text in prompts if MAIL in text or SECRET in text]
     assert MAIL in output(stage.home) and SECRET in output(stage.home)
     with Runs(stage.home) as runs:
-        assert any(MAIL in step.text for step in runs.trace().steps)
+        trace = runs.trace()
+        assert any(MAIL in step.text for step in trace.steps)
+        (origin,) = trace.origins
+        assert (origin.part, origin.start, origin.end) == (f"to {MAIL}", 0, len(text))
     assert (stage.home / "redaction.key").stat().st_mode & 0o777 == 0o600
 
 
