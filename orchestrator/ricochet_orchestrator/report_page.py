@@ -11,7 +11,7 @@ from typing import Final
 
 from ricochet_orchestrator.progress import printable
 from ricochet_orchestrator.reports import reads
-from ricochet_orchestrator.trace import Trace, TracedStep, place
+from ricochet_orchestrator.trace import Trace, TracedStep
 from ricochet_protocol.money import dollars
 
 _CITATION: Final = re.compile(r"\[(\d+(?:\s*[,;]\s*\d+)*)\]")
@@ -57,8 +57,8 @@ def as_html(trace: Trace) -> str:
             "<h2>Segments of the source</h2>",
             '<ol class="segments">',
             *(
-                f'<li id="s{number}">{escape(printable(place(origin)))}</li>'
-                for number, origin in enumerate(trace.origins, start=1)
+                f'<li id="s{number}">{escape(printable(where))}</li>'
+                for number, where in enumerate(trace.places, start=1)
             ),
             "</ol></body></html>",
             "",

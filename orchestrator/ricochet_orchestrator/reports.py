@@ -11,7 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from ricochet_orchestrator.progress import printable
-from ricochet_orchestrator.trace import Trace, TracedStep, place, ranges
+from ricochet_orchestrator.result import passages_of
+from ricochet_orchestrator.trace import Trace, TracedStep, ranges
 from ricochet_protocol.money import dollars
 
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|#!~])")
@@ -44,6 +45,10 @@ def as_json(trace: Trace) -> str:
                 "start": origin.start,
                 "end": origin.end,
                 "places": list(origin.places),
+                "passages": [
+                    {"start": one.start, "end": one.end, "places": list(one.places)}
+                    for one in passages_of(run, origin)
+                ],
             }
             for number, origin in enumerate(trace.origins)
         ],
@@ -72,10 +77,7 @@ def as_markdown(trace: Trace) -> str:
         "",
         "## Segments",
         "",
-        *(
-            f"{number}. {quoted(place(origin))}"
-            for number, origin in enumerate(trace.origins, start=1)
-        ),
+        *(f"{number}. {quoted(where)}" for number, where in enumerate(trace.places, start=1)),
     ]
     return "\n".join(lines) + "\n"
 

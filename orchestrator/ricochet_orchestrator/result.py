@@ -163,19 +163,19 @@ def raise_retries(chain: str, names: Iterable[str]) -> str:
     )
 
 
+def passages_of(run: RunRecord, segment: Origin) -> tuple[Origin, ...]:
+    """What was quoted of a segment: a passage has the number of the one that it begins in."""
+    return tuple(
+        one
+        for one in run.passages
+        if one.part == segment.part and segment.start <= one.start < segment.end
+    )
+
+
 def _citations(output: str, run: RunRecord) -> tuple[Citation, ...]:
-    """What the output cites. A passage has the number of the segment that it begins in."""
-    found = []
-    for number in cited(output):
-        if 0 < number <= len(run.sources):
-            origin = run.sources[number - 1]
-            within = (
-                one
-                for one in run.passages
-                if one.part == origin.part and origin.start <= one.start < origin.end
-            )
-            found.append(Citation(number, origin, tuple(within)))
-    return tuple(found)
+    numbers = (number for number in cited(output) if 0 < number <= len(run.sources))
+    origins = ((number, run.sources[number - 1]) for number in numbers)
+    return tuple(Citation(number, one, passages_of(run, one)) for number, one in origins)
 
 
 def shown(answer: Answer) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from ricochet_orchestrator.checkpoint import Answer, Origin, RunRecord, Status, StepRecord
 from ricochet_orchestrator.plan import StepId
-from ricochet_orchestrator.result import RunResult, shown
+from ricochet_orchestrator.result import RunResult, passages_of, shown
 from ricochet_protocol.ids import ModelId, PeerId
 from ricochet_protocol.money import Units
 
@@ -53,6 +53,16 @@ class Trace(msgspec.Struct, frozen=True):
     def origins(self) -> tuple[Origin, ...]:
         """The document's segments, by number."""
         return self.run.sources
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where each segment is, and what was quoted of it, for a person."""
+        return tuple(self._place(origin) for origin in self.origins)
+
+    def _place(self, origin: Origin) -> str:
+        quoted = passages_of(self.run, origin)
+        ends = f"; quoted: {'; '.join(map(_range, quoted))}" if quoted else ""
+        return f"{place(origin)}{ends}"
 
 
 def trace(

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from orchestrator_stage import MAPPED, SHORT, Stage, numbered, play
 
+from ricochet_orchestrator.checkpoint import Origin
 from ricochet_orchestrator.control import Runs
 from ricochet_orchestrator.difference import difference
 from ricochet_orchestrator.document import Document, document_of, part_of
@@ -60,7 +61,7 @@ def test_the_forms_hold_result_steps_and_segments(tmp_path: Path) -> None:
     assert document["output"] == result.output
     assert document["run"]["cost"] == sum(step["cost"] for step in document["steps"]) > 0
     assert document["segments"][0] == {
-        **{"number": 1, "file": "a.md", "start": 0, "places": []},
+        **{"number": 1, "file": "a.md", "start": 0, "places": [], "passages": []},
         "end": trace.origins[0].end,
     }
     assert document["steps"][-1]["rests_on"][0] == 1, "numbers count from 1, as people's do"
@@ -70,6 +71,22 @@ def test_the_forms_hold_result_steps_and_segments(tmp_path: Path) -> None:
     assert result.output in markdown
     assert page.count("<details") == len(trace.steps)
     assert 'href="#s1"' in page and 'id="s1"' in page
+
+
+def test_the_forms_show_what_was_quoted_of_a_segment(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.node(0)
+    play(stage, two_files())
+    bare = traced(stage)
+    quotes = (Origin("a.md", 5, 17, ("page 1",)), Origin("a.md", 20, 30), Origin("b<i>.md", 0, 4))
+    trace = msgspec.structs.replace(bare, run=msgspec.structs.replace(bare.run, passages=quotes))
+    assert bare.places[0] == f"a.md, characters 0 to {bare.origins[0].end:,}"
+    where = f"{bare.places[0]}; quoted: 5 to 17 (page 1); 20 to 30"
+    assert trace.places[0] == where
+    assert where in as_markdown(trace) and where in as_html(trace)
+    told = {one["file"]: one["passages"] for one in json.loads(as_json(trace))["segments"][::-1]}
+    assert told["b<i>.md"] == [{"start": 0, "end": 4, "places": []}]
+    assert [one["start"] for one in told["a.md"]] == [5, 20]
 
 
 class Seen(HTMLParser):
