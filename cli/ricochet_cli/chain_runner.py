@@ -17,7 +17,7 @@ from ricochet_orchestrator.app import Options, RunResult, Task, resume_run, run_
 from ricochet_orchestrator.progress import printable
 from ricochet_orchestrator.reading import Inputs, Loaded, load
 from ricochet_orchestrator.source_files import Skipped
-from ricochet_orchestrator.trace import place
+from ricochet_orchestrator.trace import place, place_document
 
 T = TypeVar("T")
 Work = Callable[[ProgressView, asyncio.Event], Awaitable[T]]
@@ -117,17 +117,6 @@ def run_document(result: RunResult) -> dict[str, object]:
         ],
         "output": result.output,
         "citations": [
-            {
-                "number": one.number,
-                "file": one.origin.part,
-                "start": one.origin.start,
-                "end": one.origin.end,
-                "places": list(one.origin.places),
-                "passages": [
-                    {"start": passage.start, "end": passage.end, "places": list(passage.places)}
-                    for passage in one.passages
-                ],
-            }
-            for one in result.citations
+            place_document(one.number, one.origin, one.passages) for one in result.citations
         ],
     }

@@ -139,7 +139,9 @@ def no_peer(
     model: ModelId | None, offers: Offers, needs: frozenset[Feature] = frozenset()
 ) -> LocalFault:
     """The error for a model that nobody offers to this run; None stands for any model at all."""
-    if left := offers.left_out(model):
+    offered = offers.models()
+    counts = bool(offered) if model is None else model in offered
+    if not counts and (left := offers.left_out(model)):
         wanted = "a model" if model is None else f"the model {model}"
         return LocalFault(
             "no_peer",
@@ -150,7 +152,6 @@ def no_peer(
         )
     what = "a model" if model is None else f"the model {model} with the window the run needs"
     features = f" and support for {', '.join(sorted(needs))}" if needs else ""
-    offered = offers.models()
     return LocalFault(
         "no_peer",
         f"No peer offers {what}{features}.",

@@ -12,7 +12,7 @@ import msgspec
 
 from ricochet_orchestrator.progress import printable
 from ricochet_orchestrator.result import passages_of
-from ricochet_orchestrator.trace import Trace, TracedStep, ranges
+from ricochet_orchestrator.trace import Trace, TracedStep, place_document, ranges
 from ricochet_protocol.money import dollars
 
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|#!~])")
@@ -39,18 +39,8 @@ def as_json(trace: Trace) -> str:
         "output": result.output,
         "outputs": list(trace.outputs),
         "segments": [
-            {
-                "number": number + 1,
-                "file": origin.part,
-                "start": origin.start,
-                "end": origin.end,
-                "places": list(origin.places),
-                "passages": [
-                    {"start": one.start, "end": one.end, "places": list(one.places)}
-                    for one in passages_of(run, origin)
-                ],
-            }
-            for number, origin in enumerate(trace.origins)
+            place_document(number, origin, passages_of(run, origin))
+            for number, origin in enumerate(trace.origins, start=1)
         ],
         "steps": [_step_document(step) for step in trace.steps],
     }

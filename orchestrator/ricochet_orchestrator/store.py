@@ -179,7 +179,7 @@ class Store:
             return {StepId(row.step): answer_of(row) for row in rows}
 
     def set_outputs(
-        self, run_id: str, outputs: Sequence[StepId], passages: Sequence[Origin] = ()
+        self, run_id: str, outputs: Sequence[StepId], passages: Sequence[Origin]
     ) -> None:
         """Which answers are the run's text, from now on, and what was quoted for them."""
         with self._transaction() as session:

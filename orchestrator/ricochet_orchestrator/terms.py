@@ -79,14 +79,14 @@ async def models_on_offer(
             return default, found
         missing = sorted(set(windows) - set(found))
         patience = KNOWN_WAIT if offers.found else OFFER_WAIT
-        if loop.time() >= start + SILENT and not told:
-            told = True
-            tell(OffersAwaited(missing[0] if missing else None, start + patience - loop.time()))
         if loop.time() >= start + patience:
             window = None if fallback is None else offers.window(fallback)
             if fallback is not None and window is not None and default in found.keys() | {fallback}:
                 return default, found | {fallback: window}
             raise offers.unreachable or no_peer(missing[0] if missing else None, offers)
+        if loop.time() >= start + SILENT and not told:
+            told = True
+            tell(OffersAwaited(missing[0] if missing else None, start + patience - loop.time()))
         if await _is_set(stop, LOOK):
             raise Interrupted(
                 "interrupted", "Stopped before the first call.", "Run the same command again."

@@ -5,6 +5,7 @@ the union over all it depends on. Everything is taken from the store; nothing is
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -140,6 +141,20 @@ def ranges(numbers: Sequence[int]) -> str:
 def place(origin: Origin, passages: Sequence[Origin] = ()) -> str:
     """Where a segment is, or passages of it, for a person: file, characters, pages."""
     return f"{origin.part}, characters {'; '.join(map(_range, passages or (origin,)))}"
+
+
+def place_document(number: int, origin: Origin, passages: Sequence[Origin]) -> dict[str, Any]:
+    """The same of segment `number`, counted from 1, for programs."""
+    return {
+        "number": number,
+        "file": origin.part,
+        **_range_document(origin),
+        "passages": [_range_document(one) for one in passages],
+    }
+
+
+def _range_document(origin: Origin) -> dict[str, Any]:
+    return {"start": origin.start, "end": origin.end, "places": list(origin.places)}
 
 
 def _range(origin: Origin) -> str:

@@ -5,9 +5,10 @@ from typing import TypeVar
 
 import msgspec
 import pytest
-from orchestrator_stage import Stage, numbered, on, play
+from orchestrator_stage import MAPPED, Stage, numbered, on, play
 
 from ricochet_orchestrator.breaker import State
+from ricochet_orchestrator.chain_language import Chain
 from ricochet_orchestrator.checkpoint import RunStatus
 from ricochet_orchestrator.offers import OFFER_WAIT
 from ricochet_orchestrator.peer_reports import PeerRow, RouteRow, explain, remembered, survey
@@ -112,6 +113,18 @@ def test_settings_that_leave_nobody_are_told_with_the_commonest_reason(tmp_path:
 
     assert on(stage, scene) < KNOWN_WAIT + 1, "nodes are known, so nobody else is to be expected"
     assert stage.calls == 0
+
+
+def test_a_node_that_is_left_out_does_not_hide_what_the_others_lack(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, routing=RoutingSettings(regions=("eu",)))
+    stage.node(0, region="us")
+    stage.node(1, region="eu")
+    with pytest.raises(LocalFault) as caught:
+        play(stage, numbered(1), Chain("sown", (msgspec.structs.replace(MAPPED, seed=7),)))
+    assert caught.value.message.endswith("with the window the run needs and support for seed.")
+    with pytest.raises(LocalFault) as other:
+        play(stage, numbered(1), model=ModelId("gigantic"))
+    assert "Models on offer now: small" in other.value.hint
 
 
 def test_a_wait_for_offers_is_told(tmp_path: Path) -> None:
