@@ -143,12 +143,13 @@ def no_peer(
     counts = bool(offered) if model is None else model in offered
     if not counts and (left := offers.left_out(model)):
         wanted = "a model" if model is None else f"the model {model}"
+        example = model or min(one.id for each in offers.believed() for one in each.advert.models)
         return LocalFault(
             "no_peer",
             f"No peer offers {wanted} to this run.",
             f"Registered nodes that offer it and are left out: {left.total()}; most often for this "
             f"reason: {WORDS[left.most_common(1)[0][0]]}. `ricochet route explain "
-            f"{model or 'MODEL'}` tells it of each node.",
+            f"{example}` tells it of each node.",
         )
     what = "a model" if model is None else f"the model {model} with the window the run needs"
     features = f" and support for {', '.join(sorted(needs))}" if needs else ""

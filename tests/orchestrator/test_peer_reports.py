@@ -108,7 +108,7 @@ def test_settings_that_leave_nobody_are_told_with_the_commonest_reason(tmp_path:
         assert caught.value.code == "no_peer"
         assert caught.value.message == "No peer offers a model to this run."
         assert "left out: 3; most often for this reason: of another region" in caught.value.hint
-        assert "`ricochet route explain MODEL`" in caught.value.hint
+        assert "`ricochet route explain small`" in caught.value.hint
         return asyncio.get_running_loop().time() - begin
 
     assert on(stage, scene) < KNOWN_WAIT + 1, "nodes are known, so nobody else is to be expected"
